@@ -1,0 +1,80 @@
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::{Message, Qos};
+
+/// Names an unsettled delivery within its session. Doubles as MQTT's packet identifier: the
+/// session allocates it, so it survives reconnects and is never in use twice.
+pub type DeliveryId = NonZeroU16;
+
+/// A session's outbox as an adapter sees it: pull, never push.
+pub trait Deliveries {
+    /// The next thing to send, or `None` if the queue is empty or the in-flight window full.
+    ///
+    /// After a resume, what was in flight comes first, in its original order, marked as duplicate.
+    /// Expired messages are skipped (and counted). At QoS 0 taking it is delivering it; above, the
+    /// delivery stays in flight until it is settled through [`crate::Sink::settle`].
+    fn next(&mut self, now: Instant) -> Option<Outgoing>;
+
+    /// How many messages wait or are in flight.
+    fn backlog(&self) -> usize;
+}
+
+/// One message on its way to one session.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub message: Arc<Message>,
+    /// `None` at QoS 0.
+    pub id: Option<DeliveryId>,
+    /// The lower of the publisher's and the subscription's.
+    pub qos: Qos,
+    /// The retain flag to show: true for what was stored before the subscription was made.
+    pub retain: bool,
+    /// It may have been sent before, on an earlier connection.
+    pub duplicate: bool,
+    /// The receiver said that it has it (PUBREC) on an earlier connection: send only the release
+    /// (PUBREL), not the message (MQTT 5.0 section 4.3.3).
+    pub released: bool,
+    /// Identifiers of all subscriptions of this session that the message matched.
+    pub identifiers: Identifiers,
+}
+
+/// Subscription identifiers; nearly always none or one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Identifiers {
+    #[default]
+    None,
+    One(u32),
+    Many(Arc<[u32]>),
+}
+
+impl Identifiers {
+    pub fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::None => &[],
+            Self::One(identifier) => std::slice::from_ref(identifier),
+            Self::Many(identifiers) => identifiers,
+        }
+    }
+}
+
+/// What became of a delivery above QoS 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// The receiver has it (PUBACK, PUBCOMP, CoAP ACK, Kafka's acks): it leaves the session.
+    Delivered,
+    /// The receiver has it but the identifier is still in use (PUBREC).
+    Received,
+    /// It leaves the session undelivered; the word is the reason in metrics, e.g. `refused`.
+    Dropped(&'static str),
+    /// It could not be sent now: back to the head of the queue.
+    Returned,
+}
+
+/// Told that an outbox went from "nothing to do" to "something to do".
+///
+/// May be called on any thread, under the session's lock: it must not block or call back.
+pub trait Notify: Send + Sync {
+    fn notify(&self);
+}

@@ -1,0 +1,81 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{ClientId, Publish, Reason};
+
+/// The request to authenticate and to open, or resume, a session.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// `None`: the gateway assigns one.
+    pub client_id: Option<ClientId>,
+    pub credentials: Credentials,
+    /// Throw an earlier session of that name away (MQTT 5.0 section 3.1.2.4).
+    pub clean_start: bool,
+    /// How long the session outlives its connection.
+    pub expiry: Expiry,
+    /// How many deliveries above QoS 0 may be unsettled at a time; at least 1.
+    pub receive_maximum: u16,
+    pub will: Option<Box<Will>>,
+}
+
+impl Open {
+    /// A session that ends with its connection, for an unnamed client without credentials.
+    pub fn transient() -> Self {
+        Self {
+            client_id: None,
+            credentials: Credentials::default(),
+            clean_start: true,
+            expiry: Expiry::Immediately,
+            receive_maximum: u16::MAX,
+            will: None,
+        }
+    }
+}
+
+/// What a client offers as proof. Never printed.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    pub username: Option<Box<str>>,
+    pub password: Option<Bytes>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({})", if self.username.is_some() { "named" } else { "anonymous" })
+    }
+}
+
+/// How long a session outlives its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    Immediately,
+    After(Duration),
+    Never,
+}
+
+/// The session that was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub client_id: ClientId,
+    /// An earlier session was resumed, with its subscriptions and queue.
+    pub session_present: bool,
+    /// The expiry granted: what was asked for, cut to the gateway's limit.
+    pub expiry: Expiry,
+}
+
+/// Why no session was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    /// For the client to read, if its protocol carries text; holds no secrets.
+    pub text: Box<str>,
+}
+
+/// What is published when a session's connection ends without a goodbye.
+#[derive(Clone, Debug)]
+pub struct Will {
+    pub publish: Publish,
+    /// How long to wait for the client to come back first (MQTT 5.0 section 3.1.3.2.2).
+    pub delay: Duration,
+}
