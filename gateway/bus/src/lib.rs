@@ -1,1 +1,31 @@
-//! (to be written)
+//! The engine of the gateway: who gets which message, and what waits for whom.
+//!
+//! A [`Bus`] holds sessions, the routes from topics to them, and retained messages. Everything
+//! that receives messages is a [`Session`]: an MQTT client, a CoAP observer, an LwM2M device, a
+//! bridge. It knows no protocol, does no I/O and reads no clock; driven from one thread with given
+//! times and a given seed it is deterministic.
+//!
+//! Concurrency: `publish` runs on many threads at once. Routes are read under a shared lock, and
+//! only when a publisher's [`RouteCache`] does not know the topic already; every session has its
+//! own small lock. Locks are taken in this order: sessions, retained, routes, one session. No two
+//! sessions are ever locked at once.
+//!
+//! Read [`Bus::publish`], then `outbox.rs`.
+
+mod bus;
+mod counters;
+mod group;
+mod limits;
+mod outbox;
+mod retained;
+mod route_cache;
+mod routes;
+mod session;
+mod timers;
+mod trie;
+
+pub use bus::{Bus, Moment, SessionOptions};
+pub use counters::{Counter, Counters, DropReason};
+pub use limits::{DropPolicy, Limits, QueueLimits};
+pub use route_cache::RouteCache;
+pub use session::{Attachment, Session, SessionView};

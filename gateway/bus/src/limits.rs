@@ -1,0 +1,69 @@
+use std::time::Duration;
+
+/// Every limit of the engine. What is over a limit is refused or dropped with a counted reason.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub queue: QueueLimits,
+    /// Deliveries above QoS 0 that may be unsettled per session; the client's own receive maximum
+    /// lowers it.
+    pub in_flight_max: u16,
+    /// Subscriptions per session; one more is refused with `QuotaExceeded`.
+    pub subscriptions_max: usize,
+    /// A session may outlive its connection at most this long; longer wishes are cut.
+    pub session_expiry_max: Option<Duration>,
+    /// Sessions, connected or not; one more is refused with `QuotaExceeded`.
+    pub sessions_max: usize,
+    /// Retained messages; one more is refused with `QuotaExceeded`.
+    pub retained_messages_max: usize,
+    /// Bytes of all retained messages; what goes over it is refused with `QuotaExceeded`.
+    pub retained_bytes_max: usize,
+    /// Topics a publisher thread remembers the route of.
+    pub route_cache_topics_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            queue: QueueLimits::default(),
+            in_flight_max: 256,
+            subscriptions_max: 100_000,
+            session_expiry_max: None,
+            sessions_max: 1_000_000,
+            retained_messages_max: 1_000_000,
+            retained_bytes_max: 256 * 1024 * 1024,
+            route_cache_topics_max: 16 * 1024,
+        }
+    }
+}
+
+/// The limits of one session's queue (the seed's mqueue).
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    pub messages_max: u32,
+    pub bytes_max: u32,
+    pub drop: DropPolicy,
+    /// Keep QoS 0 messages for a session that is away.
+    pub store_qos0: bool,
+    /// Deliver with the subscription's QoS even where the message was published with a lower one.
+    /// Bridges do, so that every message is acknowledged by their sink.
+    pub upgrade_qos: bool,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self {
+            messages_max: 10_000,
+            bytes_max: 16 * 1024 * 1024,
+            drop: DropPolicy::Oldest,
+            store_qos0: false,
+            upgrade_qos: false,
+        }
+    }
+}
+
+/// Which message goes when a queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropPolicy {
+    Oldest,
+    Newest,
+}

@@ -1,0 +1,246 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use gateway_model::{
+    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settlement,
+    Subscription, Will,
+};
+use parking_lot::Mutex;
+
+use crate::outbox::{Outbox, Queued};
+use crate::{Counter, Counters, DropReason};
+
+/// Identity, subscriptions, outbox, will and expiry: whatever receives messages.
+pub struct Session {
+    pub client_id: ClientId,
+    /// Unique for the life of the bus; orders sessions within a route.
+    pub(crate) number: u64,
+    pub(crate) state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) outbox: Outbox,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) expiry: Expiry,
+    /// The connection that holds the session; `None` while it is away.
+    notify: Option<Arc<dyn Notify>>,
+    /// Counts attachments, so that a connection that lost the session cannot touch it.
+    pub(crate) epoch: u32,
+    /// The connection knows that there is something to deliver.
+    notified: bool,
+    /// Removed from the bus; nothing may be queued any more.
+    pub(crate) ended: bool,
+    /// Why the connection with the previous epoch lost the session.
+    evicted: Option<Reason>,
+}
+
+/// A connection's hold on a session. Void as soon as another connection takes it over.
+#[derive(Clone)]
+pub struct Attachment {
+    pub session: Arc<Session>,
+    epoch: u32,
+}
+
+/// A look at one session, for metrics and the admin page.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    pub client_id: ClientId,
+    pub connected: bool,
+    pub subscriptions: usize,
+    pub queued: usize,
+    pub queue_bytes: usize,
+    pub in_flight: usize,
+    pub unaccounted: u32,
+}
+
+impl Session {
+    pub(crate) fn new(client_id: ClientId, number: u64, outbox: Outbox) -> Self {
+        let state = State {
+            outbox,
+            subscriptions: Vec::new(),
+            will: None,
+            expiry: Expiry::Immediately,
+            notify: None,
+            epoch: 0,
+            notified: false,
+            ended: false,
+            evicted: None,
+        };
+        Self { client_id, number, state: Mutex::new(state) }
+    }
+
+    /// Queues one copy and wakes the connection if it does not know yet.
+    pub(crate) fn push_message(
+        &self,
+        message: &Arc<Message>,
+        qos_max: Qos,
+        retain: bool,
+        identifiers: Identifiers,
+        counters: &Counters,
+    ) {
+        let mut state = self.state.lock();
+        let qos = state.effective_qos(message.qos, qos_max);
+        if let Some((reason, count)) =
+            state.push(Queued { message: message.clone(), identifiers, qos, retain }, false)
+        {
+            drop(state);
+            counters.add_dropped(reason, count.into());
+        }
+    }
+
+    pub fn view(&self) -> SessionView {
+        let state = self.state.lock();
+        SessionView {
+            client_id: self.client_id.clone(),
+            connected: state.notify.is_some(),
+            subscriptions: state.subscriptions.len(),
+            queued: state.outbox.queued(),
+            queue_bytes: state.outbox.queue_bytes(),
+            in_flight: state.outbox.in_flight(),
+            unaccounted: state.outbox.unaccounted(),
+        }
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.state.lock().notify.is_some()
+    }
+
+    /// Takes the session from whoever holds it and gives it to `notify`.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        state: &mut State,
+        notify: Arc<dyn Notify>,
+        window: u16,
+    ) -> Attachment {
+        state.evict(Reason::SessionTakenOver);
+        state.notify = Some(notify);
+        state.evicted = None;
+        state.outbox.restart(window);
+        state.notified = false;
+        state.wake();
+        Attachment { session: self.clone(), epoch: state.epoch }
+    }
+}
+
+impl State {
+    pub(crate) fn is_attached(&self) -> bool {
+        self.notify.is_some()
+    }
+
+    /// The lower of both (MQTT 5.0 section 3.8.4), unless the session has it upgraded.
+    pub(crate) fn effective_qos(&self, published: Qos, subscribed: Qos) -> Qos {
+        if self.outbox.limits.upgrade_qos { subscribed } else { published.min(subscribed) }
+    }
+
+    pub(crate) fn push(&mut self, queued: Queued, retained: bool) -> Option<(DropReason, u32)> {
+        let outbox = &mut self.outbox;
+        if self.ended {
+            outbox.reject();
+            return Some((DropReason::SessionEnded, 1));
+        }
+        if self.notify.is_none() && queued.qos == Qos::AtMostOnce && !outbox.limits.store_qos0 {
+            outbox.reject();
+            return Some((DropReason::Offline, 1));
+        }
+        let dropped = if retained { outbox.push_retained(queued) } else { outbox.push(queued) };
+        self.wake();
+        dropped
+    }
+
+    fn wake(&mut self) {
+        if !self.notified
+            && self.outbox.backlog() > 0
+            && let Some(notify) = &self.notify
+        {
+            self.notified = true;
+            notify.notify();
+        }
+    }
+
+    /// Whether a connection held the session. It is told, and its attachment becomes void.
+    pub(crate) fn evict(&mut self, reason: Reason) -> bool {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.evicted = Some(reason);
+        let previous = self.notify.take();
+        if let Some(notify) = &previous {
+            notify.notify();
+        }
+        previous.is_some()
+    }
+
+    /// The connection lets go by itself.
+    pub(crate) fn release(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.notify = None;
+        self.notified = false;
+    }
+}
+
+impl Attachment {
+    pub fn client_id(&self) -> &ClientId {
+        &self.session.client_id
+    }
+
+    /// Lets `drain` pull from the outbox. Returns how many messages are left, or why the
+    /// attachment is void.
+    pub fn deliver(
+        &self,
+        counters: &Counters,
+        drain: impl FnOnce(&mut dyn Deliveries),
+    ) -> Result<usize, Reason> {
+        let mut state = self.session.state.lock();
+        if state.epoch != self.epoch {
+            return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
+        }
+        state.notified = false;
+        let outbox = &mut state.outbox;
+        drain(outbox);
+        outbox.rest();
+        let left = outbox.queued();
+        let tally = std::mem::take(&mut outbox.tally);
+        drop(state);
+        if tally.delivered > 0 {
+            counters.add(Counter::Delivered, tally.delivered.into());
+        }
+        if tally.expired > 0 {
+            counters.add_dropped(DropReason::Expired, tally.expired.into());
+        }
+        Ok(left)
+    }
+
+    /// Takes one delivery, for a receiver that goes message by message (a bridge).
+    pub fn next(&self, counters: &Counters, now: Instant) -> Result<Option<gateway_model::Outgoing>, Reason> {
+        let mut next = None;
+        self.deliver(counters, |outbox| next = outbox.next(now))?;
+        Ok(next)
+    }
+
+    /// Whether the delivery was in flight.
+    pub fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> bool {
+        let mut state = self.session.state.lock();
+        if state.epoch != self.epoch || !state.outbox.settle(id, settlement) {
+            return false;
+        }
+        if settlement == Settlement::Returned {
+            state.wake();
+        }
+        drop(state);
+        match settlement {
+            Settlement::Delivered => counters.add(Counter::Delivered, 1),
+            Settlement::Dropped(reason) => counters.add_dropped(DropReason::from_name(reason), 1),
+            Settlement::Received | Settlement::Returned => {}
+        }
+        true
+    }
+
+    /// Why the attachment is void, if it is.
+    pub fn evicted(&self) -> Option<Reason> {
+        let state = self.session.state.lock();
+        (state.epoch != self.epoch).then(|| state.evicted.unwrap_or(Reason::SessionTakenOver))
+    }
+
+    pub(crate) fn holds(&self, state: &State) -> bool {
+        state.epoch == self.epoch
+    }
+}
