@@ -1,1 +1,39 @@
-//! (to be written)
+//! The settings of the gateway: where they come from, what they mean, and what is wrong with them.
+//!
+//! Layers, the weakest first: the embedded `tidegate.toml`, a file, the environment
+//! (`TIDEGATE__LISTENER__MQTT__BIND`), `--set listener.mqtt.bind=...`. Tables are merged; lists and
+//! single values are replaced. Every mistake is reported with its place and the nearest right name.
+//!
+//! This crate does not know the protocols and bridges. Their sections have types of their own, which
+//! the composing program names in [`Known`]; they are then judged with the rest by [`Layers::load`]
+//! and read with [`Settings::section`] and [`BridgeEntry::extract`].
+//!
+//! Read [`Layers`] first, then [`Settings`]; `section.rs` explains how mistakes are collected.
+
+mod bridge;
+mod document;
+mod key;
+mod known;
+mod layers;
+mod limits;
+mod listener;
+mod node;
+mod problem;
+mod secret;
+mod section;
+mod settings;
+mod tree;
+
+pub use bridge::{BridgeEntry, BridgeKeys};
+pub use key::Key;
+pub use known::{Carrier, Known, Schema, fields};
+pub use layers::{DEFAULT_TEXT, ENVIRONMENT_PREFIX, Layers};
+pub use limits::{Limits, QueueDrop, Retained, Session};
+pub use listener::Listener;
+pub use node::{Admin, Log, LogFormat, LogLevel, Node};
+pub use problem::{Origin, Problem, Problems};
+pub use secret::{MASK, Secret};
+pub use settings::{Line, Settings};
+
+#[cfg(test)]
+mod tests;

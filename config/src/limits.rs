@@ -1,0 +1,134 @@
+//! Limits of the gateway. Where the file may say 0 for "unlimited", the field holds the largest
+//! number there is, so that whoever compares need not know.
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// `[session]`: what one session may hold, and for how long.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Session {
+    /// Messages that wait for an absent or slow client.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub queue_messages_max: u32,
+    /// Bytes of those messages.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub queue_bytes_max: u32,
+    /// Which message goes when the queue is full.
+    pub queue_drop: QueueDrop,
+    /// Whether QoS 0 messages wait for an absent client.
+    pub queue_qos0: bool,
+    /// Deliveries above QoS 0 that may be unacknowledged at a time; 1 to 65535. A client may ask for fewer.
+    #[serde(deserialize_with = "at_least_one")]
+    pub in_flight_max: u16,
+    /// Seconds a session outlives its connection, at most; `u32::MAX` is for ever. A client may ask
+    /// for less.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub expiry_secs_max: u32,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            queue_messages_max: 10_000,
+            queue_bytes_max: 16 * 1024 * 1024,
+            queue_drop: QueueDrop::Oldest,
+            queue_qos0: false,
+            in_flight_max: 256,
+            expiry_secs_max: 7 * 24 * 60 * 60,
+        }
+    }
+}
+
+/// Which message goes when a queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueDrop {
+    /// The one that has waited longest: for state, where the newest value counts.
+    #[default]
+    Oldest,
+    /// The one that comes in: for events, where the beginning counts.
+    Newest,
+}
+
+/// `[retained]`: the last message of each topic.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retained {
+    /// Topics with a retained message.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub messages_max: u32,
+    /// Bytes of all retained messages.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub bytes_max: u64,
+    /// Bytes of one retained payload.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub payload_bytes_max: u32,
+}
+
+impl Default for Retained {
+    fn default() -> Self {
+        Self { messages_max: 1_000_000, bytes_max: 256 * 1024 * 1024, payload_bytes_max: 1024 * 1024 }
+    }
+}
+
+/// `[limits]`: what clients may ask for.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Levels (`a/b/c` has three) of a topic or filter.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub topic_levels_max: u16,
+    /// Filters of one session.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub subscriptions_max: u32,
+    /// Bytes of a client identifier, 1 to 65535.
+    #[serde(deserialize_with = "at_least_one")]
+    pub client_id_bytes_max: u16,
+    /// Sessions, connected or not.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub sessions_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            topic_levels_max: 128,
+            subscriptions_max: 100_000,
+            client_id_bytes_max: 1024,
+            sessions_max: 1_000_000,
+        }
+    }
+}
+
+/// Reads a limit; 0 becomes the largest number of the type.
+pub(crate) fn zero_is_unlimited<'de, D, N>(deserializer: D) -> Result<N, D::Error>
+where
+    D: Deserializer<'de>,
+    N: Deserialize<'de> + Default + PartialEq + Largest,
+{
+    let limit = N::deserialize(deserializer)?;
+    Ok(if limit == N::default() { N::LARGEST } else { limit })
+}
+
+pub(crate) trait Largest {
+    const LARGEST: Self;
+}
+
+impl Largest for u16 {
+    const LARGEST: Self = u16::MAX;
+}
+
+impl Largest for u32 {
+    const LARGEST: Self = u32::MAX;
+}
+
+impl Largest for u64 {
+    const LARGEST: Self = u64::MAX;
+}
+
+pub(crate) fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    match u16::deserialize(deserializer)? {
+        0 => Err(de::Error::custom("is not a whole number from 1 to 65535")),
+        number => Ok(number),
+    }
+}

@@ -1,0 +1,69 @@
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::limits::zero_is_unlimited;
+
+/// `[listener.NAME]`: an address at which a protocol is spoken.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    #[serde(skip)]
+    pub name: String,
+    /// What is spoken: a name from the catalog of protocols.
+    pub protocol: String,
+    /// IP:PORT; the port 0 lets the system choose.
+    #[serde(deserialize_with = "address")]
+    pub bind: SocketAddr,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Peers at a time; who comes later is refused. Unlimited is `u32::MAX`, 0 in the file.
+    #[serde(default = "connections_max", deserialize_with = "zero_is_unlimited")]
+    pub connections_max: u32,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn connections_max() -> u32 {
+    100_000
+}
+
+/// Whether two addresses cannot both be listened on.
+pub(crate) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_family = one.is_ipv4() == other.is_ipv4();
+    let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same_family && same_ip
+}
+
+/// Deserializes IP:PORT, with an error that says how to write one.
+pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        let port_only = text.strip_prefix(':').unwrap_or(&text).parse::<u16>().ok();
+        let host_port = text.strip_prefix("localhost:").or_else(|| text.strip_prefix("*:"));
+        let example = match (port_only, host_port.and_then(|port| port.parse::<u16>().ok())) {
+            (Some(port), _) => format!("127.0.0.1:{port} (this machine) or 0.0.0.0:{port} (everybody)"),
+            (_, Some(port)) if text.starts_with('*') => format!("0.0.0.0:{port}"),
+            (_, Some(port)) => format!("127.0.0.1:{port}"),
+            _ => "127.0.0.1:1883 or [::1]:1883".to_owned(),
+        };
+        de::Error::custom(format!("is not an address; write IP:PORT, such as {example}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_overlap_by_port_and_family() {
+        let overlap = |one: &str, other: &str| overlap(one.parse().unwrap(), other.parse().unwrap());
+        assert!(overlap("127.0.0.1:1", "127.0.0.1:1") && overlap("0.0.0.0:1", "127.0.0.1:1"));
+        assert!(overlap("[::]:1", "[::1]:1"));
+        assert!(!overlap("127.0.0.1:1", "127.0.0.1:2") && !overlap("127.0.0.1:1", "127.0.0.2:1"));
+        assert!(!overlap("127.0.0.1:0", "127.0.0.1:0"), "the system chooses two ports");
+        assert!(!overlap("0.0.0.0:1", "[::1]:1"));
+    }
+}
