@@ -1,1 +1,52 @@
-//! (to be written)
+//! MQTT 5.0, 3.1.1 and 3.1 as a pure state machine: one [`gateway_model::Adapter`] per connection,
+//! which tells the version from the CONNECT.
+//!
+//! It is not a server: it has no socket and no clock, keeps no sessions, queues or retained
+//! messages and decides about no permission; all that lies behind [`gateway_model::Sink`].
+//!
+//! Read `connection.rs` first (the states, and who handles which packet), then `handshake.rs`,
+//! `inbound.rs`, `outbound.rs` and `subscribing.rs`, one for each thing a client can do.
+//! [`codec`] stands alone and works in both directions, for clients too.
+//!
+//! Not offered: enhanced authentication (an AUTH method is refused with 0x8C) and topic aliases
+//! towards the client.
+
+mod acknowledgements;
+mod alias;
+pub mod codec;
+mod config;
+mod connection;
+mod handshake;
+mod inbound;
+mod outbound;
+mod subscribing;
+#[cfg(test)]
+mod tests;
+mod translate;
+mod violation;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gateway_model::{Adapter, Peer, Protocol};
+
+pub use config::Config;
+
+/// The protocol as a listener sees it.
+pub struct Mqtt {
+    config: Arc<Config>,
+}
+
+impl Mqtt {
+    pub fn new(config: Config) -> Self {
+        Self { config: Arc::new(config) }
+    }
+}
+
+impl Protocol for Mqtt {
+    /// Nothing in MQTT needs randomness: the seed is not used.
+    fn connect(&self, now: Instant, peer: &Peer, _seed: u64) -> Box<dyn Adapter> {
+        tracing::trace!(address = %peer.address, listener = %peer.listener, "connected");
+        Box::new(connection::Connection::new(now, Arc::clone(&self.config)))
+    }
+}

@@ -1,0 +1,99 @@
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+
+use gateway_model::{Qos, Reason};
+
+/// Publishes of the client that wait for their acknowledgement, in the order they came.
+///
+/// MQTT-4.6.0-2 and -3: acknowledgements go out in that order, so an accepted publish waits here
+/// behind one that is not yet durable.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledgements {
+    waiting: VecDeque<Waiting>,
+    /// The number of the first in `waiting`; the others follow without gaps.
+    first_number: u64,
+    at_least_once: usize,
+}
+
+/// A publish and, once known, how it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) packet_id: NonZeroU16,
+    pub(crate) qos: Qos,
+    pub(crate) reason: Option<Reason>,
+}
+
+impl Acknowledgements {
+    /// The number that the next one pushed will have.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.first_number + self.waiting.len() as u64
+    }
+
+    pub(crate) fn push(&mut self, waiting: Waiting) {
+        self.at_least_once += usize::from(waiting.qos == Qos::AtLeastOnce);
+        self.waiting.push_back(waiting);
+    }
+
+    /// Says how the publish with this number went; an unknown number is ignored.
+    pub(crate) fn resolve(&mut self, number: u64, reason: Reason) {
+        let index = number.checked_sub(self.first_number).and_then(|index| usize::try_from(index).ok());
+        if let Some(waiting) = index.and_then(|index| self.waiting.get_mut(index)) {
+            waiting.reason = Some(reason);
+        }
+    }
+
+    /// Takes the first one, if it is known how it went.
+    pub(crate) fn pop_ready(&mut self) -> Option<(Waiting, Reason)> {
+        let reason = self.waiting.front()?.reason?;
+        let waiting = self.waiting.pop_front()?;
+        self.first_number += 1;
+        self.at_least_once -= usize::from(waiting.qos == Qos::AtLeastOnce);
+        Some((waiting, reason))
+    }
+
+    pub(crate) fn is_waiting(&self, packet_id: NonZeroU16, qos: Qos) -> bool {
+        self.waiting.iter().any(|waiting| waiting.packet_id == packet_id && waiting.qos == qos)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many of them are at QoS 1. Those at QoS 2 are counted by [`Received`].
+    pub(crate) fn at_least_once(&self) -> usize {
+        self.at_least_once
+    }
+}
+
+/// Packet identifiers of QoS 2 publishes that are published but not yet released (PUBREL): another
+/// PUBLISH with one of them is the same message again (MQTT 5.0 section 4.3.3).
+///
+/// A plain list: windows are short, and a scan of 1,024 numbers is a few cache lines.
+#[derive(Debug, Default)]
+pub(crate) struct Received(Vec<NonZeroU16>);
+
+impl Received {
+    pub(crate) fn insert(&mut self, packet_id: NonZeroU16) {
+        if !self.contains(packet_id) {
+            self.0.push(packet_id);
+        }
+    }
+
+    pub(crate) fn contains(&self, packet_id: NonZeroU16) -> bool {
+        self.0.contains(&packet_id)
+    }
+
+    /// Whether it was there.
+    pub(crate) fn remove(&mut self, packet_id: NonZeroU16) -> bool {
+        let index = self.0.iter().position(|known| *known == packet_id);
+        index.map(|index| self.0.swap_remove(index)).is_some()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}

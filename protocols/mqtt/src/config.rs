@@ -1,0 +1,110 @@
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use gateway_model::Expiry;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Header;
+
+/// What a listener allows its MQTT clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The largest packet a client may send, in bytes with its header. At most 268,435,460.
+    pub packet_bytes_max: u32,
+    /// How many publishes above QoS 0 a client may have unacknowledged (Receive Maximum). A client
+    /// older than MQTT 5.0 cannot be told: it is not read from while it has that many.
+    pub receive_maximum: NonZeroU16,
+    /// How many deliveries above QoS 0 a client may leave unacknowledged; an MQTT 5.0 client can
+    /// lower it for itself.
+    pub in_flight_maximum: NonZeroU16,
+    /// How many topics a client may give a number of its own (Topic Alias Maximum); 0: none.
+    pub topic_alias_maximum: u16,
+    /// After this many of its keep-alive periods without a packet a client is gone. 1.5 is what
+    /// MQTT-3.1.2-22 (5.0) says; below 1 counts as 1.
+    pub keep_alive_multiplier: f32,
+    /// The longest keep-alive an MQTT 5.0 client gets, in seconds; 0: whatever it asks for.
+    /// Older clients cannot be told and keep theirs.
+    pub keep_alive_secs_max: u16,
+    /// How long a connection may take to send its CONNECT, in seconds; 0: for ever.
+    pub connect_timeout_secs: u32,
+    /// How long the session of an MQTT 3.1 or 3.1.1 client with clean_session=0 outlives its
+    /// connection, in seconds; 4,294,967,295: for ever.
+    pub session_expiry_secs_default: u32,
+    /// The longest that an MQTT 5.0 client may ask for, in seconds; 4,294,967,295: for ever.
+    pub session_expiry_secs_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const fn maximum(value: u16) -> NonZeroU16 {
+            NonZeroU16::new(value).unwrap()
+        }
+        Self {
+            packet_bytes_max: 1024 * 1024,
+            receive_maximum: const { maximum(1024) },
+            in_flight_maximum: const { maximum(256) },
+            topic_alias_maximum: 16,
+            keep_alive_multiplier: 1.5,
+            keep_alive_secs_max: 0,
+            connect_timeout_secs: 10,
+            session_expiry_secs_default: 2 * 60 * 60,
+            session_expiry_secs_max: u32::MAX,
+        }
+    }
+}
+
+/// The largest packet there can be, with its fixed header.
+pub(crate) const FRAME_LEN_MAX: u32 = Header::BODY_LEN_MAX as u32 + 5;
+
+impl Config {
+    pub(crate) fn frame_len_max(&self) -> usize {
+        self.packet_bytes_max.min(FRAME_LEN_MAX) as usize
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Option<Duration> {
+        (self.connect_timeout_secs > 0).then(|| Duration::from_secs(u64::from(self.connect_timeout_secs)))
+    }
+
+    /// Milliseconds of silence that a keep-alive allows; 0 if it allows any.
+    pub(crate) fn silence_millis_max(&self, keep_alive_secs: u16) -> u32 {
+        (f64::from(keep_alive_secs) * 1000.0 * f64::from(self.keep_alive_multiplier.max(1.0))) as u32
+    }
+
+    /// The keep-alive an MQTT 5.0 client gets for the one it asks for, in seconds.
+    pub(crate) fn keep_alive_secs(&self, asked: u16) -> u16 {
+        match (self.keep_alive_secs_max, asked) {
+            (0, asked) => asked,
+            (max, 0) => max,
+            (max, asked) => asked.min(max),
+        }
+    }
+
+    /// The expiry of an MQTT 5.0 session that asks for so many seconds.
+    pub(crate) fn session_expiry(&self, asked_secs: u32) -> Expiry {
+        expiry(asked_secs.min(self.session_expiry_secs_max))
+    }
+
+    /// The expiry of an older client's session.
+    pub(crate) fn session_expiry_before_v5(&self, clean_session: bool) -> Expiry {
+        if clean_session { Expiry::Immediately } else { expiry(self.session_expiry_secs_default) }
+    }
+}
+
+/// MQTT 5.0 section 3.1.2.11.2.
+fn expiry(secs: u32) -> Expiry {
+    match secs {
+        0 => Expiry::Immediately,
+        u32::MAX => Expiry::Never,
+        secs => Expiry::After(Duration::from_secs(u64::from(secs))),
+    }
+}
+
+/// The way back; what does not fit is "for ever".
+pub(crate) fn expiry_secs(expiry: Expiry) -> u32 {
+    match expiry {
+        Expiry::Immediately => 0,
+        Expiry::After(duration) => u32::try_from(duration.as_secs()).unwrap_or(u32::MAX),
+        Expiry::Never => u32::MAX,
+    }
+}

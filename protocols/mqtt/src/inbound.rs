@@ -1,0 +1,197 @@
+use std::num::NonZeroU16;
+
+use bytes::Bytes;
+use gateway_model::{Outcome, Qos, Reason, Sink, Ticket, Topic};
+
+use crate::acknowledgements::Waiting;
+use crate::codec::{Acknowledgement, PacketType, Publish, Version};
+use crate::connection::{Connection, Kind};
+use crate::translate::{self, Translated};
+use crate::violation::Violation;
+
+// QoS 2 is method B of MQTT 5.0 section 4.3.3: the message is published when it arrives and only
+// its packet identifier is kept until PUBREL. Method A would keep the message and answer for it
+// later; publishing first means that PUBREC, like PUBACK, already stands for "safe".
+impl Connection {
+    #[inline]
+    pub(crate) fn publish(&mut self, first: u8, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
+        let packet = Publish::decode(self.version, first, body)?;
+        let translated = match packet.properties.is_empty() {
+            true => Translated::default(),
+            false => translate::properties(packet.properties, |raw| out.topic(raw))?,
+        };
+        let topic = self.topic(packet.topic, translated.topic_alias, out)?;
+        let ticket = match packet.packet_id {
+            None => Kind::Unacknowledged.ticket(0),
+            Some(packet_id) => match self.admit(packet_id, packet.qos)? {
+                Admission::New(ticket) => ticket,
+                Admission::Again => {
+                    return self.acknowledge(packet_id, packet.qos, Outcome::Done(Reason::Success), out);
+                }
+                Admission::AgainTooSoon => return Ok(()),
+            },
+        };
+        let formatted = translate::check_payload(translated.properties.as_deref(), packet.payload);
+        let outcome = match (formatted, packet.packet_id) {
+            (Ok(()), _) => out.publish(
+                ticket,
+                gateway_model::Publish {
+                    topic,
+                    payload: Bytes::copy_from_slice(packet.payload),
+                    qos: packet.qos,
+                    retain: packet.retain,
+                    expiry: translated.expiry,
+                    properties: translated.properties,
+                },
+            ),
+            (Err(reason), Some(_)) => Outcome::Done(reason),
+            (Err(reason), None) => return Err(Violation::new(reason, "payload is not UTF-8")),
+        };
+        match packet.packet_id {
+            Some(packet_id) => self.acknowledge(packet_id, packet.qos, outcome, out),
+            None => Ok(()),
+        }
+    }
+
+    /// The topic of a PUBLISH, through the alias if there is one (MQTT 5.0 section 3.3.2.3.4).
+    #[inline]
+    fn topic(&mut self, raw: &[u8], alias: Option<u16>, out: &mut dyn Sink) -> Result<Topic, Violation> {
+        let maximum = self.config.topic_alias_maximum;
+        if let (true, Some(alias)) = (raw.is_empty(), alias) {
+            return self.inflow().aliases.get(alias, maximum);
+        }
+        let topic = match &self.last_topic {
+            Some(topic) if topic.as_bytes() == raw => topic.clone(),
+            _ => {
+                let topic = out.topic(raw)?;
+                self.last_topic = Some(topic.clone());
+                topic
+            }
+        };
+        if let Some(alias) = alias {
+            self.inflow().aliases.set(alias, topic.clone(), maximum)?;
+        }
+        Ok(topic)
+    }
+
+    /// Whether a PUBLISH above QoS 0 is new, and within the Receive Maximum (MQTT-3.3.4-9).
+    fn admit(&mut self, packet_id: NonZeroU16, qos: Qos) -> Result<Admission, Violation> {
+        let limit = match self.version {
+            Version::V5 => usize::from(self.config.receive_maximum.get()),
+            _ => usize::MAX,
+        };
+        let Some(inflow) = &self.inflow else {
+            return Ok(Admission::New(Kind::Acknowledged.ticket(0)));
+        };
+        if qos == Qos::ExactlyOnce && inflow.received.contains(packet_id) {
+            return Ok(match inflow.acknowledgements.is_waiting(packet_id, qos) {
+                true => Admission::AgainTooSoon,
+                false => Admission::Again,
+            });
+        }
+        if inflow.acknowledgements.at_least_once() + inflow.received.len() >= limit {
+            return Err(Violation::new(Reason::ReceiveMaximumExceeded, "too many unacknowledged publishes"));
+        }
+        Ok(Admission::New(Kind::Acknowledged.ticket(inflow.acknowledgements.next_number())))
+    }
+
+    /// Answers a publish when its turn has come.
+    fn acknowledge(
+        &mut self,
+        packet_id: NonZeroU16,
+        qos: Qos,
+        outcome: Outcome,
+        out: &mut dyn Sink,
+    ) -> Result<(), Violation> {
+        if qos == Qos::ExactlyOnce {
+            self.inflow().received.insert(packet_id);
+        }
+        let is_idle = self.inflow.as_ref().is_none_or(|inflow| inflow.acknowledgements.is_empty());
+        let reason = match outcome {
+            Outcome::Done(reason) if is_idle => return self.answer(packet_id, qos, reason, out),
+            Outcome::Done(reason) => Some(reason),
+            Outcome::Later => None,
+        };
+        self.inflow().acknowledgements.push(Waiting { packet_id, qos, reason });
+        Ok(())
+    }
+
+    /// A publish that was `Outcome::Later` is durable now, or refused.
+    pub(crate) fn published(&mut self, ticket: Ticket, reason: Reason, out: &mut dyn Sink) {
+        let Some(number) = Kind::Acknowledged.number(ticket) else { return };
+        if let Some(inflow) = &mut self.inflow {
+            inflow.acknowledgements.resolve(number, reason);
+        }
+        while let Some((waiting, reason)) =
+            self.inflow.as_mut().and_then(|inflow| inflow.acknowledgements.pop_ready())
+        {
+            if let Err(violation) = self.answer(waiting.packet_id, waiting.qos, reason, out) {
+                return self.fail(violation, out);
+            }
+        }
+    }
+
+    /// Writes the PUBACK or PUBREC.
+    fn answer(
+        &mut self,
+        packet_id: NonZeroU16,
+        qos: Qos,
+        reason: Reason,
+        out: &mut dyn Sink,
+    ) -> Result<(), Violation> {
+        if reason.is_error() && qos == Qos::ExactlyOnce && self.version == Version::V5 {
+            // MQTT-4.3.3-9: after an error the identifier is free again.
+            self.inflow().received.remove(packet_id);
+        }
+        // MQTT-3.3.5-2 (3.1.1): there is no way to say no. What may never be published is
+        // acknowledged, or it would come again for ever; anything else ends the connection, so
+        // that nothing is acknowledged which is not safe.
+        if reason.is_error() && reason != Reason::NotAuthorized && self.version != Version::V5 {
+            return Err(Violation::new(reason, "publish refused"));
+        }
+        let packet_type = match qos {
+            Qos::ExactlyOnce => PacketType::Pubrec,
+            _ => PacketType::Puback,
+        };
+        Acknowledgement::new(packet_id, publish_reason(reason)).encode(
+            self.version,
+            packet_type,
+            out.wire().as_mut_vec(),
+        );
+        Ok(())
+    }
+
+    /// PUBREL: the client forgets the message, so we forget its identifier.
+    pub(crate) fn released(&mut self, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
+        let packet = Acknowledgement::decode(self.version, PacketType::Pubrel, body)?;
+        let known = self.inflow.as_mut().is_some_and(|inflow| inflow.received.remove(packet.packet_id));
+        let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
+        Acknowledgement::new(packet.packet_id, reason).encode(
+            self.version,
+            PacketType::Pubcomp,
+            out.wire().as_mut_vec(),
+        );
+        Ok(())
+    }
+}
+
+enum Admission {
+    New(Ticket),
+    /// A QoS 2 message that is already published: only its PUBREC was lost.
+    Again,
+    /// The same, while its PUBREC still waits for the first one to be durable.
+    AgainTooSoon,
+}
+
+/// The nearest reason that PUBACK and PUBREC can carry (MQTT 5.0 tables 3-4 and 3-5).
+fn publish_reason(reason: Reason) -> Reason {
+    match reason.code() {
+        0x00 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99 => reason,
+        0x00..0x80 => Reason::Success,
+        _ => match reason {
+            Reason::MessageRateTooHigh | Reason::ServerBusy | Reason::PacketTooLarge => Reason::QuotaExceeded,
+            Reason::Banned => Reason::NotAuthorized,
+            _ => Reason::ImplementationSpecificError,
+        },
+    }
+}

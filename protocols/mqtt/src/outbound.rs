@@ -1,0 +1,78 @@
+use std::num::NonZeroU16;
+use std::time::Instant;
+
+use gateway_model::{Outgoing, Reason, Settlement, Sink};
+
+use crate::codec::{Acknowledgement, PacketType, PublishHead, Version, publish_flags};
+use crate::connection::Connection;
+use crate::translate::OutgoingProperties;
+use crate::violation::Violation;
+
+impl Connection {
+    /// Writes one delivery.
+    #[inline]
+    pub(crate) fn send(&mut self, now: Instant, outgoing: &Outgoing, out: &mut dyn Sink) {
+        if let (true, Some(id)) = (outgoing.released, outgoing.id) {
+            return self.release(id, Reason::Success, out);
+        }
+        let message = &*outgoing.message;
+        let mut head = PublishHead {
+            first: publish_flags(outgoing.duplicate, outgoing.qos, outgoing.retain),
+            topic: message.topic.as_bytes(),
+            packet_id: outgoing.id,
+            properties_len: 0,
+            payload_len: message.payload.len(),
+        };
+        let properties = (self.version == Version::V5).then(|| OutgoingProperties::new(outgoing, now));
+        if let Some(properties) = &properties {
+            head.properties_len = properties.wire_len();
+        }
+        if head.frame_len() > self.frame_len_max as usize {
+            return too_large(outgoing, head.frame_len(), out);
+        }
+        let wire = out.wire();
+        let bytes = wire.as_mut_vec();
+        head.encode(bytes);
+        if let Some(properties) = &properties {
+            properties.encode(bytes);
+        }
+        wire.append(&message.payload);
+    }
+
+    /// PUBACK, PUBREC or PUBCOMP: how far a delivery has come.
+    #[inline]
+    pub(crate) fn acknowledged(
+        &mut self,
+        packet_type: PacketType,
+        body: &[u8],
+        out: &mut dyn Sink,
+    ) -> Result<(), Violation> {
+        let packet = Acknowledgement::decode(self.version, packet_type, body)?;
+        let id = packet.packet_id;
+        if packet.reason.is_error() && packet_type != PacketType::Pubcomp {
+            out.settle(id, Settlement::Dropped("refused"));
+        } else if packet_type == PacketType::Pubrec {
+            // MQTT-4.3.3-4: the answer is a PUBREL, and from 5.0 on it can say "never heard of".
+            let known = out.settle(id, Settlement::Received);
+            let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
+            self.release(id, reason, out);
+        } else {
+            out.settle(id, Settlement::Delivered);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
+        let bytes = out.wire().as_mut_vec();
+        Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);
+    }
+}
+
+/// MQTT-3.1.2-24 and -25 (5.0): to the client it is as if it had been delivered.
+#[cold]
+fn too_large(outgoing: &Outgoing, frame_len: usize, out: &mut dyn Sink) {
+    tracing::debug!(topic = %outgoing.message.topic, frame_len, "larger than the client takes");
+    if let Some(id) = outgoing.id {
+        out.settle(id, Settlement::Dropped("packet_too_large"));
+    }
+}
