@@ -22,10 +22,12 @@ pub enum Carrier {
     Datagram,
 }
 
+type Check = dyn Fn(&Section<'_>, &mut Problems) + Send + Sync;
+
 /// A named section and the type that says what may stand in it.
 pub struct Schema {
     pub name: &'static str,
-    check: Box<dyn Fn(&Section<'_>, &mut Problems) + Send + Sync>,
+    check: Box<Check>,
     fields: &'static [&'static str],
 }
 

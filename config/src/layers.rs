@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use figment::value::{Dict, Value};
+use figment::value::Value;
 
 use crate::document::Document;
 use crate::secret::is_secret;
@@ -124,7 +124,7 @@ impl Layers {
         if key.find(&root).is_none() {
             return self.broken(origin, key, "the list has no such element");
         }
-        self.tree.merge(origin, BTreeMap::new(), root.into_dict().unwrap_or_else(Dict::new));
+        self.tree.merge(origin, BTreeMap::new(), root.into_dict().unwrap_or_default());
         self
     }
 
