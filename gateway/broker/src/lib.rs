@@ -1,1 +1,33 @@
-//! (to be written)
+//! The running broker: everything asynchronous around the pure parts.
+//!
+//! It owns every socket, every clock reading and every thread. Protocols come in as
+//! [`gateway_model::Protocol`]s, bridges as [`gateway_model::Bridge`]s; this crate knows none of
+//! them by name.
+//!
+//! - [`Broker`] is the one door to the bus: authentication and authorization happen here, so that
+//!   no adapter can go round them.
+//! - `shard.rs` is the driver: one thread and one tokio runtime per core, on which one task owns
+//!   that core's connections. There is no task, no channel and no timer per connection.
+//! - `turn.rs` is what an adapter sees of all this.
+//! - `bridges.rs` feeds sinks from their sessions.
+//!
+//! Read `shard.rs` first.
+
+mod bridges;
+mod broker;
+mod carrier;
+mod clock;
+mod connection;
+mod gauges;
+mod listener;
+mod refusals;
+mod shard;
+mod signal;
+mod sockets;
+mod telemetry;
+mod turn;
+
+pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
+pub use broker::{Broker, Principal};
+pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
+pub use shard::{Shards, start_shards};

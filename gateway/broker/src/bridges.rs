@@ -1,0 +1,162 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_bus::{Attachment, QueueLimits, SessionOptions};
+use gateway_model::{
+    Bridge, BridgeState, ClientId, DeliveryId, Expiry, Notify, Open, Qos, Receipt, Settle, Settlement,
+    Subscription, TopicFilter,
+};
+use parking_lot::Mutex;
+
+use crate::{Broker, clock};
+
+/// What a bridge's session on the bus looks like.
+pub struct BridgeSession {
+    /// The name in the configuration; the session is called `$bridge/{name}`.
+    pub name: Box<str>,
+    pub filters: Vec<TopicFilter>,
+    pub queue: QueueLimits,
+    /// Messages handed to the bridge and not settled.
+    pub in_flight_max: u16,
+}
+
+/// A running bridge.
+pub struct BridgeHandle {
+    pub name: Box<str>,
+    state: Arc<Mutex<BridgeState>>,
+    attachment: Attachment,
+    stop: Arc<tokio::sync::Notify>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl BridgeHandle {
+    pub fn state(&self) -> BridgeState {
+        self.state.lock().clone()
+    }
+
+    /// Messages waiting and in flight.
+    pub fn backlog(&self) -> (usize, usize) {
+        let view = self.attachment.session.view();
+        (view.queued, view.in_flight)
+    }
+
+    /// Stops the bridge; what it has not settled stays in its session.
+    pub async fn stop(self) {
+        self.stop.notify_one();
+        let _ = self.task.await;
+    }
+}
+
+/// Opens the session, subscribes, and feeds the bridge from now on. Must be called inside a tokio
+/// runtime.
+pub fn start_bridge(broker: &Arc<Broker>, session: BridgeSession, bridge: Box<dyn Bridge>) -> BridgeHandle {
+    let moment = clock::moment();
+    let client_id =
+        ClientId::parse(&format!("$bridge/{}", session.name)).expect("bridge names are checked words");
+    let open = Open { clean_start: false, expiry: Expiry::Never, ..Open::transient() };
+    let options = SessionOptions {
+        queue: Some(QueueLimits { store_qos0: true, upgrade_qos: true, ..session.queue }),
+        in_flight_max: Some(session.in_flight_max),
+    };
+    let bell = Arc::new(Bell::default());
+    let (attachment, _) = broker
+        .bus
+        .open(moment, client_id, open, options, bell.clone())
+        .expect("bridges are opened before clients can fill the sessions");
+    let subscriptions =
+        session.filters.iter().map(|filter| Subscription::new(filter.clone(), Qos::AtLeastOnce)).collect();
+    broker.bus.subscribe(moment.instant, &attachment, subscriptions);
+    let stop = Arc::new(tokio::sync::Notify::new());
+    let state = Arc::new(Mutex::new(bridge.state()));
+    let feeder = Feeder {
+        broker: broker.clone(),
+        name: session.name.clone(),
+        attachment: attachment.clone(),
+        bell,
+        stop: stop.clone(),
+        state: state.clone(),
+    };
+    let task = tokio::spawn(feeder.run(bridge));
+    BridgeHandle { name: session.name, state, attachment, stop, task }
+}
+
+/// Rung when the outbox may have something to deliver.
+#[derive(Default)]
+struct Bell(tokio::sync::Notify);
+
+impl Notify for Bell {
+    fn notify(&self) {
+        self.0.notify_one();
+    }
+}
+
+struct Feeder {
+    broker: Arc<Broker>,
+    name: Box<str>,
+    attachment: Attachment,
+    bell: Arc<Bell>,
+    stop: Arc<tokio::sync::Notify>,
+    state: Arc<Mutex<BridgeState>>,
+}
+
+/// Settles in the bridge's session, and rings for the place that became free.
+struct Desk {
+    broker: Arc<Broker>,
+    attachment: Attachment,
+    bell: Arc<Bell>,
+}
+
+impl Settle for Desk {
+    fn settle(&self, id: DeliveryId, settlement: Settlement) {
+        self.attachment.settle(self.broker.bus.counters(), id, settlement);
+        self.bell.notify();
+    }
+}
+
+impl Feeder {
+    async fn run(self, mut bridge: Box<dyn Bridge>) {
+        const STATE_EVERY: Duration = Duration::from_secs(1);
+        let desk: Arc<dyn Settle> = Arc::new(Desk {
+            broker: self.broker.clone(),
+            attachment: self.attachment.clone(),
+            bell: self.bell.clone(),
+        });
+        let mut states = tokio::time::interval(STATE_EVERY);
+        loop {
+            self.report(bridge.state());
+            let next = self.attachment.next(self.broker.bus.counters(), clock::moment().instant);
+            let Ok(next) = next else { break };
+            if let Some(outgoing) = next {
+                let Some(id) = outgoing.id else { continue };
+                let receipt = Receipt::new(desk.clone(), id);
+                tokio::select! {
+                    () = bridge.send(outgoing.message, receipt) => {}
+                    () = self.stop.notified() => break,
+                }
+                continue;
+            }
+            tokio::select! {
+                () = self.bell.0.notified() => {}
+                _ = states.tick() => {}
+                () = self.stop.notified() => break,
+            }
+        }
+        bridge.close().await;
+    }
+
+    /// Keeps the state for metrics, and logs a change with its cause.
+    fn report(&self, state: BridgeState) {
+        let mut known = self.state.lock();
+        if *known == state {
+            return;
+        }
+        match &state {
+            BridgeState::Starting => {}
+            BridgeState::Connected => tracing::info!(bridge = %self.name, "bridge connected"),
+            BridgeState::Retrying(cause) => {
+                tracing::warn!(bridge = %self.name, "bridge cannot deliver, messages are kept: {cause}");
+            }
+        }
+        *known = state;
+    }
+}

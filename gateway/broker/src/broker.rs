@@ -1,0 +1,130 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gateway_access::{Access, Identity};
+use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
+use gateway_model::{
+    ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, TopicFilter,
+};
+
+use crate::gauges::Gauges;
+use crate::refusals::Refusals;
+
+/// The door: what clients may do is decided here, and here only.
+pub struct Broker {
+    pub bus: Bus,
+    access: Access,
+    /// Feeds assigned client identifiers.
+    assigned: AtomicU64,
+    seed: u64,
+    pub(crate) gauges: Gauges,
+    pub(crate) refused: AtomicU64,
+    refusals: Refusals,
+}
+
+/// A client that was let in.
+#[derive(Clone)]
+pub struct Principal {
+    pub attachment: Attachment,
+    pub identity: Identity,
+}
+
+impl Broker {
+    pub fn new(bus: Bus, access: Access, seed: u64) -> Self {
+        Self {
+            bus,
+            access,
+            assigned: AtomicU64::new(0),
+            seed,
+            gauges: Gauges::default(),
+            refused: AtomicU64::new(0),
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Authenticates and opens a session. A refusal is logged with what to change.
+    pub fn open(
+        &self,
+        moment: Moment,
+        peer: &Peer,
+        local: bool,
+        mut open: Open,
+        notify: Arc<dyn Notify>,
+    ) -> Result<(Principal, Opened), Refusal> {
+        let refuse = |refusal: Refusal| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.refusals.log(moment.instant, peer, &refusal);
+            refusal
+        };
+        let identity = self
+            .access
+            .authenticate(peer, local, open.client_id.as_ref(), &open.credentials)
+            .map_err(refuse)?;
+        let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
+        let (attachment, opened) =
+            self.bus.open(moment, client_id, open, SessionOptions::default(), notify).map_err(|reason| {
+                refuse(Refusal { reason, text: "too many sessions: session.sessions_max".into() })
+            })?;
+        Ok((Principal { attachment, identity }, opened))
+    }
+
+    pub(crate) fn publish(
+        &self,
+        moment: Moment,
+        principal: &Principal,
+        publish: Publish,
+        cache: &mut RouteCache,
+    ) -> Reason {
+        if !self.access.may_publish(&principal.identity, &publish.topic) {
+            self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+            return Reason::NotAuthorized;
+        }
+        self.bus.publish(moment, &principal.attachment, publish, cache)
+    }
+
+    pub(crate) fn subscribe(
+        &self,
+        moment: Moment,
+        principal: &Principal,
+        subscriptions: Vec<Subscription>,
+    ) -> Vec<Reason> {
+        let allowed = |subscription: &Subscription| {
+            self.access.may_subscribe(&principal.identity, &subscription.filter)
+        };
+        if subscriptions.iter().all(allowed) {
+            return self.bus.subscribe(moment.instant, &principal.attachment, subscriptions);
+        }
+        let one = |subscription: Subscription| match allowed(&subscription) {
+            true => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
+            false => Reason::NotAuthorized,
+        };
+        subscriptions.into_iter().map(one).collect()
+    }
+
+    pub(crate) fn retained(
+        &self,
+        moment: Moment,
+        principal: &Principal,
+        filter: &TopicFilter,
+        limit: usize,
+    ) -> Result<Vec<Arc<Message>>, Reason> {
+        if !self.access.may_subscribe(&principal.identity, filter) {
+            return Err(Reason::NotAuthorized);
+        }
+        Ok(self.bus.retained(moment.instant, filter, limit))
+    }
+
+    /// A name for a client that has none: unpredictable, so that nobody else can take it.
+    fn assign(&self) -> ClientId {
+        let number = self.assigned.fetch_add(1, Ordering::Relaxed);
+        let scrambled = scramble(self.seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        ClientId::parse(&format!("auto-{number:x}-{scrambled:016x}")).expect("the name obeys the laws")
+    }
+}
+
+/// The finalizer of SplitMix64: a bijection whose outputs look random.
+pub(crate) fn scramble(mut value: u64) -> u64 {
+    value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}

@@ -1,0 +1,327 @@
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use gateway_bus::Moment;
+use gateway_model::{Adapter, Event, WireBuffer};
+
+use crate::carrier::{Carrier, Read};
+use crate::gauges::ListenerGauges;
+use crate::signal::Signal;
+use crate::turn::{Client, Turn, World};
+
+/// One peer: its carrier, its adapter, its hold on a session.
+///
+/// An idle connection holds no buffers: `partial` is empty but for an incomplete packet, `wire`
+/// is there only between writing and flushing.
+pub(crate) struct Connection {
+    pub(crate) carrier: Carrier,
+    pub(crate) adapter: Box<dyn Adapter>,
+    pub(crate) client: Client,
+    pub(crate) signal: Arc<Signal>,
+    pub(crate) waker: Waker,
+    pub(crate) gauges: Arc<ListenerGauges>,
+    /// Bytes that the adapter has not consumed yet.
+    partial: Vec<u8>,
+    pub(crate) wire: Option<Box<WireBuffer>>,
+    /// The socket takes no more; the waker is registered.
+    pub(crate) blocked: bool,
+    /// The earliest entry for this connection among the shard's timers.
+    pub(crate) armed: Option<Instant>,
+    pub(crate) phase: Phase,
+    /// Distinguishes this connection from an earlier one in the same slot.
+    pub(crate) generation: u32,
+    /// It is on the shard's list of connections to serve in this pass.
+    pub(crate) touched: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// The adapter has closed; what it wrote is still on its way out.
+    Flushing {
+        until: Instant,
+    },
+    /// Everything is out and the peer was told. What it still sends is thrown away until it closes
+    /// too, because closing with unread bytes would destroy what it has not read yet.
+    Lingering {
+        until: Instant,
+    },
+    Gone,
+}
+
+/// Input is not read while more than this waits to be written: a peer that does not read its
+/// acknowledgements may not make us store them.
+const UNREAD_MAX: usize = 256 * 1024;
+const FLUSH_TIME: Duration = Duration::from_secs(5);
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
+impl Connection {
+    pub(crate) fn new(
+        carrier: Carrier,
+        adapter: Box<dyn Adapter>,
+        client: Client,
+        signal: Arc<Signal>,
+        gauges: Arc<ListenerGauges>,
+        generation: u32,
+    ) -> Self {
+        let waker = signal.waker();
+        Self {
+            carrier,
+            adapter,
+            client,
+            signal,
+            waker,
+            gauges,
+            partial: Vec::new(),
+            wire: None,
+            blocked: false,
+            armed: None,
+            phase: Phase::Open,
+            generation,
+            touched: false,
+        }
+    }
+
+    /// Reads what the socket has, and lets the adapter handle it.
+    pub(crate) fn read(&mut self, world: &mut World, pool: &mut Pool, scratch: &mut [u8], moment: Moment) {
+        let waker = self.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        while self.phase != Phase::Gone && !matches!(self.phase, Phase::Flushing { .. }) {
+            if self.wire.as_ref().is_some_and(|wire| wire.len() > UNREAD_MAX) {
+                return; // flushing raises the signal again
+            }
+            match self.carrier.read(&mut cx, scratch) {
+                Read::Scratch(_) | Read::Frame(_) if self.phase != Phase::Open => {}
+                Read::Scratch(count) => {
+                    self.receive(world, pool, moment, &scratch[..count]);
+                    if count == scratch.len() {
+                        // There is more; the others come first.
+                        self.signal.raise(crate::signal::IO);
+                        return;
+                    }
+                }
+                Read::Frame(frame) => self.receive(world, pool, moment, &frame),
+                Read::Closed => self.carrier_closed(world, pool, moment),
+                Read::Pending => return,
+            }
+        }
+    }
+
+    /// Bytes for the adapter, after those it left over.
+    pub(crate) fn receive(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.gauges.bytes_in.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        if self.partial.is_empty() {
+            let consumed = self.feed(world, pool, moment, bytes);
+            if consumed < bytes.len() && !self.carrier.is_datagram() {
+                self.partial.extend_from_slice(&bytes[consumed..]);
+            }
+            return;
+        }
+        self.partial.extend_from_slice(bytes);
+        let partial = std::mem::take(&mut self.partial);
+        let consumed = self.feed(world, pool, moment, &partial);
+        self.keep(partial, consumed);
+    }
+
+    /// Calls the adapter until it neither consumes nor is answered. Returns what it consumed.
+    fn feed(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, bytes: &[u8]) -> usize {
+        let mut consumed = 0;
+        loop {
+            let rest = &bytes[consumed..];
+            let count =
+                self.turn(world, pool, moment, |adapter, turn| adapter.receive(moment.instant, rest, turn));
+            consumed += count.min(rest.len());
+            let answered = self.answer(world, pool, moment);
+            let ended = self.client.closing.is_some() || consumed == bytes.len();
+            if ended || self.carrier.is_datagram() || (count == 0 && !answered) {
+                return consumed;
+            }
+        }
+    }
+
+    /// An event for the adapter; what it did not consume before is shown again.
+    pub(crate) fn handle(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, event: Event) {
+        self.turn(world, pool, moment, |adapter, turn| adapter.handle(moment.instant, event, turn));
+        self.answer(world, pool, moment);
+        if !self.partial.is_empty() && self.client.closing.is_none() {
+            let partial = std::mem::take(&mut self.partial);
+            let consumed = self.feed(world, pool, moment, &partial);
+            self.keep(partial, consumed);
+        }
+    }
+
+    /// Keeps what was not consumed, in no more memory than it needs.
+    fn keep(&mut self, partial: Vec<u8>, consumed: usize) {
+        self.partial = if consumed == 0 { partial } else { partial[consumed..].to_vec() };
+    }
+
+    /// Hands replies over, and the replies to what was asked meanwhile. Whether there were any.
+    fn answer(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) -> bool {
+        let mut answered = false;
+        while let Some((ticket, reply)) = world.replies.pop_front() {
+            answered = true;
+            self.turn(world, pool, moment, |adapter, turn| {
+                adapter.handle(moment.instant, Event::Reply(ticket, reply), turn)
+            });
+        }
+        answered
+    }
+
+    /// Lets the adapter drain the outbox. Whether it stopped for lack of room.
+    pub(crate) fn deliver(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) -> bool {
+        let Some(principal) = &self.client.principal else { return false };
+        if self.blocked || self.client.closing.is_some() {
+            return false;
+        }
+        self.client.settled = false;
+        let attachment = principal.attachment.clone();
+        let broker = world.broker.clone();
+        let mut full = false;
+        let result = self.turn(world, pool, moment, |adapter, turn| {
+            turn.delivering = true;
+            let result = attachment.deliver(broker.bus.counters(), |outbox| {
+                adapter.deliver(moment.instant, outbox, turn);
+            });
+            turn.carry_out_deferred();
+            full = !gateway_model::Sink::has_room(turn);
+            result
+        });
+        self.answer(world, pool, moment);
+        match result {
+            Ok(left) => full && left > 0,
+            Err(reason) => {
+                self.client.principal = None;
+                self.handle(world, pool, moment, Event::Evicted(reason));
+                false
+            }
+        }
+    }
+
+    /// Writes out what there is, and moves a closing connection on.
+    pub(crate) fn flush(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
+        if self.client.closing.is_some() && self.phase == Phase::Open {
+            self.detach(world, moment);
+            self.phase = Phase::Flushing { until: moment.instant + FLUSH_TIME };
+        }
+        if !self.write(pool) {
+            self.carrier_closed(world, pool, moment);
+        }
+        if matches!(self.phase, Phase::Flushing { .. }) && !self.blocked {
+            let failed = self.client.closing.is_some_and(|close| close.reason.is_error());
+            self.phase = if failed && !self.carrier.is_datagram() {
+                self.carrier.shutdown(&mut Context::from_waker(&self.waker));
+                // Reading starts again, to throw away.
+                self.signal.raise(crate::signal::IO);
+                Phase::Lingering { until: moment.instant + LINGER_TIME }
+            } else {
+                Phase::Gone
+            };
+        }
+    }
+
+    /// When to look at this connection again even if nothing happens.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Open => self.adapter.next_timeout(),
+            Phase::Flushing { until } | Phase::Lingering { until } => Some(until),
+            Phase::Gone => None,
+        }
+    }
+
+    /// A moment of `next_timeout` has come.
+    pub(crate) fn timeout(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
+        match self.phase {
+            Phase::Open => self.handle(world, pool, moment, Event::Timeout),
+            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Gone => self.phase = Phase::Gone,
+        }
+    }
+
+    /// The carrier is gone: the adapter hears of it, the session is let go of.
+    pub(crate) fn carrier_closed(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
+        if self.phase == Phase::Open && self.client.closing.is_none() {
+            self.handle(world, pool, moment, Event::Closed);
+        }
+        self.detach(world, moment);
+        self.phase = Phase::Gone;
+    }
+
+    fn detach(&mut self, world: &World, moment: Moment) {
+        let Some(principal) = self.client.principal.take() else { return };
+        let (publish_will, expiry) =
+            self.client.closing.map_or((true, None), |close| (close.publish_will, close.expiry));
+        world.broker.bus.detach(moment, &principal.attachment, publish_will, expiry);
+    }
+
+    /// False if the carrier failed.
+    fn write(&mut self, pool: &mut Pool) -> bool {
+        if self.wire.is_none() && !self.blocked {
+            return true;
+        }
+        let mut wire = self.wire.take().unwrap_or_default();
+        let before = wire.len();
+        let result = self.carrier.write(&mut Context::from_waker(&self.waker), &mut wire);
+        let written = (before - wire.len()) as u64;
+        self.gauges.bytes_out.fetch_add(written, std::sync::atomic::Ordering::Relaxed);
+        self.blocked = matches!(result, Ok(false));
+        if before > UNREAD_MAX && wire.len() <= UNREAD_MAX {
+            self.signal.raise(crate::signal::IO);
+        }
+        if wire.is_empty() {
+            pool.put(wire);
+        } else {
+            self.wire = Some(wire);
+        }
+        result.is_ok()
+    }
+
+    fn turn<R>(
+        &mut self,
+        world: &mut World,
+        pool: &mut Pool,
+        moment: Moment,
+        call: impl FnOnce(&mut dyn Adapter, &mut Turn<'_>) -> R,
+    ) -> R {
+        let mut wire = self.wire.take().unwrap_or_else(|| pool.take());
+        let mut turn = Turn {
+            world,
+            moment,
+            wire: &mut wire,
+            client: &mut self.client,
+            signal: &self.signal,
+            delivering: false,
+        };
+        let result = call(&mut *self.adapter, &mut turn);
+        if wire.is_empty() {
+            pool.put(wire);
+        } else {
+            self.wire = Some(wire);
+        }
+        result
+    }
+}
+
+/// Write buffers between uses.
+#[derive(Default)]
+// Boxed, because buffers move between here and connections, which should stay small.
+#[allow(clippy::vec_box)]
+pub(crate) struct Pool(Vec<Box<WireBuffer>>);
+
+impl Pool {
+    const BUFFERS_MAX: usize = 64;
+    const CAPACITY_MAX: usize = 128 * 1024;
+
+    fn take(&mut self) -> Box<WireBuffer> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn put(&mut self, mut wire: Box<WireBuffer>) {
+        if self.0.len() < Self::BUFFERS_MAX && wire.capacity() <= Self::CAPACITY_MAX {
+            wire.clear();
+            self.0.push(wire);
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! The driver: one thread, one tokio runtime and one task per core, which owns that core's
+//! connections.
+//!
+//! A socket's waker and a session's notifier are the same [`Signal`]: both put a number on the
+//! shard's list. One wake-up of the shard is one pass over that list:
+//!
+//! ```text
+//!   1  arrivals, due timers
+//!   2  every ready connection: read once, let the adapter handle all packets in it
+//!      (publishes go straight into the outboxes of their receivers, which become ready)
+//!   3  every connection touched by 1 and 2: deliver from its outbox, then one write
+//! ```
+//!
+//! So all packets of one read are handled before anything is flushed, all output of one pass
+//! leaves in one write, and a subscriber is served once for all publishers of the pass.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::future::{Future, poll_fn};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use gateway_bus::Moment;
+use gateway_model::{Event, Reason};
+use parking_lot::Mutex;
+use tokio::time::Sleep;
+use tokio_tungstenite::WebSocketStream;
+
+use crate::broker::scramble;
+use crate::carrier::Carrier;
+use crate::connection::{Connection, Phase, Pool};
+use crate::listener::Listener;
+use crate::signal::{IO, OUTBOX, ReadyQueue, Signal};
+use crate::sockets::DatagramSocket;
+use crate::turn::{Client, World};
+use crate::{Broker, clock, listener};
+
+/// All shards; a clone is a handle.
+#[derive(Clone)]
+pub struct Shards {
+    handles: Arc<[ShardHandle]>,
+    turn: Arc<AtomicUsize>,
+}
+
+pub(crate) struct ShardHandle {
+    inbox: Mutex<Vec<Arrival>>,
+    queue: Arc<ReadyQueue>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// What comes to a shard from outside.
+pub(crate) enum Arrival {
+    Stream(TcpStream, SocketAddr, Arc<Listener>),
+    Upgraded(Box<WebSocketStream<tokio::net::TcpStream>>, SocketAddr, Arc<Listener>),
+    Socket(UdpSocket, Arc<Listener>),
+    /// Say goodbye to everybody and end.
+    Stop,
+}
+
+/// Keys of datagram sockets, to tell them from connections.
+const SOCKET_KEY: u32 = 1 << 31;
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Datagrams of one socket in one pass, so that a flood leaves time for the others.
+const DATAGRAMS_MAX: usize = 256;
+/// Rounds of deliver and write for one connection in one pass.
+const ROUNDS_MAX: usize = 8;
+const TRIM_EVERY: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Starts `count` shards, each on its own thread.
+pub fn start_shards(broker: &Arc<Broker>, count: usize, seed: u64) -> std::io::Result<Shards> {
+    let handle = |index: usize| {
+        let handle = ShardHandle { inbox: Mutex::default(), queue: Arc::default(), thread: Mutex::default() };
+        (handle, scramble(seed.wrapping_add(index as u64)))
+    };
+    let (handles, seeds): (Vec<_>, Vec<_>) = (0..count.max(1)).map(handle).unzip();
+    let shards = Shards { handles: handles.into(), turn: Arc::default() };
+    for (index, seed) in seeds.into_iter().enumerate() {
+        // One pass, then one look at the sockets: the task is the whole load of its runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build()?;
+        let broker = broker.clone();
+        let all = shards.clone();
+        let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            runtime.block_on(tokio::task::unconstrained(Shard::new(broker, all, index, seed).run()));
+        })?;
+        *shards.handles[index].thread.lock() = Some(thread);
+    }
+    Ok(shards)
+}
+
+impl Shards {
+    /// The shard for the next arrival, in turn.
+    pub(crate) fn next(&self) -> &ShardHandle {
+        &self.handles[self.turn.fetch_add(1, Ordering::Relaxed) % self.handles.len()]
+    }
+
+    /// Says goodbye to every connection and waits until all shards have ended.
+    pub fn stop(&self) {
+        self.handles.iter().for_each(|handle| handle.send(Arrival::Stop));
+        for handle in self.handles.iter() {
+            if let Some(thread) = handle.thread.lock().take()
+                && thread.join().is_err()
+            {
+                tracing::error!("a shard had ended by a panic");
+            }
+        }
+    }
+}
+
+impl ShardHandle {
+    pub(crate) fn send(&self, arrival: Arrival) {
+        self.inbox.lock().push(arrival);
+        self.queue.wake();
+    }
+}
+
+struct Shard {
+    world: World,
+    shards: Shards,
+    index: usize,
+    slots: Vec<Option<Box<Connection>>>,
+    free: Vec<u32>,
+    sockets: Vec<DatagramSocket>,
+    timers: BinaryHeap<Reverse<(Instant, u32, u32)>>,
+    sleep: Pin<Box<Sleep>>,
+    pool: Pool,
+    scratch: Vec<u8>,
+    /// Connections to serve at the end of this pass.
+    touched: Vec<u32>,
+    ready: Vec<u32>,
+    generation: u32,
+    seed: u64,
+    trim_at: Instant,
+    stopping: bool,
+}
+
+impl Shard {
+    fn new(broker: Arc<Broker>, shards: Shards, index: usize, seed: u64) -> Self {
+        let now = clock::moment().instant;
+        Self {
+            world: World::new(broker),
+            shards,
+            index,
+            slots: Vec::new(),
+            free: Vec::new(),
+            sockets: Vec::new(),
+            timers: BinaryHeap::new(),
+            sleep: Box::pin(tokio::time::sleep_until(now.into())),
+            pool: Pool::default(),
+            scratch: vec![0; SCRATCH_BYTES],
+            touched: Vec::new(),
+            ready: Vec::new(),
+            generation: 0,
+            seed,
+            trim_at: now + TRIM_EVERY,
+            stopping: false,
+        }
+    }
+
+    async fn run(mut self) {
+        poll_fn(|cx| self.pass(cx)).await;
+    }
+
+    fn handle(&self) -> &ShardHandle {
+        &self.shards.handles[self.index]
+    }
+
+    fn pass(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let queue = self.handle().queue.clone();
+        queue.waker.register(cx.waker());
+        queue.begin_pass();
+        let moment = clock::moment();
+        self.arrive(moment);
+        self.fire(moment);
+        // What becomes ready by the reads of the first round is delivered in the same pass.
+        for _ in 0..2 {
+            let mut ready = std::mem::take(&mut self.ready);
+            queue.take(&mut ready);
+            for key in ready.drain(..) {
+                self.serve(key, moment);
+            }
+            self.ready = ready;
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        for key in touched.drain(..) {
+            self.settle_down(key, moment);
+        }
+        self.touched = touched;
+        if self.stopping && self.slots.iter().all(Option::is_none) {
+            return Poll::Ready(());
+        }
+        self.sleep_until_due(cx, moment);
+        let more = queue.end_pass() || !self.handle().inbox.lock().is_empty();
+        if more {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn arrive(&mut self, moment: Moment) {
+        let arrivals = std::mem::take(&mut *self.handle().inbox.lock());
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Stream(stream, address, listener) => self.accept(stream, address, listener, moment),
+                Arrival::Upgraded(stream, address, listener) => {
+                    self.connect(Carrier::WebSocket(stream), address, &listener, moment);
+                }
+                Arrival::Socket(socket, listener) => self.open_socket(socket, listener),
+                Arrival::Stop => self.stop(moment),
+            }
+        }
+    }
+
+    fn accept(&mut self, stream: TcpStream, address: SocketAddr, listener: Arc<Listener>, moment: Moment) {
+        let stream = match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(listener = %listener.name, "cannot take a connection: {error}");
+                listener.gauges.leave();
+                return;
+            }
+        };
+        match &listener.carrier {
+            listener::Carrier::WebSocket(upgrade) => {
+                let upgrade = upgrade.clone();
+                let shards = self.shards.clone();
+                let index = self.index;
+                tokio::spawn(async move {
+                    let handshake = crate::carrier::handshake(stream, upgrade);
+                    match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
+                        Ok(Ok(stream)) => {
+                            shards.handles[index].send(Arrival::Upgraded(
+                                Box::new(stream),
+                                address,
+                                listener,
+                            ));
+                        }
+                        Ok(Err(error)) => {
+                            tracing::debug!(peer = %address, listener = %listener.name, "WebSocket handshake failed: {error}");
+                            listener.gauges.leave();
+                        }
+                        Err(_) => listener.gauges.leave(),
+                    }
+                });
+            }
+            _ => {
+                self.connect(Carrier::Tcp(stream), address, &listener, moment);
+            }
+        }
+    }
+
+    /// Makes a connection of a carrier; the first look at it follows in this pass.
+    fn connect(
+        &mut self,
+        carrier: Carrier,
+        address: SocketAddr,
+        listener: &Arc<Listener>,
+        moment: Moment,
+    ) -> u32 {
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            (self.slots.len() - 1) as u32
+        });
+        self.generation = self.generation.wrapping_add(1);
+        self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let peer = listener.peer(address);
+        let adapter = listener.protocol.connect(moment.instant, &peer, scramble(self.seed));
+        let client = Client { peer, local: listener.local, principal: None, closing: None, settled: false };
+        let signal = Signal::new(&self.handle().queue, key);
+        if !carrier.is_datagram() {
+            signal.raise(IO);
+        }
+        let connection =
+            Connection::new(carrier, adapter, client, signal, listener.gauges.clone(), self.generation);
+        self.slots[key as usize] = Some(Box::new(connection));
+        key
+    }
+
+    fn open_socket(&mut self, socket: UdpSocket, listener: Arc<Listener>) {
+        let signal = Signal::new(&self.handle().queue, SOCKET_KEY | self.sockets.len() as u32);
+        signal.raise(IO);
+        match DatagramSocket::new(socket, listener.clone(), signal) {
+            Ok(socket) => self.sockets.push(socket),
+            Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
+        }
+    }
+
+    fn stop(&mut self, moment: Moment) {
+        self.stopping = true;
+        for key in 0..self.slots.len() as u32 {
+            self.with(key, |connection, world, pool, _| {
+                if connection.phase == Phase::Open && connection.client.closing.is_none() {
+                    connection.handle(world, pool, moment, Event::Evicted(Reason::ServerShuttingDown));
+                }
+            });
+            self.touch(key);
+        }
+    }
+
+    fn fire(&mut self, moment: Moment) {
+        while let Some(Reverse((at, key, generation))) = self.timers.peek().copied() {
+            if at > moment.instant {
+                break;
+            }
+            self.timers.pop();
+            let mut due = false;
+            self.with(key, |connection, world, pool, _| {
+                if connection.generation != generation {
+                    return;
+                }
+                connection.armed = None;
+                due = true;
+                if connection.next_timeout().is_some_and(|at| at <= moment.instant) {
+                    connection.timeout(world, pool, moment);
+                }
+            });
+            if due {
+                self.touch(key);
+            }
+        }
+        if self.trim_at <= moment.instant {
+            self.trim_at = moment.instant + TRIM_EVERY;
+            self.world.broker.bus.trim(&mut self.world.cache);
+        }
+    }
+
+    fn serve(&mut self, key: u32, moment: Moment) {
+        if key & SOCKET_KEY != 0 {
+            self.receive_datagrams(key & !SOCKET_KEY, moment);
+            return;
+        }
+        self.with(key, |connection, world, pool, scratch| {
+            let raised = connection.signal.take();
+            connection.client.settled |= raised & OUTBOX != 0;
+            if raised & IO != 0 {
+                connection.read(world, pool, scratch, moment);
+            }
+        });
+        self.touch(key);
+    }
+
+    fn receive_datagrams(&mut self, index: u32, moment: Moment) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.sockets[index as usize].signal.take();
+        for count in 0.. {
+            if count == DATAGRAMS_MAX {
+                self.sockets[index as usize].signal.raise(IO);
+                break;
+            }
+            let Some((length, address)) = self.sockets[index as usize].receive(&mut scratch) else { break };
+            let Some(key) = self.peer(index, address, moment) else { continue };
+            self.with(key, |connection, world, pool, _| {
+                connection.receive(world, pool, moment, &scratch[..length]);
+            });
+            self.touch(key);
+        }
+        self.scratch = scratch;
+    }
+
+    /// The connection of a source address, made if there is room for it.
+    fn peer(&mut self, index: u32, address: SocketAddr, moment: Moment) -> Option<u32> {
+        let socket = &self.sockets[index as usize];
+        if let Some(key) = socket.peers.get(&address) {
+            return Some(*key);
+        }
+        let listener = socket.listener.clone();
+        if self.stopping || !listener.gauges.enter(listener.connections_max) {
+            return None;
+        }
+        let key = self.connect(Carrier::Datagram { socket: index, address }, address, &listener, moment);
+        self.sockets[index as usize].peers.insert(address, key);
+        Some(key)
+    }
+
+    fn touch(&mut self, key: u32) {
+        if let Some(Some(connection)) = self.slots.get_mut(key as usize)
+            && !connection.touched
+        {
+            connection.touched = true;
+            self.touched.push(key);
+        }
+    }
+
+    /// The end of a connection's pass: deliver, write, arm its timer, or remove it.
+    fn settle_down(&mut self, key: u32, moment: Moment) {
+        let Some(mut connection) = self.slots[key as usize].take() else { return };
+        connection.touched = false;
+        let (world, pool) = (&mut self.world, &mut self.pool);
+        for round in 0.. {
+            let full = connection.client.settled && connection.deliver(world, pool, moment);
+            if let Carrier::Datagram { socket, address } = connection.carrier
+                && let Some(wire) = connection.wire.take()
+            {
+                self.sockets[socket as usize].send(address, &wire);
+                pool.put(wire);
+            }
+            connection.flush(world, pool, moment);
+            // What was settled inside `deliver` may have made room for more.
+            if !full && !connection.client.settled || connection.blocked {
+                connection.client.settled |= full;
+                break;
+            }
+            connection.client.settled = true;
+            if round == ROUNDS_MAX {
+                connection.signal.raise(OUTBOX);
+                break;
+            }
+        }
+        if connection.phase == Phase::Gone || is_forgettable(&connection) {
+            self.remove(key, *connection);
+            return;
+        }
+        if let Some(at) = connection.next_timeout()
+            && connection.armed.is_none_or(|armed| at < armed)
+        {
+            connection.armed = Some(at);
+            self.timers.push(Reverse((at, key, connection.generation)));
+        }
+        self.slots[key as usize] = Some(connection);
+    }
+
+    fn remove(&mut self, key: u32, connection: Connection) {
+        if let Carrier::Datagram { socket, address } = connection.carrier {
+            self.sockets[socket as usize].peers.remove(&address);
+        }
+        connection.gauges.leave();
+        self.free.push(key);
+    }
+
+    fn with(&mut self, key: u32, call: impl FnOnce(&mut Connection, &mut World, &mut Pool, &mut [u8])) {
+        if let Some(Some(connection)) = self.slots.get_mut(key as usize) {
+            call(connection, &mut self.world, &mut self.pool, &mut self.scratch);
+        }
+    }
+
+    fn sleep_until_due(&mut self, cx: &mut Context<'_>, moment: Moment) {
+        let due = self.timers.peek().map_or(self.trim_at, |Reverse((at, _, _))| *at).min(self.trim_at);
+        // Never earlier than the next millisecond: that is the timer's resolution.
+        let due = due.max(moment.instant);
+        if self.sleep.deadline().into_std() != due {
+            self.sleep.as_mut().reset(due.into());
+        }
+        if self.sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+/// A datagram peer that has no session and waits for nothing: its datagram was noise, or one that
+/// needed no memory.
+fn is_forgettable(connection: &Connection) -> bool {
+    connection.carrier.is_datagram()
+        && connection.client.principal.is_none()
+        && connection.next_timeout().is_none()
+}

@@ -1,0 +1,148 @@
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use gateway_bus::{Counter, DropReason};
+use gateway_model::BridgeState;
+
+use crate::{BridgeHandle, Broker};
+
+impl Broker {
+    /// Everything countable, in the text format of Prometheus. `bridges` are those running.
+    pub fn metrics(&self, bridges: &[BridgeHandle]) -> String {
+        let mut page = Page(String::with_capacity(4096));
+        self.ledger(&mut page);
+        self.sessions(&mut page);
+        self.listeners(&mut page);
+        bridge_states(&mut page, bridges);
+        page.0
+    }
+
+    /// Messages: accepted x matched = delivered + queued + dropped(reason).
+    fn ledger(&self, page: &mut Page) {
+        let counters = self.bus.counters();
+        let counter = |page: &mut Page, name: &str, help: &str, counter: Counter| {
+            page.family(name, "counter", help);
+            page.value(name, "", counters.count(counter));
+        };
+        counter(page, "tidegate_messages_accepted_total", "Publishes taken in", Counter::Accepted);
+        counter(page, "tidegate_messages_refused_total", "Publishes refused", Counter::Refused);
+        counter(page, "tidegate_messages_unrouted_total", "Publishes nobody wanted", Counter::Unrouted);
+        counter(
+            page,
+            "tidegate_messages_matched_total",
+            "Copies: publishes times matching sessions",
+            Counter::Matched,
+        );
+        counter(page, "tidegate_messages_delivered_total", "Copies delivered", Counter::Delivered);
+        let name = "tidegate_messages_dropped_total";
+        page.family(name, "counter", "Copies dropped, by reason");
+        for reason in DropReason::ALL {
+            page.value(name, &format!("reason=\"{}\"", reason.name()), counters.dropped(reason));
+        }
+        counter(page, "tidegate_wills_published_total", "Wills published", Counter::WillsPublished);
+        counter(page, "tidegate_sessions_opened_total", "Sessions opened", Counter::SessionsOpened);
+        counter(page, "tidegate_sessions_resumed_total", "Sessions resumed", Counter::SessionsResumed);
+        counter(
+            page,
+            "tidegate_sessions_taken_over_total",
+            "Sessions taken over",
+            Counter::SessionsTakenOver,
+        );
+        counter(page, "tidegate_sessions_ended_total", "Sessions ended", Counter::SessionsEnded);
+    }
+
+    fn sessions(&self, page: &mut Page) {
+        let sessions = self.bus.sessions();
+        let connected = sessions.iter().filter(|session| session.connected).count();
+        page.family("tidegate_sessions", "gauge", "Sessions, by whether they are connected");
+        page.value("tidegate_sessions", "state=\"connected\"", connected);
+        page.value("tidegate_sessions", "state=\"away\"", sessions.len() - connected);
+        let mut sum = |name: &str, help: &str, value: usize| {
+            page.family(name, "gauge", help);
+            page.value(name, "", value);
+        };
+        let total = |of: fn(&gateway_bus::SessionView) -> usize| sessions.iter().map(of).sum::<usize>();
+        sum("tidegate_queued_messages", "Copies waiting in sessions", total(|session| session.queued));
+        sum("tidegate_queued_bytes", "Bytes of the copies waiting", total(|session| session.queue_bytes));
+        sum(
+            "tidegate_in_flight_messages",
+            "Copies sent and not acknowledged",
+            total(|session| session.in_flight),
+        );
+        sum(
+            "tidegate_unaccounted_messages",
+            "Copies that are neither delivered nor queued nor dropped; not 0 is a defect",
+            total(|session| session.unaccounted as usize),
+        );
+        sum("tidegate_subscriptions", "Subscriptions", self.bus.subscription_count());
+        let (messages, bytes) = self.bus.retained_size();
+        sum("tidegate_retained_messages", "Retained messages", messages);
+        sum("tidegate_retained_bytes", "Bytes of retained messages", bytes);
+    }
+
+    fn listeners(&self, page: &mut Page) {
+        let listeners = self.gauges.listeners();
+        page.family("tidegate_connections", "gauge", "Connections, or datagram peers, by listener");
+        for listener in &listeners {
+            let label = format!("listener=\"{}\"", listener.name);
+            page.value("tidegate_connections", &label, listener.connections.load(Ordering::Relaxed));
+        }
+        let mut family = |name: &str, help: &str, of: fn(&crate::gauges::ListenerGauges) -> u64| {
+            page.family(name, "counter", help);
+            for listener in &listeners {
+                page.value(name, &format!("listener=\"{}\"", listener.name), of(listener));
+            }
+        };
+        family("tidegate_connects_total", "Connections accepted", |of| of.connects.load(Ordering::Relaxed));
+        family("tidegate_connects_over_limit_total", "Connections turned away by connections_max", |of| {
+            of.over_limit.load(Ordering::Relaxed)
+        });
+        family("tidegate_bytes_received_total", "Bytes received", |of| of.bytes_in.load(Ordering::Relaxed));
+        family("tidegate_bytes_sent_total", "Bytes sent", |of| of.bytes_out.load(Ordering::Relaxed));
+        family("tidegate_datagrams_lost_total", "Datagrams the socket could not take", |of| {
+            of.datagrams_lost.load(Ordering::Relaxed)
+        });
+        page.family(
+            "tidegate_connects_refused_total",
+            "counter",
+            "Clients refused by authentication or limits",
+        );
+        page.value("tidegate_connects_refused_total", "", self.refused.load(Ordering::Relaxed));
+    }
+}
+
+fn bridge_states(page: &mut Page, bridges: &[BridgeHandle]) {
+    if bridges.is_empty() {
+        return;
+    }
+    page.family("tidegate_bridge_up", "gauge", "1 if the bridge's sink takes messages");
+    for bridge in bridges {
+        let up = u8::from(bridge.state() == BridgeState::Connected);
+        page.value("tidegate_bridge_up", &format!("bridge=\"{}\"", bridge.name), up);
+    }
+    page.family("tidegate_bridge_backlog_messages", "gauge", "Messages of the bridge not yet with its sink");
+    for bridge in bridges {
+        let (queued, in_flight) = bridge.backlog();
+        page.value(
+            "tidegate_bridge_backlog_messages",
+            &format!("bridge=\"{}\"", bridge.name),
+            queued + in_flight,
+        );
+    }
+}
+
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// `labels` is empty or `name="value",...`.
+    fn value(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let _ = match labels {
+            "" => writeln!(self.0, "{name} {value}"),
+            labels => writeln!(self.0, "{name}{{{labels}}} {value}"),
+        };
+    }
+}

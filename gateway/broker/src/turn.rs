@@ -1,0 +1,164 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use gateway_bus::{Moment, RouteCache};
+use gateway_model::{
+    Close, DeliveryId, Outcome, Peer, Publish, Reason, Refusal, Reply, Request, Settlement, Sink, Ticket,
+    Topic, TopicError, WireBuffer,
+};
+
+use crate::signal::Signal;
+use crate::{Broker, Principal};
+
+/// The driver's side of one call into an adapter.
+pub(crate) struct Turn<'a> {
+    pub(crate) world: &'a mut World,
+    pub(crate) moment: Moment,
+    pub(crate) wire: &'a mut WireBuffer,
+    pub(crate) client: &'a mut Client,
+    pub(crate) signal: &'a Arc<Signal>,
+    /// Inside `deliver` the session is locked: requests wait until it is over.
+    pub(crate) delivering: bool,
+}
+
+/// What all turns of a shard share.
+pub(crate) struct World {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) cache: RouteCache,
+    /// Answers for the adapter whose turn it is.
+    pub(crate) replies: VecDeque<(Ticket, Reply)>,
+    deferred: Vec<Deferred>,
+}
+
+enum Deferred {
+    Publish(Ticket, Publish),
+    Request(Ticket, Request),
+    Settle(DeliveryId, Settlement),
+}
+
+/// What the driver knows of the peer beyond its socket.
+pub(crate) struct Client {
+    pub(crate) peer: Peer,
+    /// The listener is bound to a loopback address.
+    pub(crate) local: bool,
+    pub(crate) principal: Option<Principal>,
+    pub(crate) closing: Option<Close>,
+    /// Something left the in-flight window, so more may be delivered.
+    pub(crate) settled: bool,
+}
+
+/// Deliveries stop being written beyond this, until the socket has taken them.
+const ROOM: usize = 64 * 1024;
+
+impl World {
+    pub(crate) fn new(broker: Arc<Broker>) -> Self {
+        let cache = broker.bus.route_cache();
+        Self { broker, cache, replies: VecDeque::new(), deferred: Vec::new() }
+    }
+}
+
+impl Turn<'_> {
+    /// Carries out what was asked for inside `deliver`.
+    pub(crate) fn carry_out_deferred(&mut self) {
+        self.delivering = false;
+        for deferred in std::mem::take(&mut self.world.deferred) {
+            match deferred {
+                Deferred::Publish(ticket, publish) => {
+                    if let Outcome::Done(reason) = self.publish(ticket, publish) {
+                        self.world.replies.push_back((ticket, Reply::Published(reason)));
+                    }
+                }
+                Deferred::Request(ticket, request) => self.request(ticket, request),
+                Deferred::Settle(id, settlement) => {
+                    self.settle(id, settlement);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Reply {
+        let broker = &self.world.broker;
+        match (request, &self.client.principal) {
+            (Request::Open(open), None) => {
+                let opened = broker.open(
+                    self.moment,
+                    &self.client.peer,
+                    self.client.local,
+                    *open,
+                    self.signal.clone(),
+                );
+                Reply::Opened(opened.map(|(principal, opened)| {
+                    self.client.principal = Some(principal);
+                    opened
+                }))
+            }
+            (Request::Open(_), Some(_)) => Reply::Opened(Err(Refusal {
+                reason: Reason::ProtocolError,
+                text: "the connection has a session already".into(),
+            })),
+            (Request::Subscribe(subscriptions), Some(principal)) => {
+                Reply::Subscribed(broker.subscribe(self.moment, principal, subscriptions))
+            }
+            (Request::Unsubscribe(filters), Some(principal)) => {
+                Reply::Unsubscribed(broker.bus.unsubscribe(&principal.attachment, &filters))
+            }
+            (Request::Retained { filter, limit }, Some(principal)) => {
+                Reply::Retained(broker.retained(self.moment, principal, &filter, limit))
+            }
+            (Request::Subscribe(subscriptions), None) => {
+                Reply::Subscribed(vec![Reason::NotAuthorized; subscriptions.len()])
+            }
+            (Request::Unsubscribe(filters), None) => {
+                Reply::Unsubscribed(vec![Reason::NotAuthorized; filters.len()])
+            }
+            (Request::Retained { .. }, None) => Reply::Retained(Err(Reason::NotAuthorized)),
+        }
+    }
+}
+
+impl Sink for Turn<'_> {
+    fn wire(&mut self) -> &mut WireBuffer {
+        self.wire
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.wire.len() < ROOM
+    }
+
+    fn topic(&mut self, raw: &[u8]) -> Result<Topic, TopicError> {
+        self.world.cache.topic(raw)
+    }
+
+    fn publish(&mut self, ticket: Ticket, publish: Publish) -> Outcome {
+        if self.delivering {
+            self.world.deferred.push(Deferred::Publish(ticket, publish));
+            return Outcome::Later;
+        }
+        let Some(principal) = &self.client.principal else { return Outcome::Done(Reason::NotAuthorized) };
+        let World { broker, cache, .. } = &mut *self.world;
+        Outcome::Done(broker.publish(self.moment, principal, publish, cache))
+    }
+
+    fn request(&mut self, ticket: Ticket, request: Request) {
+        if self.delivering {
+            self.world.deferred.push(Deferred::Request(ticket, request));
+            return;
+        }
+        let reply = self.answer(request);
+        self.world.replies.push_back((ticket, reply));
+    }
+
+    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool {
+        if self.delivering {
+            self.world.deferred.push(Deferred::Settle(id, settlement));
+            return true;
+        }
+        let Some(principal) = &self.client.principal else { return false };
+        self.client.settled = true;
+        principal.attachment.settle(self.world.broker.bus.counters(), id, settlement)
+    }
+
+    fn close(&mut self, close: Close) {
+        self.client.closing.get_or_insert(close);
+    }
+}
