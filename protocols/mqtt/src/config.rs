@@ -108,3 +108,27 @@ pub(crate) fn expiry_secs(expiry: Expiry) -> u32 {
         Expiry::Never => u32::MAX,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_and_a_maximum_of_0_are_mistakes() {
+        assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
+        let given = serde_json::from_str::<Config>(r#"{"receive_maximum": 7}"#).unwrap();
+        assert_eq!(given.receive_maximum.get(), 7);
+        for bad in [r#"{"recieve_maximum": 7}"#, r#"{"receive_maximum": 0}"#, r#"{"in_flight_maximum": 0}"#] {
+            assert!(serde_json::from_str::<Config>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn silence_is_never_shorter_than_the_keep_alive() {
+        for (multiplier, millis) in [(1.5, 15_000), (2.0, 20_000), (0.1, 10_000), (f32::NAN, 10_000)] {
+            let config = Config { keep_alive_multiplier: multiplier, ..Config::default() };
+            assert_eq!(config.silence_millis_max(10), millis);
+        }
+        assert_eq!(Config::default().silence_millis_max(u16::MAX), 98_302_500);
+    }
+}

@@ -1,1 +1,123 @@
+//! The connection, tested by bytes and virtual time.
 
+mod delivering;
+mod handshake;
+mod lifetime;
+mod publishing;
+mod random;
+mod subscribing;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gateway_model::testing::{Outbox, Recorder};
+use gateway_model::{
+    Adapter, ClientId, Event, Expiry, Open, Opened, Outgoing, Publish, Reason, Reply, Request, Ticket,
+};
+
+use crate::Config;
+use crate::connection::Connection;
+
+const CONNECT_311: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x0a\x00\x01c";
+const CONNECT_5: &[u8] = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x01c";
+
+/// A connection with a recorder in the driver's place and a clock that moves when told to.
+struct Bench {
+    connection: Connection,
+    out: Recorder,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(config: Config) -> Self {
+        let now = Instant::now();
+        Self { connection: Connection::new(now, Arc::new(config)), out: Recorder::default(), now }
+    }
+
+    /// With an open session, the CONNACK taken.
+    fn open(connect: &[u8]) -> Self {
+        Self::open_with(Config::default(), connect)
+    }
+
+    fn open_with(config: Config, connect: &[u8]) -> Self {
+        let mut bench = Self::new(config);
+        bench.connect(connect);
+        bench.opened();
+        bench.out.take_bytes();
+        bench
+    }
+
+    fn open_311() -> Self {
+        Self::open(CONNECT_311)
+    }
+
+    fn open_5() -> Self {
+        Self::open(CONNECT_5)
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> usize {
+        let consumed = self.connection.receive(self.now, bytes, &mut self.out);
+        assert!(consumed <= bytes.len());
+        consumed
+    }
+
+    /// Sends whole packets and takes what comes back at once.
+    fn exchange(&mut self, bytes: &[u8]) -> Vec<u8> {
+        assert_eq!(self.receive(bytes), bytes.len());
+        self.out.take_bytes()
+    }
+
+    fn connect(&mut self, connect: &[u8]) -> Box<Open> {
+        self.receive(connect);
+        match self.out.requests.pop_front() {
+            Some((_, Request::Open(open))) => open,
+            other => panic!("{other:?}, closed: {:?}, wire: {:?}", self.out.closed, self.out.wire),
+        }
+    }
+
+    fn opened(&mut self) {
+        self.opened_as("c", false, Expiry::Immediately);
+    }
+
+    fn opened_as(&mut self, client_id: &str, session_present: bool, expiry: Expiry) {
+        let client_id = ClientId::parse(client_id).unwrap();
+        self.reply(Ticket(0), Reply::Opened(Ok(Opened { client_id, session_present, expiry })));
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.handle(Event::Reply(ticket, reply));
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.connection.handle(self.now, event, &mut self.out);
+    }
+
+    fn deliver(&mut self, outgoing: impl IntoIterator<Item = Outgoing>) -> Vec<u8> {
+        let mut outbox = Outbox(outgoing.into_iter().collect::<VecDeque<_>>());
+        self.connection.deliver(self.now, &mut outbox, &mut self.out);
+        self.out.take_bytes()
+    }
+
+    /// Moves the clock, and tells the connection if it is time.
+    fn wait(&mut self, duration: Duration) {
+        self.now += duration;
+        if self.connection.next_timeout().is_some_and(|at| at <= self.now) {
+            self.handle(Event::Timeout);
+        }
+    }
+
+    fn published(&self) -> Vec<&Publish> {
+        self.out.published.iter().map(|(_, publish)| publish).collect()
+    }
+
+    fn closed_because(&self) -> Option<Reason> {
+        self.out.closed.map(|close| close.reason)
+    }
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    let size = size_of::<Connection>();
+    assert!(size <= 128, "{size} bytes");
+}

@@ -136,9 +136,10 @@ fn read_version(reader: &mut Reader<'_>) -> Result<Version, ConnectError> {
         (b"MQTT", 5) => Ok(Version::V5),
         (b"MQTT", 4) => Ok(Version::V311),
         (b"MQIsdp", 3) => Ok(Version::V31),
-        // MQTT-3.1.2-2: in the words of 5.0 to whoever is newer, of 3.1.1 to whoever is older.
+        // MQTT-3.1.2-2: in the words of 5.0 to whoever is newer, of 3.1.1 to whoever is older. With
+        // the top bit set it is a bridge of mosquitto, which tries again without on that answer.
         (b"MQTT" | b"MQIsdp", _) => Err(ConnectError {
-            version: Some(if level > 5 { Version::V5 } else { Version::V311 }),
+            version: Some(if (6..0x80).contains(&level) { Version::V5 } else { Version::V311 }),
             unsupported_level: true,
             error: PacketError::Protocol("unsupported protocol level"),
         }),

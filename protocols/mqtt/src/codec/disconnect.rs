@@ -48,9 +48,9 @@ impl<'a> Auth<'a> {
     }
 }
 
-/// MQTT 5.0 table 3-10, both directions.
+/// MQTT 5.0 table 3-10 and, for 0x8C, section 2.4; both directions.
 pub(crate) fn is_disconnect_reason(reason: Reason) -> bool {
-    matches!(reason.code(), 0x00 | 0x04 | 0x80..=0x83 | 0x87 | 0x89 | 0x8B | 0x8D..=0x90 | 0x93..=0xA2)
+    matches!(reason.code(), 0x00 | 0x04 | 0x80..=0x83 | 0x87 | 0x89 | 0x8B..=0x90 | 0x93..=0xA2)
 }
 
 fn read_reason(

@@ -1,0 +1,274 @@
+use std::time::Duration;
+
+use gateway_model::{Adapter, Outcome, PayloadFormat, Qos, Reason, Reply};
+
+use super::{Bench, CONNECT_5, CONNECT_311};
+use crate::Config;
+
+const NO_MATCH: Outcome = Outcome::Done(Reason::NoMatchingSubscribers);
+
+/// The connection violated a rule: what it was told, and why it closed.
+fn violated(bench: &mut Bench, bytes: &[u8]) -> (Vec<u8>, Reason) {
+    let published = bench.out.published.len();
+    bench.receive(bytes);
+    assert_eq!(bench.out.published.len(), published);
+    (bench.out.take_bytes(), bench.closed_because().expect("closed"))
+}
+
+#[test]
+fn qos_0_is_published_and_not_answered() {
+    let mut bench = Bench::open_311();
+    assert_eq!(bench.exchange(b"\x31\x05\x00\x01ahi\x30\x04\x00\x01b!"), b"");
+    let published = bench.published();
+    assert_eq!((&*published[0].topic, &published[0].payload[..]), ("a", &b"hi"[..]));
+    assert_eq!((published[0].qos, published[0].retain), (Qos::AtMostOnce, true));
+    assert_eq!((&*published[1].topic, published[1].retain), ("b", false));
+}
+
+#[test]
+fn a_repeated_topic_is_parsed_once() {
+    let mut bench = Bench::open_311();
+    bench.exchange(b"\x30\x03\x00\x01a\x30\x03\x00\x01a\x30\x03\x00\x01b");
+    let published = bench.published();
+    assert!(published[0].topic.is_same(&published[1].topic));
+    assert_eq!(&*published[2].topic, "b");
+}
+
+#[test]
+fn mqtt_4_3_2_qos_1_is_acknowledged_at_once_when_it_is_safe() {
+    let mut bench = Bench::open_311();
+    bench.out.publish_outcome = NO_MATCH;
+    assert_eq!(bench.exchange(b"\x32\x06\x00\x01a\x12\x34x"), b"\x40\x02\x12\x34");
+    let mut bench = Bench::open_5();
+    assert_eq!(bench.exchange(b"\x32\x07\x00\x01a\x12\x34\x00x"), b"\x40\x02\x12\x34");
+    bench.out.publish_outcome = NO_MATCH;
+    assert_eq!(bench.exchange(b"\x32\x07\x00\x01a\x12\x34\x00x"), b"\x40\x03\x12\x34\x10");
+}
+
+#[test]
+fn mqtt_4_6_0_2_acknowledgements_keep_the_order_of_the_publishes() {
+    let mut bench = Bench::open_311();
+    bench.out.publish_outcome = Outcome::Later;
+    assert_eq!(bench.exchange(b"\x32\x05\x00\x01a\x00\x01\x34\x05\x00\x01a\x00\x02"), b"");
+    bench.out.publish_outcome = Outcome::Done(Reason::Success);
+    assert_eq!(bench.exchange(b"\x32\x05\x00\x01a\x00\x03"), b"");
+    bench.out.publish_outcome = Outcome::Later;
+    assert_eq!(bench.exchange(b"\x30\x03\x00\x01a\x32\x05\x00\x01a\x00\x04"), b"");
+    let tickets: Vec<_> = bench.out.published.iter().map(|(ticket, _)| *ticket).collect();
+
+    bench.reply(tickets[1], Reply::Published(Reason::Success));
+    assert_eq!(bench.out.take_bytes(), b"");
+    bench.reply(tickets[3], Reply::Published(Reason::Success)); // QoS 0: nothing waits for it
+    assert_eq!(bench.out.take_bytes(), b"");
+    bench.reply(tickets[0], Reply::Published(Reason::Success));
+    assert_eq!(bench.out.take_bytes(), b"\x40\x02\x00\x01\x50\x02\x00\x02\x40\x02\x00\x03");
+    bench.reply(tickets[4], Reply::Published(Reason::Success));
+    assert_eq!(bench.out.take_bytes(), b"\x40\x02\x00\x04");
+    bench.reply(tickets[4], Reply::Published(Reason::Success));
+    assert_eq!(bench.out.take_bytes(), b"");
+}
+
+#[test]
+fn mqtt_4_3_3_qos_2_is_published_once_until_it_is_released() {
+    let mut bench = Bench::open_5();
+    bench.out.publish_outcome = NO_MATCH;
+    assert_eq!(bench.exchange(b"\x34\x07\x00\x01a\x00\x07\x00x"), b"\x50\x03\x00\x07\x10");
+    assert_eq!(bench.exchange(b"\x3c\x07\x00\x01a\x00\x07\x00x"), b"\x50\x02\x00\x07");
+    assert_eq!(bench.published().len(), 1);
+    assert_eq!(bench.exchange(b"\x62\x02\x00\x07"), b"\x70\x02\x00\x07");
+    assert_eq!(bench.exchange(b"\x62\x02\x00\x07"), b"\x70\x03\x00\x07\x92");
+    bench.exchange(b"\x34\x07\x00\x01a\x00\x07\x00y");
+    assert_eq!(bench.published().len(), 2);
+}
+
+#[test]
+fn a_repeated_qos_2_publish_does_not_overtake_its_own_durability() {
+    let mut bench = Bench::open_311();
+    bench.out.publish_outcome = Outcome::Later;
+    assert_eq!(bench.exchange(b"\x34\x05\x00\x01a\x00\x01\x3c\x05\x00\x01a\x00\x01"), b"");
+    let ticket = bench.out.published[0].0;
+    bench.reply(ticket, Reply::Published(Reason::Success));
+    assert_eq!(bench.out.take_bytes(), b"\x50\x02\x00\x01");
+    assert_eq!(bench.published().len(), 1);
+}
+
+#[test]
+fn pubrel_without_publish_is_completed_in_3_1_1() {
+    assert_eq!(Bench::open_311().exchange(b"\x62\x02\x00\x07"), b"\x70\x02\x00\x07");
+}
+
+#[test]
+fn mqtt_4_3_3_9_a_refused_qos_2_publish_frees_its_identifier() {
+    let mut bench = Bench::open_5();
+    bench.out.publish_outcome = Outcome::Done(Reason::QuotaExceeded);
+    assert_eq!(bench.exchange(b"\x34\x06\x00\x01a\x00\x07\x00"), b"\x50\x03\x00\x07\x97");
+    bench.out.publish_outcome = Outcome::Done(Reason::Success);
+    assert_eq!(bench.exchange(b"\x34\x06\x00\x01a\x00\x07\x00"), b"\x50\x02\x00\x07");
+    assert_eq!(bench.published().len(), 2);
+}
+
+#[test]
+fn mqtt_3_3_5_2_a_refusal_in_3_1_1_is_acknowledged_only_if_it_is_final() {
+    let mut bench = Bench::open_311();
+    bench.out.publish_outcome = Outcome::Done(Reason::NotAuthorized);
+    assert_eq!(bench.exchange(b"\x32\x05\x00\x01a\x00\x01"), b"\x40\x02\x00\x01");
+    bench.out.publish_outcome = Outcome::Done(Reason::QuotaExceeded);
+    bench.exchange(b"\x30\x03\x00\x01a");
+    assert_eq!(bench.closed_because(), None);
+    assert_eq!(bench.exchange(b"\x32\x05\x00\x01a\x00\x02"), b"");
+    assert_eq!(bench.closed_because(), Some(Reason::QuotaExceeded));
+}
+
+#[test]
+fn reasons_that_puback_cannot_carry_become_the_nearest() {
+    let mut bench = Bench::open_5();
+    for (reason, code) in [
+        (Reason::NotAuthorized, 0x87),
+        (Reason::MessageRateTooHigh, 0x97),
+        (Reason::ServerBusy, 0x97),
+        (Reason::ServerUnavailable, 0x83),
+    ] {
+        bench.out.publish_outcome = Outcome::Done(reason);
+        assert_eq!(bench.exchange(b"\x32\x06\x00\x01a\x00\x01\x00"), [0x40, 3, 0, 1, code]);
+    }
+}
+
+#[test]
+fn mqtt_3_3_4_9_more_than_receive_maximum_is_a_violation() {
+    let config = Config { receive_maximum: 2.try_into().unwrap(), ..Config::default() };
+    let mut bench = Bench::open_with(config.clone(), CONNECT_5);
+    bench.out.publish_outcome = Outcome::Later;
+    bench.exchange(b"\x32\x06\x00\x01a\x00\x01\x00\x30\x04\x00\x01a\x00");
+    let ticket = bench.out.published[0].0;
+    bench.exchange(b"\x34\x06\x00\x01a\x00\x02\x00");
+    bench.reply(ticket, Reply::Published(Reason::Success));
+    bench.exchange(b"\x32\x06\x00\x01a\x00\x03\x00\x30\x04\x00\x01a\x00");
+    let (told, reason) = violated(&mut bench, b"\x32\x06\x00\x01a\x00\x04\x00");
+    assert_eq!((told[2], reason), (0x93, Reason::ReceiveMaximumExceeded));
+}
+
+#[test]
+fn before_5_0_a_client_over_the_maximum_is_not_read_from() {
+    let config = Config { receive_maximum: 2.try_into().unwrap(), ..Config::default() };
+    let mut bench = Bench::open_with(config, CONNECT_311);
+    bench.out.publish_outcome = Outcome::Later;
+    let bytes = b"\x32\x05\x00\x01a\x00\x01\x32\x05\x00\x01a\x00\x02\x32\x05\x00\x01a\x00\x03";
+    assert_eq!(bench.receive(bytes), 14);
+    assert_eq!(bench.receive(&bytes[14..]), 0);
+    let ticket = bench.out.published[0].0;
+    bench.reply(ticket, Reply::Published(Reason::Success));
+    assert_eq!(bench.receive(&bytes[14..]), 7);
+}
+
+#[test]
+fn mqtt_3_3_2_3_properties_travel_with_the_message() {
+    let mut bench = Bench::open_5();
+    bench.exchange(
+        b"\x31\x2c\x00\x01t\x27\x01\x01\x02\x00\x00\x00\x09\x03\x00\x04json\x08\x00\x03r/1\x09\x00\x02\xff\x00\
+          \x26\x00\x01k\x00\x01v\x26\x00\x01k\x00\x01w!",
+    );
+    let publish = bench.published()[0];
+    assert_eq!((publish.expiry, &publish.payload[..]), (Some(Duration::from_secs(9)), &b"!"[..]));
+    let properties = publish.properties.as_ref().unwrap();
+    assert_eq!(properties.payload_format, Some(PayloadFormat::Utf8));
+    assert_eq!(properties.content_type.as_deref(), Some("json"));
+    assert_eq!(properties.response_topic.as_deref(), Some("r/1"));
+    assert_eq!(properties.correlation_data.as_deref(), Some(&b"\xff\x00"[..]));
+    assert_eq!(properties.user_properties, [("k".into(), "v".into()), ("k".into(), "w".into())]);
+}
+
+#[test]
+fn a_message_with_an_expiry_only_needs_no_properties() {
+    let mut bench = Bench::open_5();
+    bench.exchange(b"\x30\x09\x00\x01t\x05\x02\x00\x00\x00\x09");
+    assert!(bench.published()[0].properties.is_none());
+}
+
+#[test]
+fn mqtt_3_3_2_3_4_topic_aliases_stand_for_topics() {
+    let mut bench = Bench::open_5();
+    bench.exchange(b"\x30\x07\x00\x01a\x03\x23\x00\x10\x30\x07\x00\x01b\x03\x23\x00\x01");
+    bench.exchange(b"\x30\x06\x00\x00\x03\x23\x00\x10\x30\x06\x00\x00\x03\x23\x00\x01");
+    bench.exchange(b"\x30\x07\x00\x01c\x03\x23\x00\x01\x30\x06\x00\x00\x03\x23\x00\x01");
+    let topics: Vec<_> = bench.published().iter().map(|publish| publish.topic.as_str()).collect();
+    assert_eq!(topics, ["a", "b", "a", "b", "c", "c"]);
+}
+
+#[test]
+fn mqtt_3_3_2_8_bad_aliases_are_violations() {
+    for (bytes, reason) in [
+        (&b"\x30\x07\x00\x01a\x03\x23\x00\x00"[..], Reason::TopicAliasInvalid),
+        (b"\x30\x07\x00\x01a\x03\x23\x00\x11", Reason::TopicAliasInvalid),
+        (b"\x30\x06\x00\x00\x03\x23\xff\xff", Reason::TopicAliasInvalid),
+        (b"\x30\x06\x00\x00\x03\x23\x00\x01", Reason::ProtocolError),
+        (b"\x30\x03\x00\x00\x00", Reason::ProtocolError),
+    ] {
+        let (told, why) = violated(&mut Bench::open_5(), bytes);
+        assert_eq!((told[0], told[2], why), (0xE0, reason.code(), reason), "{bytes:02x?}");
+    }
+}
+
+#[test]
+fn mqtt_3_3_2_2_bad_topics_are_violations() {
+    for (topic, reason) in [
+        (&b"+"[..], Reason::TopicNameInvalid),
+        (b"#", Reason::TopicNameInvalid),
+        (b"\xff", Reason::MalformedPacket),
+        (b"\x00", Reason::MalformedPacket),
+    ] {
+        let packet_5 = [b"\x30\x04\x00\x01", topic, b"\x00"].concat();
+        let (told, why) = violated(&mut Bench::open_5(), &packet_5);
+        assert_eq!((told[2], why), (reason.code(), reason));
+        let packet_311 = [b"\x30\x03\x00\x01", topic].concat();
+        assert_eq!(violated(&mut Bench::open_311(), &packet_311), (Vec::new(), reason));
+    }
+}
+
+#[test]
+fn mqtt_3_3_2_14_and_3_3_4_6_properties_a_client_may_not_send() {
+    for bytes in [&b"\x30\x08\x00\x01a\x04\x08\x00\x01#"[..], b"\x30\x06\x00\x01a\x02\x0b\x01"] {
+        let (told, why) = violated(&mut Bench::open_5(), bytes);
+        assert_eq!((told[2], why), (0x82, Reason::ProtocolError));
+    }
+}
+
+#[test]
+fn a_payload_that_is_not_the_text_it_claims_is_refused() {
+    let mut bench = Bench::open_5();
+    assert_eq!(bench.exchange(b"\x32\x09\x00\x01a\x00\x01\x02\x01\x01\xff"), b"\x40\x03\x00\x01\x99");
+    assert_eq!(bench.exchange(b"\x34\x09\x00\x01a\x00\x01\x02\x01\x01\xff"), b"\x50\x03\x00\x01\x99");
+    assert_eq!(bench.exchange(b"\x32\x09\x00\x01a\x00\x01\x02\x01\x00\xff"), b"\x40\x02\x00\x01");
+    assert_eq!(bench.published().len(), 1);
+    let (told, why) = violated(&mut bench, b"\x30\x07\x00\x01a\x02\x01\x01\xff");
+    assert_eq!((told[2], why), (0x99, Reason::PayloadFormatInvalid));
+}
+
+#[test]
+fn a_packet_too_large_is_known_by_its_header() {
+    let config = Config { packet_bytes_max: 20, ..Config::default() };
+    let mut bench = Bench::open_with(config.clone(), CONNECT_5);
+    bench.exchange(b"\x30\x12\x00\x01a\x0001234567890123");
+    assert_eq!(bench.published().len(), 1);
+    let (told, why) = violated(&mut bench, b"\x30\x13");
+    assert_eq!((told[0], told[2], why), (0xE0, 0x95, Reason::PacketTooLarge));
+    let mut bench = Bench::open_with(config, CONNECT_311);
+    assert_eq!(violated(&mut bench, b"\x30\xff\xff\xff\x7f"), (Vec::new(), Reason::PacketTooLarge));
+}
+
+#[test]
+fn mqtt_1_5_5_1_a_padded_length_is_malformed_in_5_0_only() {
+    let (told, why) = violated(&mut Bench::open_5(), b"\x30\x84\x00\x00\x01a\x00");
+    assert_eq!((told[2], why), (0x81, Reason::MalformedPacket));
+    let mut bench = Bench::open_311();
+    bench.exchange(b"\x30\x83\x00\x00\x01a");
+    assert_eq!(bench.published().len(), 1);
+}
+
+#[test]
+fn what_follows_a_violation_is_swallowed() {
+    let mut bench = Bench::open_311();
+    assert_eq!(bench.receive(b"\x36\x05\x00\x01a\x00\x01\x30\x03\x00\x01a"), 12);
+    assert!(bench.published().is_empty());
+    assert_eq!(bench.receive(b"\x30\x03\x00\x01a"), 5);
+    assert!(bench.published().is_empty() && bench.connection.next_timeout().is_none());
+}
