@@ -135,9 +135,4 @@ mod tests {
         }
         assert!(check(Config::default(), "/mqtt", &["mqtt"], Some("https://anyone")).is_ok());
     }
-
-    #[test]
-    fn mqtt_6_0_0_1_only_binary_frames_carry_mqtt() {
-        assert!(crate::carries_mqtt(true) && !crate::carries_mqtt(false));
-    }
 }

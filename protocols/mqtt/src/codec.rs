@@ -4,6 +4,31 @@
 //! Decoding borrows: texts, properties and payloads are slices of the input. Cut the stream with
 //! [`Header::parse`], then hand the body to [`Packet::decode`], or to the decoder of one packet
 //! where the type is already known. Encoding appends to a vector.
+//!
+//! ```
+//! use gateway_model::Reason;
+//! use protocol_mqtt::codec::{Connect, Header, Packet, Properties, Version};
+//!
+//! let mut bytes = Vec::new();
+//! let connect = Connect {
+//!     version: Version::V5,
+//!     clean_start: true,
+//!     keep_alive_secs: 60,
+//!     properties: Properties::default(),
+//!     client_id: "",
+//!     will: None,
+//!     username: None,
+//!     password: None,
+//! };
+//! connect.encode(&mut bytes);
+//! assert_eq!(bytes, b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00");
+//!
+//! let answer = b"\x20\x03\x00\x00\x00";
+//! let header = Header::parse(answer).unwrap().expect("complete");
+//! let body = &answer[header.header_len..header.frame_len()];
+//! let Ok(Packet::Connack(connack)) = Packet::decode(Version::V5, header.first, body) else { panic!() };
+//! assert_eq!(connack.reason, Reason::Success);
+//! ```
 
 mod acknowledgement;
 mod connack;
@@ -28,8 +53,8 @@ pub use disconnect::{Auth, Disconnect};
 pub use error::PacketError;
 pub use frame::{Header, PacketType};
 pub use property::{Properties, Property, PropertyBuffer};
-pub(crate) use publish::PublishHead;
-pub use publish::{Publish, flags as publish_flags};
+pub use publish::Publish;
+pub(crate) use publish::{PublishHead, flags as publish_flags};
 pub use subscribe::{RequestedFilter, Suback, Subscribe, Unsuback, Unsubscribe};
 pub(crate) use writer::{put_variable, variable_len};
 
@@ -77,9 +102,9 @@ impl<'a> Packet<'a> {
             PacketType::Pubrec => Self::Pubrec(Acknowledgement::decode(version, packet_type, body)?),
             PacketType::Pubrel => Self::Pubrel(Acknowledgement::decode(version, packet_type, body)?),
             PacketType::Pubcomp => Self::Pubcomp(Acknowledgement::decode(version, packet_type, body)?),
-            PacketType::Subscribe => Self::Subscribe(Subscribe::decode(version, body)?),
+            PacketType::Subscribe => Self::Subscribe(Subscribe::decode(version, body, usize::MAX)?),
             PacketType::Suback => Self::Suback(Suback::decode(version, body)?),
-            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode(version, body)?),
+            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode(version, body, usize::MAX)?),
             PacketType::Unsuback => Self::Unsuback(Unsuback::decode(version, body)?),
             PacketType::Pingreq => empty(body, Self::Pingreq)?,
             PacketType::Pingresp => empty(body, Self::Pingresp)?,

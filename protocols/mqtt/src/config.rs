@@ -12,6 +12,8 @@ use crate::codec::Header;
 pub struct Config {
     /// The largest packet a client may send, in bytes with its header. At most 268,435,460.
     pub packet_bytes_max: u32,
+    /// How many filters a SUBSCRIBE or UNSUBSCRIBE may hold.
+    pub packet_filters_max: u16,
     /// How many publishes above QoS 0 a client may have unacknowledged (Receive Maximum). A client
     /// older than MQTT 5.0 cannot be told: it is not read from while it has that many.
     pub receive_maximum: NonZeroU16,
@@ -42,6 +44,7 @@ impl Default for Config {
         }
         Self {
             packet_bytes_max: 1024 * 1024,
+            packet_filters_max: 4096,
             receive_maximum: const { maximum(1024) },
             in_flight_maximum: const { maximum(256) },
             topic_alias_maximum: 16,

@@ -113,9 +113,13 @@ impl Connection {
 
     /// The answer to `Request::Open`.
     pub(crate) fn opened(&mut self, now: Instant, result: Result<Opened, Refusal>, out: &mut dyn Sink) {
-        let Stage::Opening(asked) = std::mem::replace(&mut self.stage, Stage::Open) else {
-            debug_assert!(false, "opened without asking");
-            return;
+        let asked = match std::mem::replace(&mut self.stage, Stage::Open) {
+            Stage::Opening(asked) => asked,
+            unasked => {
+                debug_assert!(false, "opened without asking");
+                self.stage = unasked;
+                return;
+            }
         };
         let opened = match result {
             Ok(opened) => opened,

@@ -15,7 +15,7 @@ pub(crate) struct PartlyInvalid {
 
 impl Connection {
     pub(crate) fn subscribe(&mut self, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
-        let packet = Subscribe::decode(self.version, body)?;
+        let packet = Subscribe::decode(self.version, body, self.config.packet_filters_max.into())?;
         let identifier = packet.properties.iter().find_map(|property| match property {
             Property::SubscriptionIdentifier(identifier) => NonZeroU32::new(identifier),
             _ => None,
@@ -39,7 +39,7 @@ impl Connection {
     }
 
     pub(crate) fn unsubscribe(&mut self, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
-        let packet = Unsubscribe::decode(self.version, body)?;
+        let packet = Unsubscribe::decode(self.version, body, self.config.packet_filters_max.into())?;
         let mut filters = Vec::with_capacity(packet.filters.len());
         let mut asked = Vec::with_capacity(packet.filters.len());
         for text in &packet.filters {

@@ -1,6 +1,6 @@
 use std::num::NonZeroU16;
 
-use gateway_model::Qos;
+use gateway_model::{Qos, WireBuffer};
 
 use super::property::Allowed;
 use super::reader::Reader;
@@ -21,12 +21,14 @@ pub struct Publish<'a> {
     pub payload: &'a [u8],
 }
 
+/// MQTT 5.0 section 2.1.1: a byte, and a length of one to four.
+const FIXED_HEADER_LEN_MAX: usize = 5;
 const DUP: u8 = 0x08;
 const RETAIN: u8 = 0x01;
 
 /// The first byte of a PUBLISH.
 #[inline]
-pub fn flags(dup: bool, qos: Qos, retain: bool) -> u8 {
+pub(crate) fn flags(dup: bool, qos: Qos, retain: bool) -> u8 {
     PacketType::Publish.first_byte() | u8::from(dup) << 3 | (qos as u8) << 1 | u8::from(retain)
 }
 
@@ -97,8 +99,10 @@ impl PublishHead<'_> {
     #[inline]
     pub(crate) fn encode(&self, into: &mut Vec<u8>) {
         let body_len = self.body_len();
-        // 5 for the fixed header; a large payload is kept by reference and needs no room.
-        into.reserve(5 + body_len.min(gateway_model::WireBuffer::PIECE_LEN_MIN + Self::TOPIC_ROOM));
+        // A large payload is kept by reference and needs no room.
+        let referenced = self.payload_len >= WireBuffer::PIECE_LEN_MIN;
+        let payload_room = if referenced { 0 } else { self.payload_len };
+        into.reserve(FIXED_HEADER_LEN_MAX + body_len - self.payload_len + payload_room);
         let topic_len = (self.topic.len() as u16).to_be_bytes();
         if body_len < 0x80 {
             into.extend_from_slice(&[self.first, body_len as u8, topic_len[0], topic_len[1]]);
@@ -112,6 +116,4 @@ impl PublishHead<'_> {
             into.extend_from_slice(&packet_id.get().to_be_bytes());
         }
     }
-
-    const TOPIC_ROOM: usize = 256;
 }

@@ -79,12 +79,16 @@ impl<'a> RequestedFilter<'a> {
 }
 
 impl<'a> Subscribe<'a> {
-    pub fn decode(version: Version, body: &'a [u8]) -> Result<Self, PacketError> {
+    /// Takes at most `filters_max` filters, each of which costs more memory than its bytes here.
+    pub fn decode(version: Version, body: &'a [u8], filters_max: usize) -> Result<Self, PacketError> {
         let mut reader = Reader::new(body);
         let packet_id = reader.packet_id()?;
         let properties = Properties::read(version, &mut reader, Allowed::SUBSCRIBE)?;
         let mut filters = Vec::new();
         while !reader.is_empty() {
+            if filters.len() == filters_max {
+                return Err(PacketError::Quota("too many filters in one packet"));
+            }
             filters.push(RequestedFilter::read(version, &mut reader)?);
         }
         if filters.is_empty() {
@@ -114,12 +118,16 @@ pub struct Unsubscribe<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
-    pub fn decode(version: Version, body: &'a [u8]) -> Result<Self, PacketError> {
+    /// Takes at most `filters_max` filters, each of which costs more memory than its bytes here.
+    pub fn decode(version: Version, body: &'a [u8], filters_max: usize) -> Result<Self, PacketError> {
         let mut reader = Reader::new(body);
         let packet_id = reader.packet_id()?;
         let properties = Properties::read(version, &mut reader, Allowed::UNSUBSCRIBE)?;
         let mut filters = Vec::new();
         while !reader.is_empty() {
+            if filters.len() == filters_max {
+                return Err(PacketError::Quota("too many filters in one packet"));
+            }
             filters.push(reader.text()?);
         }
         if filters.is_empty() {

@@ -1,6 +1,7 @@
 use gateway_model::{Qos, Reason, Reply, Request, RetainHandling, Ticket};
 
-use super::Bench;
+use super::{Bench, CONNECT_5};
+use crate::Config;
 
 /// Sends a packet that becomes one request.
 fn request(bench: &mut Bench, bytes: &[u8]) -> (Ticket, Request) {
@@ -94,6 +95,20 @@ fn mqtt_3_8_3_4_no_local_on_a_shared_subscription_is_a_protocol_error() {
     let mut bench = Bench::open_5();
     let told = bench.exchange(b"\x82\x10\x00\x01\x00\x00\x0a$share/g/a\x04");
     assert_eq!((told[0], told[2], bench.closed_because()), (0xE0, 0x82, Some(Reason::ProtocolError)));
+}
+
+#[test]
+fn more_filters_than_a_packet_may_hold_are_refused() {
+    let config = Config { packet_filters_max: 2, ..Config::default() };
+    let three: [(&[u8], &[u8]); 2] = [
+        (b"\x82\x0f\x00\x01\x00", b"\x00\x01a\x00\x00\x01b\x00\x00\x01c\x00"),
+        (b"\xa2\x0c\x00\x01\x00", b"\x00\x01a\x00\x01b\x00\x01c"),
+    ];
+    for (head, filters) in three {
+        let mut bench = Bench::open_with(config.clone(), CONNECT_5);
+        let told = bench.exchange(&[head, filters].concat());
+        assert_eq!((told[0], told[2], bench.closed_because()), (0xE0, 0x97, Some(Reason::QuotaExceeded)));
+    }
 }
 
 #[test]
