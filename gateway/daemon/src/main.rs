@@ -1,1 +1,47 @@
-fn main() {}
+//! The program `tidegate`: its command line, the catalog of adapters, and the composition of all.
+//!
+//! The only crate that knows the protocols and the bridges. Read `catalog.rs` for what there is,
+//! `serve.rs` for how it is put together; `settings.rs` is `tidegate check`, `client.rs` is
+//! `tidegate pub` and `tidegate sub`.
+
+mod banner;
+mod catalog;
+mod cli;
+mod client;
+mod logging;
+mod serve;
+mod settings;
+mod warnings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command, SettingsOptions};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        None => serve(&cli.serve),
+        Some(Command::Serve(options)) => serve(&options),
+        Some(Command::Check { file, mut settings }) => {
+            settings.config = settings.config.or(file);
+            settings::check(&settings)
+        }
+        Some(Command::Pub(options)) => client::publish(&options),
+        Some(Command::Sub(options)) => client::subscribe(&options),
+    }
+}
+
+fn serve(options: &SettingsOptions) -> ExitCode {
+    let settings = match settings::load(options) {
+        Ok(settings) => settings,
+        Err(problems) => return settings::refuse(&problems),
+    };
+    match serve::run(&settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,262 @@
+use std::future::pending;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use gateway_model::{Qos, Reason};
+use protocol_mqtt::codec::{
+    Connect, Disconnect, Header, LastWill, Packet, Properties, Property, PropertyBuffer, Version,
+};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::carrier::Carrier;
+use super::error::{ClientError, Said};
+use super::options::ConnectOptions;
+
+/// How long a broker may take to answer a CONNECT, and to close after a DISCONNECT.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// An open MQTT connection: whole packets in and out, kept alive.
+pub struct Connection {
+    carrier: Carrier,
+    pub version: Version,
+    received: BytesMut,
+    unsent: BytesMut,
+    /// Zero: none.
+    keep_alive: Duration,
+    last_sent: Instant,
+    ping_unanswered_since: Option<Instant>,
+    /// What the broker said that it can do.
+    pub broker: Broker,
+}
+
+/// What the CONNACK said that the broker can do (MQTT 5.0 section 3.2.2.3).
+#[derive(Clone, Copy, Debug)]
+pub struct Broker {
+    pub receive_maximum: u16,
+    pub packet_bytes_max: u32,
+    pub qos_max: Qos,
+    pub retain_available: bool,
+    server_keep_alive_secs: Option<u16>,
+}
+
+impl Connection {
+    /// Connects, sends CONNECT and waits for a CONNACK that says yes.
+    pub async fn open(options: &ConnectOptions) -> Result<Self, ClientError> {
+        options.check()?;
+        let carrier = Carrier::connect(options).await?;
+        let mut connection = Self {
+            carrier,
+            version: options.version,
+            received: BytesMut::new(),
+            unsent: BytesMut::new(),
+            keep_alive: Duration::ZERO,
+            last_sent: Instant::now(),
+            ping_unanswered_since: None,
+            broker: Broker::of(Properties::default()),
+        };
+        let mut bytes = Vec::new();
+        encode_connect(options, &mut bytes);
+        connection.unsent.extend_from_slice(&bytes);
+        let answer = timeout(ANSWER_WITHIN, async {
+            connection.flush().await?;
+            connection.frame().await
+        });
+        let frame = match answer.await {
+            Ok(frame) => frame?,
+            Err(_) => return Err(ClientError::Lost("no answer to CONNECT within 10 s".to_owned())),
+        };
+        let Some(frame) = frame else {
+            return Err(ClientError::Lost("the broker closed it instead of answering CONNECT".to_owned()));
+        };
+        match frame.packet(options.version)? {
+            Packet::Connack(connack) if connack.reason.is_error() => {
+                Err(ClientError::Refused(Said::new(connack.reason, connack.properties)))
+            }
+            Packet::Connack(connack) => {
+                connection.broker = Broker::of(connack.properties);
+                let secs = connection.broker.server_keep_alive_secs.unwrap_or(options.keep_alive);
+                connection.keep_alive = Duration::from_secs(u64::from(secs));
+                Ok(connection)
+            }
+            Packet::Disconnect(goodbye) => {
+                Err(ClientError::Refused(Said::new(goodbye.reason, goodbye.properties)))
+            }
+            _ => Err(ClientError::Lost("the answer to CONNECT is no CONNACK".to_owned())),
+        }
+    }
+
+    /// Puts a packet into the output; [`Connection::flush`] sends it.
+    pub fn queue(&mut self, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(self.version, &mut bytes);
+        self.unsent.extend_from_slice(&bytes);
+    }
+
+    pub async fn flush(&mut self) -> Result<(), ClientError> {
+        self.carrier.write(&mut self.unsent).await.map_err(|error| ClientError::Lost(error.to_string()))?;
+        self.last_sent = Instant::now();
+        Ok(())
+    }
+
+    /// The next packet; `None` is the end of the connection. Keeps the connection alive while it
+    /// waits, and may be given up and called again: nothing is lost.
+    ///
+    /// A DISCONNECT of the broker is an error; PINGRESP is not shown.
+    pub async fn next(&mut self) -> Result<Option<Frame>, ClientError> {
+        loop {
+            let Some(frame) = self.frame().await? else { return Ok(None) };
+            match frame.packet(self.version)? {
+                Packet::Pingresp => self.ping_unanswered_since = None,
+                Packet::Disconnect(goodbye) => {
+                    return Err(ClientError::Disconnected(Said::new(goodbye.reason, goodbye.properties)));
+                }
+                _ => return Ok(Some(frame)),
+            }
+        }
+    }
+
+    /// A packet that has been received whole already, if any.
+    pub fn has_whole_frame(&self) -> bool {
+        matches!(Header::parse(&self.received), Ok(Some(header)) if header.frame_len() <= self.received.len())
+    }
+
+    /// Sends DISCONNECT and waits until the broker has read everything.
+    pub async fn close(mut self) -> Result<(), ClientError> {
+        self.queue(&Packet::Disconnect(Disconnect {
+            reason: Reason::Success,
+            properties: Properties::default(),
+        }));
+        self.flush().await?;
+        // The broker may be faster in closing, which is not worth an error any more.
+        let _ = self.carrier.finish().await;
+        self.keep_alive = Duration::ZERO;
+        let end = async {
+            // What is still on its way is read, or closing would reset the connection and with it
+            // what the broker has not read yet.
+            loop {
+                match self.next().await {
+                    Ok(Some(_)) => {}
+                    Err(ClientError::Disconnected(said)) => return Err(ClientError::Disconnected(said)),
+                    Ok(None) | Err(_) => return Ok(()),
+                }
+            }
+        };
+        timeout(ANSWER_WITHIN, end).await.unwrap_or(Ok(()))
+    }
+
+    async fn frame(&mut self) -> Result<Option<Frame>, ClientError> {
+        loop {
+            if let Some(header) = Header::parse(&self.received)?
+                && header.frame_len() <= self.received.len()
+            {
+                let bytes = self.received.split_to(header.frame_len()).freeze();
+                return Ok(Some(Frame { header, bytes }));
+            }
+            let ping_at = self.ping_at()?;
+            tokio::select! {
+                read = self.carrier.read(&mut self.received) => match read {
+                    Ok(0) => return Ok(None),
+                    Ok(_) => {}
+                    Err(error) => return Err(ClientError::Lost(error.to_string())),
+                },
+                () = sleep_until_some(ping_at) => {
+                    if self.ping_unanswered_since.is_none() {
+                        self.queue(&Packet::Pingreq);
+                        self.ping_unanswered_since = Some(Instant::now());
+                    }
+                    self.flush().await?;
+                }
+            }
+        }
+    }
+
+    /// When to ping next; an error if the last ping has not been answered in time.
+    fn ping_at(&self) -> Result<Option<Instant>, ClientError> {
+        if self.keep_alive.is_zero() {
+            return Ok(None);
+        }
+        match self.ping_unanswered_since {
+            Some(since) if since.elapsed() >= self.keep_alive => {
+                Err(ClientError::Lost("the broker does not answer pings".to_owned()))
+            }
+            Some(since) => Ok(Some(since + self.keep_alive)),
+            None => Ok(Some(self.last_sent + self.keep_alive.mul_f32(0.8))),
+        }
+    }
+}
+
+/// One whole packet, as bytes.
+pub struct Frame {
+    header: Header,
+    bytes: Bytes,
+}
+
+impl Frame {
+    pub fn packet(&self, version: Version) -> Result<Packet<'_>, ClientError> {
+        let body = self.bytes.get(self.header.header_len..).unwrap_or_default();
+        Ok(Packet::decode(version, self.header.first, body)?)
+    }
+}
+
+impl Broker {
+    fn of(connack: Properties<'_>) -> Self {
+        let mut broker = Self {
+            receive_maximum: u16::MAX,
+            packet_bytes_max: u32::MAX,
+            qos_max: Qos::ExactlyOnce,
+            retain_available: true,
+            server_keep_alive_secs: None,
+        };
+        for property in connack.iter() {
+            match property {
+                Property::ReceiveMaximum(value) => broker.receive_maximum = value,
+                Property::MaximumPacketBytes(value) => broker.packet_bytes_max = value,
+                Property::MaximumQos(value) => broker.qos_max = Qos::from_u8(value).unwrap_or_default(),
+                Property::RetainAvailable(value) => broker.retain_available = value,
+                Property::ServerKeepAliveSecs(value) => broker.server_keep_alive_secs = Some(value),
+                _ => {}
+            }
+        }
+        broker
+    }
+}
+
+fn encode_connect(options: &ConnectOptions, into: &mut Vec<u8>) {
+    let mut properties = PropertyBuffer::default();
+    let kept = options.keep_session.then_some(u32::MAX);
+    if let Some(secs) = options.session_expiry.or(kept) {
+        properties.push(Property::SessionExpirySecs(secs));
+    }
+    // MQTT 3.1 section 3.1 knows no empty client identifier.
+    let generated = format!("tidegate-{}", std::process::id());
+    let client_id = match &options.id {
+        Some(id) => id,
+        None if options.version == Version::V31 => &generated,
+        None => "",
+    };
+    let will = options.will_topic.as_ref().map(|topic| LastWill {
+        qos: options.will_qos,
+        retain: options.will_retain,
+        properties: Properties::default(),
+        topic,
+        payload: options.will_payload.as_deref().unwrap_or_default().as_bytes(),
+    });
+    let connect = Connect {
+        version: options.version,
+        clean_start: !options.keep_session,
+        keep_alive_secs: options.keep_alive,
+        properties: properties.as_properties(),
+        client_id,
+        will,
+        username: options.username.as_deref(),
+        password: options.password.as_deref().map(str::as_bytes),
+    };
+    connect.encode(into);
+}
+
+async fn sleep_until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
