@@ -72,7 +72,8 @@ impl Acknowledgements {
 /// Packet identifiers of QoS 2 publishes that are published but not yet released (PUBREL): another
 /// PUBLISH with one of them is the same message again (MQTT 5.0 section 4.3.3).
 ///
-/// A plain list: windows are short, and a scan of 1,024 numbers is a few cache lines.
+/// A plain list: windows are short, and a scan of 1,024 numbers is a few cache lines. A client
+/// before MQTT 5.0 can fill it with all 65,535 numbers, which are 128 KiB.
 #[derive(Debug, Default)]
 pub(crate) struct Received(Vec<NonZeroU16>);
 

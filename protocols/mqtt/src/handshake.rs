@@ -176,7 +176,13 @@ impl Connection {
             Version::V5 if is_connack_reason(reason) => Some(reason),
             Version::V5 => Some(Reason::UnspecifiedError),
             // MQTT-3.1.4-1 (3.1.1): a CONNECT that breaks the rules is not answered.
-            _ if matches!(reason, Reason::MalformedPacket | Reason::ProtocolError) => None,
+            _ if matches!(
+                reason,
+                Reason::MalformedPacket | Reason::ProtocolError | Reason::TopicNameInvalid
+            ) =>
+            {
+                None
+            }
             _ => Some(reason),
         };
         if let Some(reason) = answer {

@@ -119,5 +119,5 @@ impl Bench {
 #[test]
 fn an_idle_connection_is_small() {
     let size = size_of::<Connection>();
-    assert!(size <= 128, "{size} bytes");
+    assert!(size <= 96, "{size} bytes");
 }

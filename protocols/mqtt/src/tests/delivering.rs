@@ -8,7 +8,7 @@ use gateway_model::{
     WireBuffer,
 };
 
-use super::{Bench, CONNECT_5};
+use super::{Bench, CONNECT_5, CONNECT_311};
 use crate::codec::{Header, Packet, Property, Version};
 
 fn id(number: u16) -> DeliveryId {
@@ -66,6 +66,32 @@ fn large_payloads_are_kept_by_reference() {
     assert_eq!(bytes[..8], *b"\x30\x85\x40\x00\x03t/1");
     assert_eq!(bytes[8..8 + payload.len()], payload);
     assert_eq!(bytes[8 + payload.len()..], *b"\x30\x07\x00\x03t/1hi");
+}
+
+#[test]
+fn mqtt_2_1_4_lengths_are_right_around_every_border() {
+    for connect in [CONNECT_311, CONNECT_5] {
+        let version = if connect == CONNECT_5 { Version::V5 } else { Version::V311 };
+        for border in [128usize, 16_384, 2_097_152] {
+            for payload_len in border - 20..border + 4 {
+                let mut bench = Bench::open(connect);
+                let properties = Properties { content_type: Some("x".into()), ..Properties::default() };
+                let payload = vec![7; payload_len];
+                let message = Message { properties: Some(Box::new(properties)), ..message(payload) };
+                let bytes = bench.deliver([numbered(message, 1, Qos::AtLeastOnce)]);
+                let header = Header::parse(&bytes).unwrap().unwrap();
+                assert_eq!((header.frame_len(), header.is_padded()), (bytes.len(), false));
+                let body = &bytes[header.header_len..];
+                let Ok(Packet::Publish(publish)) = Packet::decode(version, header.first, body) else {
+                    panic!("{payload_len}")
+                };
+                assert_eq!(publish.payload.len(), payload_len);
+                let mut again = Vec::new();
+                publish.encode(version, &mut again);
+                assert_eq!(again, bytes);
+            }
+        }
+    }
 }
 
 #[test]

@@ -202,6 +202,8 @@ fn a_bad_will_is_refused() {
     let (answer, _) =
         refused(b"\x10\x17\x00\x04MQTT\x05\x06\x00\x0a\x00\x00\x01c\x02\x01\x01\x00\x01w\x00\x01\xff");
     assert_eq!(answer[2..4], *b"\x00\x99");
+    let before_5 = refused(b"\x10\x12\x00\x04MQTT\x04\x06\x00\x0a\x00\x01c\x00\x01#\x00\x00");
+    assert_eq!(before_5, (Vec::new(), Reason::TopicNameInvalid));
 }
 
 #[test]
