@@ -47,7 +47,7 @@ pub struct BridgeKeys {
 }
 
 impl BridgeKeys {
-    /// The names of these keys, which no kind may use for itself.
+    /// The names of these keys. A kind that has a key of the same name reads it too.
     pub const NAMES: &'static [&'static str] = &[
         "name",
         "kind",
@@ -59,6 +59,11 @@ impl BridgeKeys {
         "queue_qos0",
         "in_flight_max",
     ];
+
+    /// The names that a kind with these fields leaves to us.
+    pub(crate) fn names_beside(fields: &[&str]) -> Vec<&'static str> {
+        Self::NAMES.iter().filter(|name| !fields.contains(name)).copied().collect()
+    }
 }
 
 impl BridgeEntry {
@@ -69,7 +74,8 @@ impl BridgeEntry {
     /// The keys that only this kind has, as the kind's own type.
     pub fn extract<T: DeserializeOwned>(&self) -> Result<T, Problems> {
         let mut problems = Problems::default();
-        let section = Section::at(&self.tree, self.key.clone()).without(BridgeKeys::NAMES);
+        let ours = BridgeKeys::names_beside(crate::fields::<T>());
+        let section = Section::at(&self.tree, self.key.clone()).without(ours);
         section.read(&mut problems).ok_or(problems)
     }
 }

@@ -40,9 +40,12 @@ impl serde::Serialize for Secret {
 }
 
 /// Whether a key's value is a secret, told by the last word of its name: `sasl_password`,
-/// `sasl.password`, `hmac-secret`.
+/// `sasl.password`, `hmac-secret`; and of headers those that are one by custom.
 pub fn is_secret(key: &Key) -> bool {
     let name = key.leaf_name().to_ascii_lowercase();
+    if matches!(name.replace('_', "-").as_str(), "cookie" | "api-key" | "x-api-key") {
+        return true;
+    }
     let last_word = name.rsplit(['_', '.', '-']).next().unwrap_or_default();
     matches!(last_word, "password" | "secret" | "passphrase" | "token" | "authorization")
 }
@@ -119,7 +122,9 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_their_names() {
-        for name in ["password", "sasl_password", "sasl.password", "hmac-secret", "Authorization"] {
+        for name in
+            ["password", "sasl_password", "sasl.password", "hmac-secret", "Authorization", "X-Api-Key"]
+        {
             assert!(is_secret(&Key::new(["bridge", "0", name])), "{name}");
         }
         for name in ["password_file", "username", "secretary", "topics"] {

@@ -12,7 +12,7 @@ pub(crate) struct Section<'t> {
     key: Key,
     value: Value,
     /// Keys that are read elsewhere: right, but not this struct's. For better suggestions.
-    elsewhere: &'static [&'static str],
+    elsewhere: Vec<&'static str>,
 }
 
 impl<'t> Section<'t> {
@@ -20,11 +20,11 @@ impl<'t> Section<'t> {
     pub fn at(tree: &'t Tree, key: Key) -> Self {
         let value =
             key.find(&tree.resolved).cloned().unwrap_or_else(|| Value::from(figment::value::Dict::new()));
-        Self { tree, key, value, elsewhere: &[] }
+        Self { tree, key, value, elsewhere: Vec::new() }
     }
 
     /// Leaves `names` to another reader.
-    pub fn without(mut self, names: &'static [&'static str]) -> Self {
+    pub fn without(mut self, names: Vec<&'static str>) -> Self {
         self.retain(|name| !names.contains(&name));
         self.elsewhere = names;
         self
@@ -77,7 +77,7 @@ impl<'t> Section<'t> {
         let found = relative.find(value).map(|value| shown(&key, value));
         let text = match kind {
             Kind::UnknownField(name, fields) => {
-                let all: Vec<&str> = fields.iter().chain(self.elsewhere).copied().collect();
+                let all: Vec<&str> = fields.iter().chain(&self.elsewhere).copied().collect();
                 format!("unknown key; {}", suggestion(name, &all))
             }
             Kind::UnknownVariant(name, variants) => format!("{name:?}: {}", suggestion(name, variants)),

@@ -190,7 +190,8 @@ fn read_bridges(tree: &Tree, known: &Known, problems: &mut Problems) -> Vec<Brid
 }
 
 fn check_kind(tree: &Tree, key: &Key, schema: &Schema, problems: &mut Problems) {
-    schema.check(&Section::at(tree, key.clone()).without(BridgeKeys::NAMES), problems);
+    let ours = BridgeKeys::names_beside(schema.fields());
+    schema.check(&Section::at(tree, key.clone()).without(ours), problems);
 }
 
 /// Finds two enabled listeners that want the same address on the same carrier.

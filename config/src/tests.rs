@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::*;
@@ -36,22 +37,25 @@ struct Pipe {
     brokers: Vec<String>,
     #[serde(default)]
     sasl_password: Secret,
+    /// The name of a key that every bridge has.
+    #[serde(default)]
+    in_flight_max: u32,
 }
 
 fn known() -> Known {
     Known {
-        sections: ["access", "mqtt", "mqtt-ws", "coap", "lwm2m"]
-            .map(Schema::of::<Tea>)
-            .into_iter()
-            .map(|schema| match schema.name {
-                "access" => Schema::of::<serde::de::IgnoredAny>("access"),
-                "coap" => Schema::checked::<Tea>("coap", |tea| match tea.cups_max {
-                    13 => Err(("cups_max".to_owned(), "13 brings bad luck".to_owned())),
-                    _ => Ok(()),
-                }),
-                _ => schema,
-            })
-            .collect(),
+        sections: vec![
+            Schema::of::<IgnoredAny>("access"),
+            Schema::of::<IgnoredAny>("mqtt"),
+            Schema::of::<IgnoredAny>("mqtt-ws"),
+            Schema::of::<IgnoredAny>("coap"),
+            Schema::of::<IgnoredAny>("lwm2m"),
+            Schema::of::<Tea>("tea"),
+            Schema::checked::<Tea>("tea-two", |tea| match tea.cups_max {
+                13 => Err(("cups_max".to_owned(), "13 brings bad luck".to_owned())),
+                _ => Ok(()),
+            }),
+        ],
         protocols: vec![
             ("mqtt", Carrier::Stream),
             ("mqtt-ws", Carrier::Stream),
@@ -176,10 +180,10 @@ fn values_are_typed_by_what_they_replace() {
     assert_eq!(settings.node.name, "17");
     let settings = environment("TIDEGATE__SESSION__QUEUE_QOS0", "true").load(&known()).unwrap();
     assert!(settings.session.queue_qos0);
-    let settings = Layers::new().set("mqtt.password=123").load(&known()).unwrap();
-    assert_eq!(settings.section::<Tea>("mqtt").unwrap().password.expose(), "123");
-    let settings = Layers::new().set("mqtt.leaf=green").load(&known()).unwrap();
-    assert_eq!(settings.section::<Tea>("mqtt").unwrap().leaf, Some(Leaf::Green));
+    let settings = Layers::new().set("tea.password=123").load(&known()).unwrap();
+    assert_eq!(settings.section::<Tea>("tea").unwrap().password.expose(), "123");
+    let settings = Layers::new().set("tea.leaf=green").load(&known()).unwrap();
+    assert_eq!(settings.section::<Tea>("tea").unwrap().leaf, Some(Leaf::Green));
     let set = "bridge=[{name=\"a\",kind=\"kafka\",topics=[\"t\"],brokers=[\"k:1\"]}]";
     let settings = Layers::new().set(set).load(&known()).unwrap();
     assert_eq!(settings.bridges()[0].topics[0].as_str(), "t");
@@ -187,8 +191,9 @@ fn values_are_typed_by_what_they_replace() {
 
 #[test]
 fn an_underscore_in_the_environment_also_means_a_hyphen() {
-    let settings = environment("TIDEGATE__MQTT_WS__CUPS_MAX", "9").load(&known()).unwrap();
-    assert_eq!(settings.section::<Tea>("mqtt-ws").unwrap().cups_max, 9);
+    let variable = ("TIDEGATE__TEA_TWO__CUPS_MAX".to_owned(), "9".to_owned());
+    let settings = file("[tea-two]\nsugar = true\n").environment([variable]).load(&known()).unwrap();
+    assert_eq!(settings.section::<Tea>("tea-two").unwrap().cups_max, 9);
 }
 
 const BRIDGES: &str = "[[bridge]]\nname = \"one\"\nkind = \"kafka\"\ntopics = [\"a/#\", \"b/+\"]\n\
@@ -203,6 +208,13 @@ fn bridges_have_common_keys_and_their_own() {
     assert_eq!(one.topics.iter().map(|topic| topic.as_str()).collect::<Vec<_>>(), ["a/#", "b/+"]);
     assert_eq!(one.extract::<Pipe>().unwrap().brokers, ["k:1"]);
     assert_eq!(two.extract::<Tea>().unwrap().cups_max, 4);
+}
+
+#[test]
+fn a_kind_may_read_a_common_key_too() {
+    let settings = loaded(&BRIDGES.replace("brokers", "in_flight_max = 7\nbrokers"));
+    let one = &settings.bridges()[0];
+    assert_eq!((one.in_flight_max, one.extract::<Pipe>().unwrap().in_flight_max), (7, 7));
 }
 
 #[test]
@@ -235,8 +247,8 @@ fn an_unknown_key_names_its_place_and_the_nearest_right_one() {
         ["t.toml:2: listener.mqtt.bnd: unknown key; did you mean \"bind\"?"]
     );
     assert_eq!(
-        problems("[mqtt]\ncup_max = 2\n"),
-        ["t.toml:2: mqtt.cup_max: unknown key; did you mean \"cups_max\"?"]
+        problems("[tea]\ncup_max = 2\n"),
+        ["t.toml:2: tea.cup_max: unknown key; did you mean \"cups_max\"?"]
     );
     assert_eq!(
         problems("[log]\nzzzzzz = 2\n"),
@@ -314,16 +326,16 @@ fn a_missing_key_is_named_with_its_table() {
 #[test]
 fn everything_wrong_is_reported_at_once() {
     let all = problems(
-        "[node]\nnme = 1\nworkers = -1\n[listener.mqtt]\nbind = \"x\"\nprotocol = 4\n[mqtt]\ncups_max = \"a\"\n\
-         [coap]\ncups_max = 13\n[[bridge]]\nname = \"a b\"\nkind = \"kafka\"\ntopcs = [\"t\"]\nbrokers = 1\n",
+        "[node]\nnme = 1\nworkers = -1\n[listener.mqtt]\nbind = \"x\"\nprotocol = 4\n[tea]\ncups_max = \"a\"\n\
+         [tea-two]\ncups_max = 13\n[[bridge]]\nname = \"a b\"\nkind = \"kafka\"\ntopcs = [\"t\"]\nbrokers = 1\n",
     );
     let start = |start: &str| assert!(all.iter().any(|line| line.starts_with(start)), "{start} in {all:#?}");
     start("t.toml:2: node.nme: unknown key; did you mean \"name\"?");
     start("t.toml:3: node.workers: -1 is not a whole number");
     start("t.toml:5: listener.mqtt.bind: \"x\"");
     start("t.toml:6: listener.mqtt.protocol: 4 is not a text");
-    start("t.toml:8: mqtt.cups_max: \"a\" is not a whole number");
-    start("t.toml:10: coap.cups_max: 13 brings bad luck");
+    start("t.toml:8: tea.cups_max: \"a\" is not a whole number");
+    start("t.toml:10: tea-two.cups_max: 13 brings bad luck");
     start("t.toml:11: bridge[0].topics: is missing");
     start("t.toml:14: bridge[0].topcs: unknown key; did you mean \"topics\"?");
     start("t.toml:15: bridge[0].brokers: 1 is not a list");
@@ -389,23 +401,23 @@ fn secrets_come_from_files_and_are_never_printed() {
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("word"), "s3cret\n").unwrap();
     let path = directory.join("t.toml");
-    let relative = Layers::new().text(&path, "[mqtt]\npassword = \"file://word\"\n").load(&known()).unwrap();
-    let absolute = format!("[mqtt]\npassword = \"file://{}/word\"\n", directory.display());
+    let relative = Layers::new().text(&path, "[tea]\npassword = \"file://word\"\n").load(&known()).unwrap();
+    let absolute = format!("[tea]\npassword = \"file://{}/word\"\n", directory.display());
     let absolute = Layers::new().text(&path, &absolute).load(&known()).unwrap();
-    let missing = Layers::new().text(&path, "[mqtt]\npassword = \"file://none\"\n").load(&known());
+    let missing = Layers::new().text(&path, "[tea]\npassword = \"file://none\"\n").load(&known());
     std::fs::remove_dir_all(&directory).unwrap();
 
     for settings in [&relative, &absolute] {
-        assert_eq!(settings.section::<Tea>("mqtt").unwrap().password.expose(), "s3cret");
+        assert_eq!(settings.section::<Tea>("tea").unwrap().password.expose(), "s3cret");
         assert!(!format!("{settings:?}").contains("s3cret"));
     }
     let error = missing.err().unwrap().to_string();
-    assert!(error.contains(":2: mqtt.password: cannot read the secret from "), "{error}");
+    assert!(error.contains(":2: tea.password: cannot read the secret from "), "{error}");
     assert!(error.contains("none: No such file"), "{error}");
-    let plain = loaded("[mqtt]\npassword = \"hunter2\"\n");
-    assert!(format!("{plain:?}").contains("mqtt.password") && !format!("{plain:?}").contains("hunter2"));
-    let all = problems("[mqtt]\npassword = 4711\n");
-    assert_eq!(all, ["t.toml:2: mqtt.password: **** is not a text; put it in quotes"]);
+    let plain = loaded("[tea]\npassword = \"hunter2\"\n");
+    assert!(format!("{plain:?}").contains("tea.password") && !format!("{plain:?}").contains("hunter2"));
+    let all = problems("[tea]\npassword = 4711\n");
+    assert_eq!(all, ["t.toml:2: tea.password: **** is not a text; put it in quotes"]);
 }
 
 #[test]
