@@ -33,6 +33,16 @@ fn half_a_packet_keeps_nobody_alive() {
 }
 
 #[test]
+fn time_spent_opening_the_session_is_not_held_against_the_client() {
+    let mut bench = Bench::new(Config::default());
+    bench.connect(CONNECT_311);
+    assert_eq!(bench.connection.next_timeout(), None);
+    bench.wait(Duration::from_secs(60));
+    bench.opened();
+    assert_eq!(bench.connection.next_timeout(), Some(bench.now + Duration::from_secs(15)));
+}
+
+#[test]
 fn a_timeout_that_comes_early_is_ignored() {
     let mut bench = Bench::open_311();
     bench.now += Duration::from_secs(1);
