@@ -130,9 +130,10 @@ impl Routes {
     }
 
     /// Takes everything parked, in order of arrival.
-    pub fn take_parked(&mut self) -> Vec<Box<Parcel>> {
+    pub fn take_parked(&mut self) -> Vec<Parcel> {
         let routes = std::mem::take(&mut self.routes);
-        let mut parcels: Vec<_> = routes.into_values().flat_map(|route| route.parked.into_values()).collect();
+        let parked = routes.into_values().flat_map(|route| route.parked.into_values());
+        let mut parcels: Vec<Parcel> = parked.map(|parcel| *parcel).collect();
         parcels.sort_by_key(|parcel| parcel.order);
         self.parked = 0;
         parcels
