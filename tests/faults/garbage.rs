@@ -1,0 +1,254 @@
+//! Seeded rubbish on every listener. `TIDEGATE_TESTS_SEED` replays a failing run.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::harness::coap::{has_code, request};
+use crate::harness::mqtt::{Subscriber, publish};
+use crate::harness::world::eventually;
+use crate::harness::{Gateway, Outcome, World};
+use crate::{ensure, ensure_eq};
+
+crate::cases!("faults":
+    random_bytes_on_tcp_end_in_a_closed_connection,
+    broken_mqtt_packets_end_in_a_closed_connection,
+    random_bytes_on_websocket_end_in_a_closed_connection,
+    random_and_broken_datagrams_are_survived,
+    half_open_and_idle_connections_are_given_up,
+);
+
+const ROUNDS: usize = 200;
+
+fn random_bytes_on_tcp_end_in_a_closed_connection(world: &mut World) -> Outcome {
+    let mut random = Random::seeded();
+    with_gateway(world, |gateway| {
+        for _ in 0..ROUNDS {
+            let bytes = random.bytes(2000);
+            throw(gateway.ports.mqtt, &bytes)?;
+        }
+        Ok(())
+    })
+}
+
+/// Packets that begin well: after a good CONNECT, each kind of packet cut short, swollen or bent.
+fn broken_mqtt_packets_end_in_a_closed_connection(world: &mut World) -> Outcome {
+    let mut random = Random::seeded();
+    with_gateway(world, |gateway| {
+        for version in [4u8, 5] {
+            for round in 0..ROUNDS {
+                let mut bytes = connect(version, &format!("broken-{round}"));
+                for _ in 0..1 + random.below(4) {
+                    let mut packet = sample(version, random.below(7));
+                    random.bend(&mut packet);
+                    bytes.extend(packet);
+                }
+                throw(gateway.ports.mqtt, &bytes)?;
+            }
+        }
+        // The largest remaining length, and one that does not end.
+        throw(gateway.ports.mqtt, &[&[0x30, 0xff, 0xff, 0xff, 0x7f][..], &[0; 5000]].concat())?;
+        throw(gateway.ports.mqtt, &[0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01])
+    })
+}
+
+fn random_bytes_on_websocket_end_in_a_closed_connection(world: &mut World) -> Outcome {
+    let mut random = Random::seeded();
+    with_gateway(world, |gateway| {
+        let port = gateway.ports.websocket;
+        let upgrade = format!(
+            "GET /mqtt HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGlkZWdhdGUtdGVzdHMtMQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+        );
+        for round in 0..ROUNDS {
+            let mut bytes = upgrade.clone().into_bytes();
+            match round % 3 {
+                0 => bytes = random.bytes(2000),
+                1 => random.bend(&mut bytes),
+                _ => bytes.extend(random.bytes(2000)),
+            }
+            throw(port, &bytes)?;
+        }
+        // A header that does not end.
+        throw(port, &[b"GET /mqtt HTTP/1.1\r\nX: ".to_vec(), vec![b'a'; 200_000]].concat())
+    })
+}
+
+fn random_and_broken_datagrams_are_survived(world: &mut World) -> Outcome {
+    let mut random = Random::seeded();
+    with_gateway(world, |gateway| {
+        for port in [gateway.ports.coap, gateway.ports.lwm2m] {
+            for round in 0..ROUNDS * 5 {
+                // A new source address now and then, so that what was learned of one does not shield us.
+                let socket = UdpSocket::bind("127.0.0.1:0")?;
+                let mut bytes = match round % 3 {
+                    0 => random.bytes(1200),
+                    _ => datagram(&mut random),
+                };
+                if round % 3 == 1 {
+                    random.bend(&mut bytes);
+                }
+                socket.send_to(&bytes, ("127.0.0.1", port))?;
+            }
+            // As large as a datagram can be.
+            UdpSocket::bind("127.0.0.1:0")?.send_to(&vec![0x40; 65_000], ("127.0.0.1", port))?;
+        }
+        Ok(())
+    })
+}
+
+/// Connections that say nothing, or half of something, must not add up.
+fn half_open_and_idle_connections_are_given_up(world: &mut World) -> Outcome {
+    with_gateway(world, |gateway| {
+        let mut open = Vec::new();
+        for port in [gateway.ports.mqtt, gateway.ports.websocket] {
+            for round in 0..50 {
+                let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+                stream.write_all(&connect(4, "half")[..round % 10])?;
+                open.push(stream);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The gateway serves as before, has no file more open than before, and its accounts are in order.
+fn with_gateway(world: &mut World, attack: impl FnOnce(&Gateway) -> Outcome) -> Outcome {
+    let mut gateway = Gateway::start(world)?;
+    serve_all(world, &gateway)?;
+    let files = gateway.open_files()?;
+    attack(&gateway)?;
+    ensure!(gateway.process.is_running()?, "the gateway is gone");
+    serve_all(world, &gateway)?;
+    eventually("no file more is open than before", 15, || {
+        Ok((gateway.open_files()? <= files + 2).then_some(()))
+    })?;
+    gateway.stop()
+}
+
+/// One message in by CoAP and one by MQTT, out by MQTT.
+fn serve_all(world: &mut World, gateway: &Gateway) -> Outcome {
+    let heard = Subscriber::start(world, gateway.ports.mqtt, &["-t", "well/#", "-q", "1"])?;
+    let finished = request(world, gateway.ports.coap, &["-m", "post", "-e", "coap"], "/ps/well/coap")?;
+    ensure!(has_code(&finished, "2.04"), "CoAP does not serve");
+    publish(world, gateway.ports.mqtt, &["-t", "well/mqtt", "-q", "1", "-m", "mqtt"])?;
+    let mut got: Vec<String> = heard.messages(2, 10)?.into_iter().map(|got| got.payload).collect();
+    got.sort();
+    ensure_eq!(got, ["coap", "mqtt"].map(str::to_owned).to_vec(), "what still arrives");
+    Ok(())
+}
+
+/// Writes the bytes, ends the writing side, and expects the connection to be closed in answer.
+fn throw(port: u16, bytes: &[u8]) -> Outcome {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    // A refusal in the middle of our writing is a good answer too.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = [0; 4096];
+    loop {
+        match stream.read(&mut answer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(()),
+            Err(error) => {
+                return Err(crate::harness::Stop::Failed(format!(
+                    "the connection stays open ({error}) after {} bytes {:02x?}",
+                    bytes.len(),
+                    &bytes[..bytes.len().min(200)]
+                )));
+            }
+        }
+    }
+}
+
+fn connect(version: u8, client_id: &str) -> Vec<u8> {
+    let mut body = b"\x00\x04MQTT".to_vec();
+    body.extend([version, 0x02, 0, 60]);
+    body.extend((version == 5).then_some(0));
+    body.extend((client_id.len() as u16).to_be_bytes());
+    body.extend(client_id.as_bytes());
+    packet(0x10, &body)
+}
+
+/// A right packet of some kind.
+fn sample(version: u8, kind: usize) -> Vec<u8> {
+    let properties: &[u8] = if version == 5 { &[0] } else { &[] };
+    match kind {
+        0 => packet(0x32, &[b"\x00\x03a/b\x00\x07", properties, b"payload"].concat()),
+        1 => packet(0x82, &[b"\x00\x08", properties, b"\x00\x03a/#\x01"].concat()),
+        2 => packet(0xa2, &[b"\x00\x09", properties, b"\x00\x03a/#"].concat()),
+        3 => packet(0x62, b"\x00\x07"),
+        4 => packet(0x40, b"\x00\x07"),
+        5 => packet(0xc0, b""),
+        _ => connect(version, "again"),
+    }
+}
+
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    assert!(body.len() < 128, "one byte of length");
+    [&[first, body.len() as u8], body].concat()
+}
+
+/// A CoAP message with a right header and options at random.
+fn datagram(random: &mut Random) -> Vec<u8> {
+    let token = random.below(9);
+    let codes = [0x01, 0x02, 0x03, 0x04, 0x05, 0x45, 0x00, 0xe1];
+    let mut bytes = vec![0x40 | (random.below(4) as u8) << 4 | token as u8, codes[random.below(codes.len())]];
+    bytes.extend([random.below(256) as u8, random.below(256) as u8]);
+    bytes.extend((0..token).map(|_| random.below(256) as u8).collect::<Vec<_>>());
+    if random.below(2) == 0 {
+        bytes.extend(b"\xb2ps\x01a");
+    }
+    for _ in 0..random.below(6) {
+        let length = random.below(13);
+        bytes.push((random.below(13) as u8) << 4 | length as u8);
+        bytes.extend((0..length).map(|_| random.below(256) as u8).collect::<Vec<_>>());
+    }
+    if random.below(2) == 0 {
+        bytes.push(0xff);
+        bytes.extend(random.bytes(60));
+    }
+    bytes
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn seeded() -> Self {
+        let seed = std::env::var("TIDEGATE_TESTS_SEED").ok().and_then(|text| text.parse().ok());
+        Self(seed.unwrap_or(20_260_101))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    fn bytes(&mut self, longest: usize) -> Vec<u8> {
+        let length = 1 + self.below(longest);
+        (0..length).map(|_| self.next() as u8).collect()
+    }
+
+    /// Cuts, flips, doubles or swells.
+    fn bend(&mut self, bytes: &mut Vec<u8>) {
+        let at = self.below(bytes.len());
+        match self.below(4) {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << self.below(8),
+            2 => bytes.extend_from_within(at..),
+            _ => {
+                let rubbish = self.bytes(300);
+                bytes.splice(at..at, rubbish);
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What no client should send, and what must not come of it.
+
+mod garbage;
+
+pub use garbage::cases;

@@ -1,0 +1,23 @@
+//! What users do, each with programs that are not ours.
+
+mod access;
+mod client;
+mod coap;
+mod kafka;
+mod lwm2m;
+mod mqtt;
+mod operations;
+mod readme;
+mod webhook;
+mod websocket;
+
+use crate::harness::Case;
+
+pub fn cases() -> Vec<Case> {
+    // The slowest first, so that the threads end together.
+    [kafka::cases, lwm2m::cases, webhook::cases, coap::cases, mqtt::cases, websocket::cases]
+        .into_iter()
+        .chain([client::cases, operations::cases, access::cases, readme::cases])
+        .flat_map(|cases| cases())
+        .collect()
+}

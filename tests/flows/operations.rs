@@ -1,0 +1,157 @@
+//! What an operator does: start, look, check a file, and get it wrong.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use crate::harness::gateway::{Ports, Settings, UNACCOUNTED, command};
+use crate::harness::http::get;
+use crate::harness::mqtt::{Subscriber, publish};
+use crate::harness::process::Finished;
+use crate::harness::{Gateway, Outcome, World, place};
+use crate::{ensure, ensure_eq};
+
+crate::cases!("operations":
+    the_banner_says_what_listens_where,
+    health_readiness_and_metrics_are_served,
+    the_metrics_account_for_every_message,
+    check_prints_the_origin_of_every_value,
+    check_names_the_mistakes_of_a_file,
+    a_wrong_set_ends_the_start,
+    an_environment_variable_overrules_the_file,
+    a_port_in_use_ends_the_start,
+    an_unwritable_data_folder_ends_the_start,
+    a_gateway_that_is_killed_starts_again,
+);
+
+fn the_banner_says_what_listens_where(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let ports = gateway.ports;
+    for port in [ports.mqtt, ports.websocket, ports.coap, ports.lwm2m, ports.admin] {
+        gateway.process.line(&format!("127.0.0.1:{port}"), 5)?;
+    }
+    gateway.stop()
+}
+
+fn health_readiness_and_metrics_are_served(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let admin = gateway.ports.admin;
+    ensure_eq!(get(admin, "/healthz")?.0, 200, "/healthz");
+    ensure_eq!(get(admin, "/readyz")?.0, 200, "/readyz");
+    ensure_eq!(get(admin, "/nowhere")?.0, 404, "an unknown page");
+    let metrics = gateway.metrics()?;
+    ensure!(metrics.lines().any(|line| line == format!("{UNACCOUNTED} 0")), "{UNACCOUNTED} 0 is not there");
+    for line in metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let value = line.rsplit(' ').next().and_then(|text| text.parse::<f64>().ok());
+        ensure!(value.is_some() && line.starts_with("tidegate_"), "not a sample of ours: {line}");
+    }
+    gateway.stop()
+}
+
+fn the_metrics_account_for_every_message(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let port = gateway.ports.mqtt;
+    let heard = Subscriber::start(world, port, &["-t", "a/#", "-q", "1"])?;
+    let mut away = Subscriber::start(world, port, &["-c", "-i", "away", "-t", "a/#", "-q", "1"])?;
+    away.process.signal("TERM")?;
+    away.process.finish(10)?;
+    for number in 0..20 {
+        publish(world, port, &["-t", "a/b", "-q", "1", "-m", &number.to_string()])?;
+        publish(world, port, &["-t", "nobody/listens", "-q", "1", "-m", &number.to_string()])?;
+    }
+    heard.messages(20, 10)?;
+    gateway.account()?;
+    gateway.stop()
+}
+
+fn check_prints_the_origin_of_every_value(world: &mut World) -> Outcome {
+    let file = world.write("good.toml", "[listener.mqtt]\nbind = \"127.0.0.1:2883\"\n")?;
+    let mut check = Command::new(place::tidegate()?);
+    let finished = world.succeed("tidegate check", check.arg("check").arg(&file), 10)?;
+    let line = finished.lines.iter().find(|line| line.contains("127.0.0.1:2883"));
+    ensure!(line.is_some_and(|line| line.contains("good.toml")), "the file's value and origin: {line:?}");
+    ensure!(finished.lines.iter().any(|line| line.contains("127.0.0.1:8083")), "a default value");
+    Ok(())
+}
+
+fn check_names_the_mistakes_of_a_file(world: &mut World) -> Outcome {
+    // The file; then what the message has to name: the key, the value or the nearest right name.
+    let mistakes: [(&str, &[&str]); 7] = [
+        ("[listener.mqtt]\nbnd = \"127.0.0.1:1\"\n", &["bnd", "bind"]),
+        ("[listener.mqtt]\nbind = \"localhots\"\n", &["listener.mqtt.bind", "localhots"]),
+        (
+            "[listener.x]\nprotocol = \"mqt\"\nbind = \"127.0.0.1:1\"\n",
+            &["listener.x.protocol", "mqt", "mqtt"],
+        ),
+        ("[session]\nqueue_messages_max = \"many\"\n", &["session.queue_messages_max", "many"]),
+        ("[sesion]\nqueue_qos0 = true\n", &["sesion", "session"]),
+        ("[[bridge]]\nname = \"b\"\nkind = \"kafak\"\ntopics = [\"a\"]\n", &["kafak", "kafka"]),
+        ("[listener.mqtt\n", &["line 1"]),
+    ];
+    for (text, names) in mistakes {
+        let file = world.write("bad.toml", text)?;
+        let mut check = Command::new(place::tidegate()?);
+        let finished = world.run("tidegate check", check.arg("check").arg(&file), 10)?;
+        refused(&finished, &[&["bad.toml"], names].concat())?;
+    }
+    Ok(())
+}
+
+fn a_wrong_set_ends_the_start(world: &mut World) -> Outcome {
+    for (setting, names) in [
+        ("listener.mqtt.bnd=127.0.0.1:1", ["bnd", "bind"]),
+        ("listener.mqtt.bind=nowhere", ["listener.mqtt.bind", "nowhere"]),
+        ("no-equals-sign", ["no-equals-sign", "="]),
+    ] {
+        let settings = Settings { file: String::new(), set: vec![setting.to_owned()] };
+        let finished = world.run("tidegate", &mut command(world, &Ports::choose(), &settings)?, 20)?;
+        refused(&finished, &names)?;
+    }
+    Ok(())
+}
+
+fn an_environment_variable_overrules_the_file(world: &mut World) -> Outcome {
+    let file = world.write("good.toml", "[node]\nname = \"from-file\"\n")?;
+    let mut check = Command::new(place::tidegate()?);
+    check.arg("check").arg(&file).env("TIDEGATE__NODE__NAME", "from-environment");
+    let finished = world.succeed("tidegate check", &mut check, 10)?;
+    let text = finished.text();
+    ensure!(
+        text.contains("from-environment") && text.contains("TIDEGATE__NODE__NAME"),
+        "the environment's value"
+    );
+    Ok(())
+}
+
+fn a_port_in_use_ends_the_start(world: &mut World) -> Outcome {
+    let ports = Ports::choose();
+    let _holder = TcpListener::bind(("127.0.0.1", ports.mqtt))?;
+    let finished = world.run("tidegate", &mut command(world, &ports, &Settings::default())?, 20)?;
+    refused(&finished, &[&ports.mqtt.to_string(), "in use"])
+}
+
+fn an_unwritable_data_folder_ends_the_start(world: &mut World) -> Outcome {
+    // A file in its place stops root too.
+    world.write("data", "not a folder")?;
+    let finished = world.run("tidegate", &mut command(world, &Ports::choose(), &Settings::default())?, 20)?;
+    refused(&finished, &["data"])
+}
+
+fn a_gateway_that_is_killed_starts_again(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    publish(world, gateway.ports.mqtt, &["-t", "a", "-r", "-q", "1", "-m", "x"])?;
+    let gateway = gateway.restart(world, true)?;
+    publish(world, gateway.ports.mqtt, &["-t", "a", "-r", "-q", "1", "-m", "y"])?;
+    let gateway = gateway.restart(world, false)?;
+    gateway.stop()
+}
+
+/// It ended at once, not with success, not with a panic, and its message names all of these.
+fn refused(finished: &Finished, names: &[&str]) -> Outcome {
+    let text = finished.text();
+    ensure!(finished.code.is_some_and(|code| code != 0), "it ended with {:?}", finished.code);
+    ensure!(!text.contains("panicked at"), "it panicked");
+    for name in names {
+        ensure!(text.contains(name), "the message does not name {name:?}:\n{text}");
+    }
+    Ok(())
+}

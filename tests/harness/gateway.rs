@@ -1,0 +1,160 @@
+//! The gateway under test: started as a user would, watched as an operator would.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::harness::world::eventually;
+use crate::harness::{Outcome, Process, Stop, World, http, place};
+
+/// The metric that says whether every accepted message is accounted for.
+pub const UNACCOUNTED: &str = "tidegate_unaccounted_messages";
+
+/// A running gateway on free ports of 127.0.0.1. Killed when dropped; [`Gateway::stop`] is the polite way.
+pub struct Gateway {
+    pub process: Process,
+    pub ports: Ports,
+    settings: Settings,
+}
+
+#[derive(Clone, Copy)]
+pub struct Ports {
+    pub mqtt: u16,
+    pub websocket: u16,
+    pub coap: u16,
+    pub lwm2m: u16,
+    pub admin: u16,
+}
+
+/// What a case wants different from the defaults.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// The text of the configuration file.
+    pub file: String,
+    /// `--set` arguments, `key=value`. They win over the ports chosen here.
+    pub set: Vec<String>,
+}
+
+impl Ports {
+    pub fn choose() -> Self {
+        let [mqtt, websocket, coap, lwm2m, admin] = std::array::from_fn(|_| place::free_port());
+        Self { mqtt, websocket, coap, lwm2m, admin }
+    }
+
+    /// The `--set` arguments that bind every listener.
+    pub fn binds(&self) -> Vec<String> {
+        [
+            ("listener.mqtt.bind", self.mqtt),
+            ("listener.websocket.bind", self.websocket),
+            ("listener.coap.bind", self.coap),
+            ("listener.lwm2m.bind", self.lwm2m),
+            ("admin.bind", self.admin),
+        ]
+        .map(|(key, port)| format!("{key}=127.0.0.1:{port}"))
+        .into()
+    }
+}
+
+impl Settings {
+    pub fn file(text: impl Into<String>) -> Self {
+        Self { file: text.into(), set: Vec::new() }
+    }
+}
+
+impl Gateway {
+    /// With the default configuration.
+    pub fn start(world: &mut World) -> Outcome<Self> {
+        Self::start_with(world, Settings::default())
+    }
+
+    pub fn start_with(world: &mut World, settings: Settings) -> Outcome<Self> {
+        Self::start_on(world, Ports::choose(), settings)
+    }
+
+    /// Stops it, politely or not, and starts it again on the same ports and data.
+    pub fn restart(mut self, world: &mut World, kill: bool) -> Outcome<Self> {
+        let (ports, settings) = (self.ports, self.settings.clone());
+        if kill {
+            self.process.kill()?;
+            drop(self);
+        } else {
+            self.stop()?;
+        }
+        Self::start_on(world, ports, settings)
+    }
+
+    fn start_on(world: &mut World, ports: Ports, settings: Settings) -> Outcome<Self> {
+        let mut process = world.spawn("tidegate", &mut command(world, &ports, &settings)?)?;
+        eventually("the gateway is ready", 20, || {
+            if !process.is_running()? {
+                return Err(Stop::Failed("the gateway ended at its start".into()));
+            }
+            Ok(http::get(ports.admin, "/readyz").ok().filter(|(status, _)| *status == 200))
+        })?;
+        Ok(Self { process, ports, settings })
+    }
+
+    pub fn metrics(&self) -> Outcome<String> {
+        let (status, text) = http::get(self.ports.admin, "/metrics")?;
+        if status == 200 {
+            return Ok(text);
+        }
+        Err(Stop::Failed(format!("/metrics answered {status}")))
+    }
+
+    /// The sum of a metric over its labels; `None` if it is not there.
+    pub fn metric(&self, name: &str) -> Outcome<Option<f64>> {
+        let text = self.metrics()?;
+        let values: Vec<f64> = text.lines().filter_map(|line| sample(line, name)).collect();
+        Ok((!values.is_empty()).then(|| values.iter().sum()))
+    }
+
+    /// How many files and sockets the process has open.
+    pub fn open_files(&self) -> Outcome<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())
+    }
+
+    /// Every accepted message is delivered, queued or dropped with a reason, once things are quiet.
+    pub fn account(&self) -> Outcome {
+        eventually(&format!("{UNACCOUNTED} 0"), 10, || {
+            Ok((self.metric(UNACCOUNTED)? == Some(0.0)).then_some(()))
+        })
+    }
+
+    /// Checks the accounts, asks it to end, and sees that it ends well.
+    pub fn stop(mut self) -> Outcome {
+        self.account()?;
+        self.process.signal("TERM")?;
+        let finished = self.process.finish(15)?;
+        if let Some(panic) = finished.lines.iter().find(|line| line.contains("panicked at")) {
+            return Err(Stop::Failed(format!("the gateway panicked: {panic}")));
+        }
+        if finished.code != Some(0) {
+            return Err(Stop::Failed(format!("the gateway ended with {:?} after SIGTERM", finished.code)));
+        }
+        Ok(())
+    }
+}
+
+/// `tidegate serve` with a configuration file and a data folder in the case's own folder.
+pub fn command(world: &World, ports: &Ports, settings: &Settings) -> Outcome<Command> {
+    let file = world.write("tidegate.toml", &settings.file)?;
+    let mut command = Command::new(place::tidegate()?);
+    command.arg("serve").arg("--config").arg(file).arg("--data").arg(data_dir(world));
+    for setting in ports.binds().iter().chain(&settings.set) {
+        command.arg("--set").arg(setting);
+    }
+    command.current_dir(&world.dir);
+    Ok(command)
+}
+
+pub fn data_dir(world: &World) -> PathBuf {
+    world.dir.join("data")
+}
+
+fn sample(line: &str, name: &str) -> Option<f64> {
+    let rest = line.strip_prefix(name)?;
+    if !rest.starts_with([' ', '{']) {
+        return None;
+    }
+    line.rsplit(' ').next()?.parse().ok()
+}

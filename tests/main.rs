@@ -1,0 +1,22 @@
+//! The gateway as its users meet it: the real binary, real clients, real sinks.
+//!
+//! - `harness/` starts and stops programs and waits for what they say; it knows no protocol.
+//! - `flows/` are named for what a user does; each starts its own gateway on free loopback ports.
+//! - `faults/` sends what no client should send.
+//! - `interop/` are the foreign clients and what they need, in their own languages.
+//! - `tidy/` checks the rules of the source tree.
+//!
+//! It is not the place for conformance by bytes: that is beside each protocol.
+//! Run with `cargo test -p tidegate-tests -- [--list] [--skip TEXT] [TEXT]...`; a TEXT matches part of a name.
+
+mod faults;
+mod flows;
+mod harness;
+mod tidy;
+
+fn main() -> std::process::ExitCode {
+    let mut cases = tidy::cases();
+    cases.extend(flows::cases());
+    cases.extend(faults::cases());
+    harness::suite::main(cases)
+}

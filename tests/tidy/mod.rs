@@ -1,0 +1,17 @@
+//! The rules of the source tree, as tests. `DESIGN` names them; ARCHITECTURE.md gives the reasons.
+
+mod arrows;
+mod files;
+mod purity;
+mod settings;
+mod source;
+mod words;
+
+use crate::harness::Case;
+
+pub fn cases() -> Vec<Case> {
+    [arrows::cases, purity::cases, files::cases, settings::cases, words::cases]
+        .into_iter()
+        .flat_map(|cases| cases())
+        .collect()
+}
