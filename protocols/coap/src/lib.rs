@@ -1,10 +1,60 @@
-//! CoAP for the gateway: the message layer of RFC 7252, 7641 and 7959 as pure state machines.
+//! CoAP over datagrams, as pure state machines: bytes and time in, bytes and requests out.
+//!
+//! It is not a server: it has no socket, no clock and no thread. One [`Endpoint`] is one peer
+//! (one source address); the driver demultiplexes. It is not a bus either: topics, retained
+//! messages and queues are the gateway's, and `/ps/{topic}` is a window onto them.
+//!
+//! How to read it, from the wire inwards:
+//! - [`datagram`] admits what RFC 7252 calls a message, [`message`] builds one on coap-lite.
+//! - [`exchange`] is the message layer for one peer: reliability, deduplication, matching.
+//! - [`block`], [`link_format`], [`content_format`] are the data formats around it. All of these
+//!   are also what `protocol-lwm2m` stands on.
+//! - `endpoint` is the adapter, with one file per thing it does: `request` (what is asked),
+//!   `session`, `publish`, `retained`, `observe`, `discovery`; `translate` holds every mapping
+//!   between the gateway's words and CoAP's.
 
 pub mod block;
+mod config;
 pub mod content_format;
 pub mod datagram;
+mod discovery;
+mod endpoint;
 pub mod exchange;
 pub mod link_format;
 pub mod message;
+mod notify;
+mod observe;
+mod pending;
+mod publish;
 mod random;
 mod recent;
+mod request;
+mod retained;
+mod session;
+mod translate;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gateway_model::{Adapter, Peer, Protocol};
+
+pub use config::{Config, NotifyType, ObserveQueue};
+pub use endpoint::Endpoint;
+
+/// The protocol: makes an [`Endpoint`] per peer.
+#[derive(Clone, Debug)]
+pub struct Coap {
+    config: Arc<Config>,
+}
+
+impl Coap {
+    pub fn new(config: Config) -> Self {
+        Self { config: Arc::new(config) }
+    }
+}
+
+impl Protocol for Coap {
+    fn connect(&self, now: Instant, _: &Peer, seed: u64) -> Box<dyn Adapter> {
+        Box::new(Endpoint::new(self.config.clone(), now, seed))
+    }
+}

@@ -1,0 +1,114 @@
+//! Requests of the peer that wait for the gateway.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use gateway_model::{Publish, Sink, Ticket};
+
+use crate::discovery::Listing;
+use crate::endpoint::Endpoint;
+use crate::message::Code;
+use crate::publish::Condition;
+use crate::request::ReplyTo;
+use crate::translate::{Refused, Wanted};
+
+pub(crate) struct Pending {
+    pub(crate) ticket: Ticket,
+    pub(crate) to: ReplyTo,
+    /// When to acknowledge it on its own; `None` once that is done or if it is Non-confirmable.
+    pub(crate) acknowledge_at: Option<Instant>,
+    pub(crate) what: What,
+}
+
+pub(crate) enum What {
+    /// For the session: the whole request, to be read again.
+    Session(Box<[u8]>),
+    /// For a publish to be durable; then the code is the answer.
+    Published(Code),
+    /// For the retained message, to compare it with If-Match and If-None-Match.
+    Condition(Box<(Publish, Condition, Code)>),
+    /// For the retained message, to show it.
+    Read(Box<Read>),
+    /// For an observation's subscription to be granted.
+    Subscribed { observation: u64, read: Box<Read> },
+    /// For the retained message, to begin an observation with it.
+    Observed { observation: u64, read: Box<Read> },
+    /// For the retained topics.
+    List(Box<Listing>),
+}
+
+/// A read of one topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) wanted: Wanted,
+    /// Nothing retained is an empty 2.05 rather than a 4.04.
+    pub(crate) empty_is_content: bool,
+}
+
+/// In order of arrival.
+#[derive(Default)]
+pub(crate) struct PendingRequests(VecDeque<Pending>);
+
+impl PendingRequests {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Pending> {
+        let index = self.0.iter().position(|pending| pending.ticket == ticket)?;
+        self.0.remove(index)
+    }
+
+    pub(crate) fn take_waiting_for_session(&mut self) -> Vec<Pending> {
+        let is_waiting = |pending: &Pending| matches!(pending.what, What::Session(_));
+        let (waiting, others) = std::mem::take(&mut self.0).into_iter().partition(is_waiting);
+        self.0 = others;
+        Vec::from(waiting as VecDeque<_>)
+    }
+
+    pub(crate) fn take_all(&mut self) -> VecDeque<Pending> {
+        std::mem::take(&mut self.0)
+    }
+
+    /// Deadlines ascend with arrival, so the first is the next.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.0.iter().find_map(|pending| pending.acknowledge_at)
+    }
+}
+
+impl Endpoint {
+    /// Lets a request wait and returns the ticket under which its answer must come.
+    /// `None` if too many wait already: it was refused with 5.03.
+    pub(crate) fn wait(
+        &mut self,
+        now: Instant,
+        to: ReplyTo,
+        what: What,
+        out: &mut dyn Sink,
+    ) -> Option<Ticket> {
+        if self.pending.0.len() >= self.config.pending_max.max(1) {
+            self.refuse(now, to, &Refused::busy("too many requests wait"), out);
+            return None;
+        }
+        let ticket = self.next_ticket();
+        self.wait_for(now, ticket, to, what);
+        Some(ticket)
+    }
+
+    /// Lets a request wait under a ticket that was given out already.
+    pub(crate) fn wait_for(&mut self, now: Instant, ticket: Ticket, to: ReplyTo, what: What) {
+        let waits = to.origin.confirmable && !to.origin.acknowledged;
+        let acknowledge_at = waits.then(|| now + self.config.separate_after());
+        self.pending.0.push_back(Pending { ticket, to, acknowledge_at, what });
+    }
+
+    /// Acknowledges what has waited long enough that the peer might retransmit.
+    pub(crate) fn acknowledge_slow(&mut self, now: Instant, out: &mut dyn Sink) {
+        for pending in &mut self.pending.0 {
+            if pending.acknowledge_at.is_some_and(|at| at <= now) {
+                pending.acknowledge_at = None;
+                self.exchanges.acknowledge(&mut pending.to.origin, out.wire());
+            }
+        }
+    }
+}
