@@ -1,7 +1,81 @@
-//! (draft)
+//! LwM2M for the gateway: an OMA LwM2M 1.0 and 1.1 server (1.2 clients register too) as a pure
+//! state machine over UDP without security, on the message layer of `protocol-coap`.
+//!
+//! It is no bootstrap server and has no composite operations, no DTLS and no object files; what it
+//! does not know about an object it takes from the format that carries it.
+//!
+//! Devices register at `/rd` and send at `/dp`. On the bus, under `topic_prefix` and the endpoint name:
+//!
+//! | topic | what |
+//! |---|---|
+//! | `lwm2m/{ep}/status` | retained JSON: `state` (online, asleep, offline), version, lifetime, binding, objects |
+//! | `lwm2m/{ep}/event/{register,update,deregister,expire}` | JSON, not retained |
+//! | `lwm2m/{ep}/r/3/0/9` | retained value of a resource; `/r/3/0/6/1` of a resource instance. From Read, Notify and Send |
+//! | `lwm2m/{ep}/cmd/{operation}/{path...}` | a command, see below |
+//! | `lwm2m/{ep}/resp/{operation}/{path...}` | its answer, if it named no response topic |
+//!
+//! Commands and their payloads; all may be a JSON object with an `id`, which comes back:
+//!
+//! | operation | path | payload |
+//! |---|---|---|
+//! | `read`, `observe`, `cancel`, `discover` | any | none |
+//! | `write` | `1/0/1` | `60`, or `{"value":60,"type":"integer"}`; `{"value":{"0":1}}` for resource instances |
+//! | `write` | `1/0` | `{"1":60,"6":true}`; with `"replace":true` and the resources in `value`, all others go |
+//! | `create` | `3303`, `3303/5` | resources as above |
+//! | `execute` | `3/0/4` | none, or the arguments |
+//! | `delete` | `3303/5` | none |
+//! | `attributes` | any | `{"pmin":1,"pmax":60}`; null unsets |
+//!
+//! The answer: `{"id":..,"code":"2.05","ok":true,"value":..}`, or `"ok":false` with an `error`; `code`
+//! is `timeout`, `reset` or `bad_command` where no code came from the device.
+//!
+//! A device is a session named `lwm2m/{ep}` (the prefix keeps it apart from MQTT clients of that
+//! name). Commands wait in its queue while another is under way, and while a device in queue mode
+//! sleeps; the queue outlives the device's address by one lifetime.
+//!
+//! Read `endpoint` (what the device asks of us), then `device` and `downlink` (what we ask of it),
+//! then `translate`; the formats are in `codec`.
+
+mod answer;
 pub mod codec;
+mod command;
+mod config;
+mod device;
+mod downlink;
+mod endpoint;
 pub mod objects;
 mod path;
+mod registration;
+mod request;
+#[cfg(test)]
+mod tests;
+mod translate;
 mod value;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gateway_model::{Adapter, Peer, Protocol};
+
+pub use config::{Config, ConfigError, PayloadMode};
 pub use path::{Path, PathError};
 pub use value::{Kind, Value, ValueError};
+
+/// The protocol with its configuration.
+#[derive(Clone, Debug)]
+pub struct Lwm2m {
+    config: Arc<Config>,
+}
+
+impl Lwm2m {
+    /// Check the configuration first: [`Config::check`]. What does not pass is ignored here.
+    pub fn new(config: Config) -> Self {
+        Self { config: Arc::new(config) }
+    }
+}
+
+impl Protocol for Lwm2m {
+    fn connect(&self, now: Instant, peer: &Peer, seed: u64) -> Box<dyn Adapter> {
+        Box::new(endpoint::Endpoint::new(now, self.config.clone(), peer, seed))
+    }
+}

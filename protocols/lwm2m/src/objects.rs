@@ -255,7 +255,10 @@ mod tests {
     fn lookups() {
         let path = |text| Path::parse(text).unwrap();
         assert_eq!(kind(path("/3/0/9")), Some(Kind::Integer));
-        assert_eq!(resource(path("/3/0/6/1")).map(|r| (r.name, r.multiple)), Some(("Available Power Sources", true)));
+        assert_eq!(
+            resource(path("/3/0/6/1")).map(|r| (r.name, r.multiple)),
+            Some(("Available Power Sources", true))
+        );
         assert_eq!(kind(path("/3/0/4")), None);
         assert_eq!(kind(path("/3303/0/5700")), Some(Kind::Float));
         assert_eq!(kind(path("/31024/0/1")), None);

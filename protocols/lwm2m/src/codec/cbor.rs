@@ -206,10 +206,7 @@ mod tests {
         assert_eq!(read(&[0x64, 0x49, 0x45, 0x54, 0x46]), Ok(Item::Text("IETF".into())));
         assert_eq!(read(&[0x5F, 0x41, 1, 0x41, 2, 0xFF]), Ok(Item::Bytes(Bytes::from_static(&[1, 2]))));
         assert_eq!(read(&[0x9F, 0x01, 0xFF]), Ok(Item::Array(vec![Item::Unsigned(1)])));
-        assert_eq!(
-            read(&[0xA1, 0x01, 0xF5]),
-            Ok(Item::Map(vec![(Item::Unsigned(1), Item::Boolean(true))]))
-        );
+        assert_eq!(read(&[0xA1, 0x01, 0xF5]), Ok(Item::Map(vec![(Item::Unsigned(1), Item::Boolean(true))])));
     }
 
     #[test]

@@ -30,7 +30,9 @@ fn record(item: Item) -> Result<Record, CodecError> {
             Item::Unsigned(2) if field.as_number().is_some() => record.value = Some(field.into_value()?),
             Item::Unsigned(2) => return Err(CodecError::Field("v")),
             Item::Unsigned(3) => record.value = Some(Value::String(string(field, "vs")?)),
-            Item::Unsigned(4) if matches!(field, Item::Boolean(_)) => record.value = Some(field.into_value()?),
+            Item::Unsigned(4) if matches!(field, Item::Boolean(_)) => {
+                record.value = Some(field.into_value()?)
+            }
             Item::Unsigned(8) if matches!(field, Item::Bytes(_)) => record.value = Some(field.into_value()?),
             Item::Unsigned(4) => return Err(CodecError::Field("vb")),
             Item::Unsigned(8) => return Err(CodecError::Field("vd")),

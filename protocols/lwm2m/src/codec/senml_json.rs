@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn base_values_opaque_data_and_unknown_fields() {
-        let readings = decode(br#"[{"bn":"/3303/0/5700","bv":20,"v":1.5,"u":"Cel"},{"bn":"/5/0/0","vd":"_-8="}]"#);
+        let readings =
+            decode(br#"[{"bn":"/3303/0/5700","bv":20,"v":1.5,"u":"Cel"},{"bn":"/5/0/0","vd":"_-8="}]"#);
         assert_eq!(
             readings.unwrap(),
             [

@@ -85,7 +85,8 @@ fn every_length_form_survives() {
 
 #[test]
 fn what_the_table_does_not_know_stays_opaque() {
-    let items = [Tlv::Resource(1, Bytes::from_static(b"x")), Tlv::Resource(5700, Bytes::from_static(&[0; 3]))];
+    let items =
+        [Tlv::Resource(1, Bytes::from_static(b"x")), Tlv::Resource(5700, Bytes::from_static(&[0; 3]))];
     let readings = readings(path("/31024/0"), &items).unwrap();
     assert_eq!(readings[0].value, Value::Opaque(Bytes::from_static(b"x")));
     assert_eq!(readings[1].value, Value::Opaque(Bytes::from_static(&[0; 3])));
@@ -110,7 +111,9 @@ fn deviations_of_real_clients() {
     let wanted = [Reading::new(path("/3/0/9"), Value::Integer(100))];
     let wrapped = [Tlv::ObjectInstance(0, vec![battery.clone()])];
     let bare = [battery];
-    for (base, items) in [("/3", &wrapped), ("/3", &bare), ("/3/0", &wrapped), ("/3/0", &bare), ("/3/0/9", &bare)] {
+    for (base, items) in
+        [("/3", &wrapped), ("/3", &bare), ("/3/0", &wrapped), ("/3/0", &bare), ("/3/0/9", &bare)]
+    {
         assert_eq!(readings(path(base), items).unwrap(), wanted, "{base} {items:?}");
     }
     assert_eq!(readings(path("/3/0/10"), &bare), Err(CodecError::OtherPath));

@@ -1,0 +1,218 @@
+//! A registered device: what it said, whether it is awake, what it is being asked.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gateway_model::{Outcome, Reason, Sink, Ticket};
+use protocol_coap::exchange::Exchanges;
+use serde_json::{Value as Json, json};
+
+use crate::codec::Reading;
+use crate::config::Config;
+use crate::downlink::{Active, Observation};
+use crate::endpoint::IGNORED;
+use crate::path::Path;
+use crate::registration::{Registration, Update};
+use crate::request::Formats;
+use crate::translate::{self, Source, State, Topics};
+
+/// Invariants: at most one request is `active` (NSTART 1, and a device in queue mode must be asked
+/// one thing at a time); while `asleep` nothing new is sent.
+pub(crate) struct Device {
+    pub(crate) config: Arc<Config>,
+    pub(crate) registration: Registration,
+    pub(crate) topics: Topics,
+    pub(crate) formats: Formats,
+    /// The part of its registration's address after `rd/`.
+    pub(crate) location: Box<str>,
+    address: Box<str>,
+    expires: Instant,
+    /// When it may go to sleep; `None` without queue mode.
+    awake_until: Option<Instant>,
+    asleep: bool,
+    pub(crate) active: Option<Box<Active>>,
+    pub(crate) observations: Vec<Observation>,
+    /// What the gateway itself wants from the device, before any command.
+    pub(crate) wishes: VecDeque<Wish>,
+    pub(crate) next_tag: u64,
+}
+
+/// A request of the gateway's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Observe(Path),
+    /// The whole of what a notification could only begin to tell.
+    Read(Path),
+}
+
+impl Device {
+    pub(crate) fn new(
+        now: Instant,
+        config: Arc<Config>,
+        registration: Registration,
+        location: Box<str>,
+        address: Box<str>,
+    ) -> Self {
+        let topics = Topics::new(&config.topic_prefix, &registration.endpoint);
+        let mut device = Self {
+            topics,
+            formats: Formats::new(registration.version),
+            location,
+            address,
+            expires: now + lifetime(&registration),
+            awake_until: None,
+            asleep: false,
+            active: None,
+            observations: Vec::new(),
+            wishes: VecDeque::new(),
+            next_tag: 0,
+            registration,
+            config,
+        };
+        device.wish_for_observations();
+        device.heard(now);
+        device
+    }
+
+    /// A new registration in place of the old: the device has forgotten what it was asked to
+    /// observe (OMA LwM2M Core 1.1 section 6.4.2), and perhaps what it was asked at all.
+    pub(crate) fn replace(
+        &mut self,
+        now: Instant,
+        registration: Registration,
+        location: Box<str>,
+        exchanges: &mut Exchanges,
+        out: &mut dyn Sink,
+    ) {
+        self.take_back(now, exchanges, out);
+        for observation in self.observations.drain(..) {
+            exchanges.forget(observation.token);
+        }
+        self.formats = Formats::new(registration.version);
+        self.expires = now + lifetime(&registration);
+        self.registration = registration;
+        self.location = location;
+        self.wishes.clear();
+        self.wish_for_observations();
+    }
+
+    /// True if anything but the lifetime's start changed.
+    pub(crate) fn update(&mut self, now: Instant, update: Update) -> bool {
+        let before = self.registration.clone();
+        self.registration.apply(update);
+        self.expires = now + lifetime(&self.registration);
+        before != self.registration
+    }
+
+    fn wish_for_observations(&mut self) {
+        let wanted = self.config.auto_observed().filter(|path| self.registration.objects.has(*path));
+        self.wishes.extend(wanted.map(Wish::Observe).collect::<Vec<_>>());
+    }
+
+    /// Something came from the device: it listens for a while. True if it was asleep.
+    pub(crate) fn heard(&mut self, now: Instant) -> bool {
+        self.awake_until = self.registration.queue_mode.then(|| now + self.config.awake());
+        std::mem::take(&mut self.asleep)
+    }
+
+    /// Puts the device to sleep if its time has come. True if it just fell asleep.
+    pub(crate) fn rest(&mut self, now: Instant) -> bool {
+        let falls_asleep =
+            !self.asleep && self.active.is_none() && self.awake_until.is_some_and(|until| until <= now);
+        self.asleep |= falls_asleep;
+        falls_asleep
+    }
+
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep
+    }
+
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        self.expires <= now
+    }
+
+    pub(crate) fn next_timeout(&self) -> Instant {
+        match self.awake_until {
+            Some(until) if !self.asleep && self.active.is_none() => until.min(self.expires),
+            _ => self.expires,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        if self.asleep { State::Asleep } else { State::Online }
+    }
+
+    pub(crate) fn publish_status(&self, state: State, out: &mut dyn Sink) {
+        if let Ok(topic) = self.topics.status(out) {
+            let status = translate::status(topic, state, &self.registration, &self.address);
+            warn_if_refused("status", out.publish(IGNORED, status));
+        }
+    }
+
+    pub(crate) fn publish_event(&self, name: &'static str, out: &mut dyn Sink) {
+        let payload = match name {
+            "register" | "update" => translate::description(&self.registration),
+            _ => json!({"ep": &*self.registration.endpoint}),
+        };
+        if let Ok(topic) = self.topics.event(name, out) {
+            warn_if_refused(name, out.publish(IGNORED, translate::event(topic, &payload)));
+        }
+    }
+
+    /// Publishes values under `ticket`. Returns how many of them are not yet durable, and the first
+    /// refusal.
+    pub(crate) fn publish_values(
+        &self,
+        readings: &[Reading],
+        source: Source,
+        ticket: Ticket,
+        out: &mut dyn Sink,
+    ) -> (usize, Option<Reason>) {
+        let (mut later, mut refused) = (0, None);
+        for reading in readings {
+            let Ok(topic) = self.topics.resource(reading.path, out) else { continue };
+            match out.publish(ticket, translate::value(topic, reading, source, self.config.payload_mode)) {
+                Outcome::Later => later += 1,
+                Outcome::Done(reason) if reason.is_error() => refused = refused.or(Some(reason)),
+                Outcome::Done(_) => {}
+            }
+        }
+        if let Some(reason) = refused {
+            tracing::warn!(endpoint = &*self.registration.endpoint, %reason, "values were not accepted");
+        }
+        (later, refused)
+    }
+
+    /// Publishes the answer to a command, to where it is wanted.
+    pub(crate) fn publish_answer(
+        &self,
+        words: &str,
+        response_topic: Option<gateway_model::Topic>,
+        correlation: Option<Bytes>,
+        answer: &Json,
+        out: &mut dyn Sink,
+    ) {
+        let topic = match response_topic {
+            Some(topic) => Ok(topic),
+            None => self.topics.response(words, out),
+        };
+        if let Ok(topic) = topic {
+            let publish = translate::answer(topic, answer, correlation);
+            warn_if_refused("answer", out.publish(IGNORED, publish));
+        }
+    }
+}
+
+pub(crate) fn lifetime(registration: &Registration) -> Duration {
+    Duration::from_secs(registration.lifetime_secs.into())
+}
+
+fn warn_if_refused(what: &str, outcome: Outcome) {
+    if let Outcome::Done(reason) = outcome
+        && reason.is_error()
+    {
+        tracing::warn!(what, %reason, "not accepted");
+    }
+}

@@ -1,0 +1,503 @@
+//! One UDP source address: the interfaces that a device uses towards the server.
+//!
+//! ```text
+//!   unregistered ─ POST /rd ─▶ opening ─ session opened ─▶ registered ─ DELETE /rd/{id} ─▶ closed
+//!        │ nothing for 60 s      │ refused: 4.01, 4.03        │ ▲  │ lifetime over ──────────▶ closed
+//!        ▼                       ▼                            └─┘ POST /rd, POST /rd/{id}, POST /dp
+//!      closed                  closed
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use coap_lite::{CoapOption, Packet};
+use gateway_model::{
+    Adapter, ClientId, Close, Credentials, Deliveries, Event, Expiry, Open, Opened, Peer, Qos, Reason,
+    Refusal, Reply, Request, RetainHandling, Settlement, Sink, Subscription, Ticket, Will,
+};
+use protocol_coap::block::{Block, Upload, UploadLimits, Uploads, szx_for};
+use protocol_coap::datagram::{Datagram, check_options};
+use protocol_coap::exchange::{EXCHANGE_LIFETIME, Exchanges, Origin, Received, Transmission};
+use protocol_coap::message::{Code, add_uint, number, with_payload};
+
+use crate::codec::Format;
+use crate::config::Config;
+use crate::device::{Device, lifetime};
+use crate::path::Path;
+use crate::registration::{self, Registration, Update};
+use crate::translate::{self, OFFLINE_DELAY, Source, State, Topics};
+
+/// Replies under this ticket need no reaction.
+pub(crate) const IGNORED: Ticket = Ticket(0);
+const OPEN: Ticket = Ticket(1);
+const SUBSCRIBE: Ticket = Ticket(2);
+/// Tickets from here on belong to Sends.
+const SEND_MIN: u64 = 16;
+/// How long an address may stay without a registration.
+const UNREGISTERED: Duration = Duration::from_secs(60);
+/// Bodies that one device may have under way at a time: a registration and a Send.
+const UPLOADS_MAX: usize = 2;
+
+pub(crate) struct Endpoint {
+    config: Arc<Config>,
+    address: Box<str>,
+    seed: u64,
+    /// Counts registrations, for their locations.
+    serial: u64,
+    exchanges: Exchanges,
+    uploads: Uploads,
+    stage: Stage,
+    /// Sends whose values are not yet durable.
+    sends: Vec<PendingSend>,
+    next_send: u64,
+}
+
+enum Stage {
+    Unregistered { until: Instant },
+    Opening(Box<(Origin, Option<Block>, Registration)>),
+    Registered(Box<Device>),
+    Closed,
+}
+
+struct PendingSend {
+    ticket: Ticket,
+    origin: Origin,
+    block: Option<Block>,
+    left: usize,
+    refused: Option<Reason>,
+}
+
+/// A request's origin and the Block1 option that its answer repeats.
+type Asked = (Origin, Option<Block>);
+
+impl Endpoint {
+    pub(crate) fn new(now: Instant, config: Arc<Config>, peer: &Peer, seed: u64) -> Self {
+        let transmission = Transmission {
+            response_timeout: Duration::from_secs(config.command_timeout_secs.into()),
+            ..Transmission::default()
+        };
+        let uploads = UploadLimits {
+            bytes_max: config.body_bytes_max,
+            count_max: UPLOADS_MAX,
+            lifetime: EXCHANGE_LIFETIME,
+            szx_max: szx_for(config.block_bytes),
+        };
+        Self {
+            address: peer.address.to_string().into(),
+            exchanges: Exchanges::new(transmission, seed),
+            uploads: Uploads::new(uploads),
+            seed,
+            serial: 0,
+            stage: Stage::Unregistered { until: now + UNREGISTERED },
+            sends: Vec::new(),
+            next_send: SEND_MIN,
+            config,
+        }
+    }
+
+    fn device(&mut self) -> Option<&mut Device> {
+        match &mut self.stage {
+            Stage::Registered(device) => Some(device),
+            _ => None,
+        }
+    }
+
+    fn request(&mut self, now: Instant, request: &Datagram<'_>, out: &mut dyn Sink) {
+        let origin = Origin::of(request);
+        if let Err(defect) = check_options(request, |_| true) {
+            return self.refuse(now, (origin, None), defect.code(), &defect.to_string(), out);
+        }
+        let (block, body) = match Block::of(request, number::BLOCK1) {
+            Ok(None) => (None, Bytes::copy_from_slice(request.payload)),
+            Ok(Some(block)) => match self.uploads.receive(now, request, block) {
+                Upload::Complete(body, block) => (Some(block), body),
+                other => return self.block(now, origin, other, out),
+            },
+            Err(error) => {
+                return self.refuse(now, (origin, None), Code::BAD_REQUEST, &error.to_string(), out);
+            }
+        };
+        let asked = (origin, block);
+        // A path of more than two segments is none of ours.
+        let mut segments = request.texts(number::URI_PATH);
+        let path = [segments.next(), segments.next(), segments.next()];
+        match (request.code, path) {
+            (Code::POST, [Some("rd"), None, None]) => self.register(now, asked, request, &body, out),
+            (Code::POST, [Some("rd"), Some(id), None]) => self.update(now, asked, id, request, &body, out),
+            (Code::DELETE, [Some("rd"), Some(id), None]) => self.deregister(now, asked, id, out),
+            (Code::POST, [Some("dp"), None, None]) => self.receive_send(now, asked, request, &body, out),
+            (_, [Some("rd"), _, None] | [Some("dp"), None, None]) => {
+                self.refuse(
+                    now,
+                    asked,
+                    Code::METHOD_NOT_ALLOWED,
+                    "use POST, or DELETE of a registration",
+                    out,
+                );
+            }
+            _ => self.refuse(now, asked, Code::NOT_FOUND, "this is /rd and /dp of LwM2M", out),
+        }
+    }
+
+    /// An upload that is not complete.
+    fn block(&mut self, now: Instant, origin: Origin, upload: Upload, out: &mut dyn Sink) {
+        let asked = (origin, None);
+        match upload {
+            Upload::Continue(block) => self.answer(now, (origin, Some(block)), Code::CONTINUE, out),
+            Upload::TooLarge(size) => {
+                let mut packet = with_payload(Code::REQUEST_ENTITY_TOO_LARGE, "above body_bytes_max");
+                add_uint(&mut packet, number::SIZE1, u32::try_from(size).unwrap_or(u32::MAX));
+                self.exchanges.reply(now, origin, &mut packet, out.wire());
+            }
+            Upload::Incomplete => {
+                self.refuse(now, asked, Code::REQUEST_ENTITY_INCOMPLETE, "a block is missing", out);
+            }
+            Upload::Malformed | Upload::Complete(..) => {
+                self.refuse(now, asked, Code::BAD_REQUEST, "a block is not full", out);
+            }
+        }
+    }
+
+    /// OMA LwM2M Core 1.1 section 6.2.1.
+    fn register(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        request: &Datagram<'_>,
+        body: &[u8],
+        out: &mut dyn Sink,
+    ) {
+        let registration = match Registration::parse(request, body, &self.config) {
+            Ok(registration) => registration,
+            Err(error) => return self.refuse(now, asked, error.code(), &error.to_string(), out),
+        };
+        match &mut self.stage {
+            Stage::Registered(device) if device.registration.endpoint == registration.endpoint => {
+                let location = registration::location(self.seed, self.serial);
+                self.serial += 1;
+                device.replace(now, registration, location, &mut self.exchanges, out);
+                self.registered(now, asked, out);
+            }
+            Stage::Registered(_) => {
+                // Another device behind the address. A session is opened once per adapter: the
+                // retransmission of this request will find a new one.
+                out.close(Close::because(Reason::SessionTakenOver));
+                self.stage = Stage::Closed;
+            }
+            // The session being opened is for one name; another device's turn comes after.
+            Stage::Opening(opening) => {
+                if opening.2.endpoint == registration.endpoint {
+                    **opening = (asked.0, asked.1, registration);
+                }
+            }
+            Stage::Unregistered { .. } => match self.open(&registration, out) {
+                Some(open) => {
+                    self.stage = Stage::Opening(Box::new((asked.0, asked.1, registration)));
+                    out.request(OPEN, Request::Open(Box::new(open)));
+                }
+                None => self.refuse(now, asked, Code::BAD_REQUEST, "ep makes no client identifier", out),
+            },
+            Stage::Closed => {}
+        }
+    }
+
+    /// The session of a device: its command queue outlives its address by one lifetime.
+    fn open(&self, registration: &Registration, out: &mut dyn Sink) -> Option<Open> {
+        let client_id = format!("{}{}", self.config.client_id_prefix, registration.endpoint);
+        let topics = Topics::new(&self.config.topic_prefix, &registration.endpoint);
+        let offline =
+            translate::status(topics.status(out).ok()?, State::Offline, registration, &self.address);
+        Some(Open {
+            client_id: Some(ClientId::parse(&client_id).ok()?),
+            credentials: Credentials::default(),
+            clean_start: false,
+            expiry: Expiry::After(lifetime(registration)),
+            receive_maximum: 1,
+            will: Some(Box::new(Will { publish: offline, delay: OFFLINE_DELAY })),
+        })
+    }
+
+    fn opened(&mut self, now: Instant, result: Result<Opened, Refusal>, out: &mut dyn Sink) {
+        let Stage::Opening(opening) = std::mem::replace(&mut self.stage, Stage::Closed) else { return };
+        let (origin, block, registration) = *opening;
+        if let Err(refusal) = result {
+            self.refuse(now, (origin, block), refusal_code(refusal.reason), &refusal.text, out);
+            out.close(Close::because(refusal.reason));
+            return;
+        }
+        let location = registration::location(self.seed, self.serial);
+        self.serial += 1;
+        let device = Device::new(now, self.config.clone(), registration, location, self.address.clone());
+        if let Ok(filter) = device.topics.commands() {
+            // A retained command would be obeyed again at every registration.
+            let subscription = Subscription {
+                retain_handling: RetainHandling::Never,
+                ..Subscription::new(filter, Qos::AtLeastOnce)
+            };
+            out.request(SUBSCRIBE, Request::Subscribe(vec![subscription]));
+        }
+        self.stage = Stage::Registered(Box::new(device));
+        self.registered(now, (origin, block), out);
+    }
+
+    /// Says so to everyone.
+    fn registered(&mut self, now: Instant, asked: Asked, out: &mut dyn Sink) {
+        let Stage::Registered(device) = &mut self.stage else { return };
+        device.heard(now);
+        device.publish_event("register", out);
+        device.publish_status(State::Online, out);
+        let mut packet = coded(Code::CREATED, asked.1);
+        packet.add_option(CoapOption::LocationPath, b"rd".to_vec());
+        packet.add_option(CoapOption::LocationPath, device.location.as_bytes().to_vec());
+        self.exchanges.reply(now, asked.0, &mut packet, out.wire());
+    }
+
+    /// OMA LwM2M Core 1.1 section 6.2.2.
+    fn update(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        id: &str,
+        request: &Datagram<'_>,
+        body: &[u8],
+        out: &mut dyn Sink,
+    ) {
+        let Some(device) = self.device().filter(|device| *device.location == *id) else {
+            return self.refuse(now, asked, Code::NOT_FOUND, "unknown registration: register again", out);
+        };
+        match Update::parse(request, body, &device.config) {
+            Ok(update) => {
+                let changed = device.update(now, update);
+                let was_asleep = device.heard(now);
+                device.publish_event("update", out);
+                if changed || was_asleep {
+                    device.publish_status(State::Online, out);
+                }
+                self.answer(now, asked, Code::CHANGED, out);
+            }
+            Err(error) => self.refuse(now, asked, error.code(), &error.to_string(), out),
+        }
+    }
+
+    /// OMA LwM2M Core 1.1 section 6.2.3.
+    fn deregister(&mut self, now: Instant, asked: Asked, id: &str, out: &mut dyn Sink) {
+        let Some(device) = self.device().filter(|device| *device.location == *id) else {
+            return self.refuse(now, asked, Code::NOT_FOUND, "unknown registration", out);
+        };
+        device.publish_event("deregister", out);
+        device.publish_status(State::Offline, out);
+        self.answer(now, asked, Code::DELETED, out);
+        self.end(now, Close { expiry: Some(Expiry::Immediately), ..Close::GOODBYE }, out);
+    }
+
+    /// Data that the device sends on its own (OMA LwM2M Core 1.1 section 6.4.5): acknowledged when
+    /// the gateway has them safely.
+    fn receive_send(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        request: &Datagram<'_>,
+        body: &Bytes,
+        out: &mut dyn Sink,
+    ) {
+        let ticket = Ticket(self.next_send);
+        let Some(device) = self.device() else {
+            return self.refuse(now, asked, Code::NOT_FOUND, "register first", out);
+        };
+        let content_format =
+            request.uint(number::CONTENT_FORMAT, 2).and_then(|format| u16::try_from(format).ok());
+        let format = content_format.and_then(Format::from_number);
+        let Some(format @ (Format::SenmlJson | Format::SenmlCbor)) = format else {
+            return self.refuse(now, asked, Code::UNSUPPORTED_CONTENT_FORMAT, "send SenML: 110 or 112", out);
+        };
+        let readings = match format.decode(Path::ROOT, body) {
+            Ok(readings) => readings,
+            Err(error) => return self.refuse(now, asked, Code::BAD_REQUEST, &error.to_string(), out),
+        };
+        let (left, refused) = device.publish_values(&readings, Source::Send, ticket, out);
+        let send = PendingSend { ticket, origin: asked.0, block: asked.1, left, refused };
+        self.next_send += 1;
+        if left == 0 {
+            self.accepted(now, &send, out);
+        } else {
+            self.sends.push(send);
+        }
+    }
+
+    fn published(&mut self, now: Instant, ticket: Ticket, reason: Reason, out: &mut dyn Sink) {
+        let Some(place) = self.sends.iter().position(|send| send.ticket == ticket) else { return };
+        let Some(send) = self.sends.get_mut(place) else { return };
+        send.left -= 1;
+        if reason.is_error() {
+            send.refused = send.refused.or(Some(reason));
+        }
+        if send.left == 0 {
+            let send = self.sends.swap_remove(place);
+            self.accepted(now, &send, out);
+        }
+    }
+
+    fn accepted(&mut self, now: Instant, send: &PendingSend, out: &mut dyn Sink) {
+        let asked = (send.origin, send.block);
+        match send.refused {
+            None => self.answer(now, asked, Code::CHANGED, out),
+            Some(reason) => self.refuse(now, asked, refusal_code(reason), reason.name(), out),
+        }
+    }
+
+    fn answer(&mut self, now: Instant, (origin, block): Asked, code: Code, out: &mut dyn Sink) {
+        match block {
+            None => self.exchanges.reply_bare(now, origin, code, out.wire()),
+            Some(_) => self.exchanges.reply(now, origin, &mut coded(code, block), out.wire()),
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, (origin, block): Asked, code: Code, text: &str, out: &mut dyn Sink) {
+        let mut packet = coded(code, block);
+        packet.payload = text.as_bytes().to_vec();
+        self.exchanges.reply(now, origin, &mut packet, out.wire());
+    }
+
+    /// What the device could not be asked stays in its queue.
+    fn end(&mut self, now: Instant, close: Close, out: &mut dyn Sink) {
+        if let Stage::Registered(mut device) = std::mem::replace(&mut self.stage, Stage::Closed) {
+            device.take_back(now, &mut self.exchanges, out);
+        }
+        out.close(close);
+    }
+
+    fn time_passed(&mut self, now: Instant, out: &mut dyn Sink) {
+        self.uploads.expire(now);
+        while let Some(tag) = self.exchanges.handle_timeout(now, out.wire()) {
+            if let Some(device) = self.device() {
+                device.fail(tag, "timeout", "the device did not answer", out);
+            }
+        }
+        match &mut self.stage {
+            Stage::Unregistered { until } if *until <= now => {
+                self.end(now, Close::because(Reason::KeepAliveTimeout), out);
+            }
+            Stage::Registered(device) if device.is_expired(now) => {
+                device.publish_event("expire", out);
+                device.publish_status(State::Offline, out);
+                let close = Close { publish_will: false, ..Close::because(Reason::KeepAliveTimeout) };
+                self.end(now, close, out);
+            }
+            Stage::Registered(device) => {
+                if device.rest(now) {
+                    device.publish_status(device.state(), out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pump(&mut self, now: Instant, out: &mut dyn Sink) {
+        if let Stage::Registered(device) = &mut self.stage {
+            device.pump(now, &mut self.exchanges, out);
+        }
+    }
+}
+
+impl Adapter for Endpoint {
+    fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
+        if matches!(self.stage, Stage::Closed) {
+            return bytes.len();
+        }
+        let received = self.exchanges.receive(now, bytes, out.wire());
+        // Requests are looked at first: a DELETE or a new registration says more than being awake.
+        if let Received::Request(request) = received {
+            self.request(now, &request, out);
+        }
+        if let Stage::Registered(device) = &mut self.stage {
+            match received {
+                Received::Response { tag, token, observing, datagram } => {
+                    device.respond(now, (tag, token, observing), &datagram, &mut self.exchanges, out);
+                }
+                Received::Reset(tag) => {
+                    device.fail(tag, "reset", "the device does not understand the request", out)
+                }
+                _ => {}
+            }
+            if !matches!(received, Received::Handled) && device.heard(now) {
+                device.publish_status(State::Online, out);
+            }
+        }
+        self.pump(now, out);
+        bytes.len()
+    }
+
+    fn handle(&mut self, now: Instant, event: Event, out: &mut dyn Sink) {
+        match event {
+            Event::Reply(OPEN, Reply::Opened(result)) => self.opened(now, result, out),
+            Event::Reply(SUBSCRIBE, Reply::Subscribed(reasons)) => {
+                if let (Some(reason), Some(device)) = (reasons.iter().find(|r| r.is_error()), self.device()) {
+                    let endpoint = &*device.registration.endpoint;
+                    tracing::warn!(endpoint, %reason, "commands cannot be subscribed: the device gets none");
+                }
+            }
+            Event::Reply(ticket, Reply::Published(reason)) => self.published(now, ticket, reason, out),
+            Event::Reply(..) => {}
+            Event::Timeout => self.time_passed(now, out),
+            Event::Evicted(reason) => {
+                // After a take-over the new adapter says what state the device is in.
+                let publish_will = reason != Reason::SessionTakenOver;
+                self.end(now, Close { publish_will, ..Close::because(reason) }, out);
+            }
+            Event::Closed => self.stage = Stage::Closed,
+        }
+        self.pump(now, out);
+    }
+
+    fn deliver(&mut self, now: Instant, outbox: &mut dyn Deliveries, out: &mut dyn Sink) {
+        let Stage::Registered(device) = &mut self.stage else { return };
+        while device.is_ready() && out.has_room() {
+            let Some(outgoing) = outbox.next(now) else { return };
+            if outgoing.released {
+                if let Some(id) = outgoing.id {
+                    out.settle(id, Settlement::Delivered);
+                }
+                continue;
+            }
+            device.begin(now, outgoing, &mut self.exchanges, out);
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let own = match &self.stage {
+            Stage::Unregistered { until } => Some(*until),
+            Stage::Registered(device) => Some(device.next_timeout()),
+            Stage::Opening(_) => None,
+            Stage::Closed => return None,
+        };
+        [own, self.exchanges.next_timeout(), self.uploads.next_timeout()].into_iter().flatten().min()
+    }
+
+    fn protocol(&self) -> &'static str {
+        "lwm2m"
+    }
+}
+
+fn coded(code: Code, block: Option<Block>) -> Packet {
+    let mut packet = protocol_coap::message::with_code(code);
+    if let Some(block) = block {
+        block.add_to(&mut packet, number::BLOCK1);
+    }
+    packet
+}
+
+/// Why the gateway refused, in CoAP's words.
+fn refusal_code(reason: Reason) -> Code {
+    match reason {
+        Reason::BadUserNameOrPassword | Reason::BadAuthenticationMethod => Code::UNAUTHORIZED,
+        Reason::ServerBusy | Reason::ServerUnavailable | Reason::ServerShuttingDown => {
+            Code::SERVICE_UNAVAILABLE
+        }
+        Reason::QuotaExceeded | Reason::ConnectionRateExceeded | Reason::MessageRateTooHigh => {
+            Code::TOO_MANY_REQUESTS
+        }
+        Reason::ClientIdentifierNotValid | Reason::TopicNameInvalid => Code::BAD_REQUEST,
+        _ => Code::FORBIDDEN,
+    }
+}

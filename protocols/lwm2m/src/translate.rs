@@ -1,0 +1,187 @@
+//! A device's words as topics and payloads.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway_model::{
+    FilterError, PayloadFormat, Properties, Publish, Qos, Sink, Topic, TopicError, TopicFilter,
+};
+use serde_json::{Map, Value as Json, json};
+
+use crate::codec::Reading;
+use crate::config::PayloadMode;
+use crate::objects;
+use crate::path::Path;
+use crate::registration::{Objects, Registration};
+
+/// Times below are relative to now (RFC 8428 section 4.5.3).
+const ABSOLUTE_SECS_MIN: f64 = 268_435_456.0;
+
+/// The topics of one device: `{prefix}/{endpoint}/...`.
+#[derive(Clone, Debug)]
+pub(crate) struct Topics {
+    base: String,
+}
+
+/// How a value came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Read,
+    Notify,
+    Send,
+}
+
+/// Whether the device can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Online,
+    Asleep,
+    Offline,
+}
+
+impl Topics {
+    pub(crate) fn new(prefix: &str, endpoint: &str) -> Self {
+        Self { base: format!("{prefix}/{endpoint}") }
+    }
+
+    pub(crate) fn status(&self, out: &mut dyn Sink) -> Result<Topic, TopicError> {
+        out.topic(format!("{}/status", self.base).as_bytes())
+    }
+
+    pub(crate) fn event(&self, name: &str, out: &mut dyn Sink) -> Result<Topic, TopicError> {
+        out.topic(format!("{}/event/{name}", self.base).as_bytes())
+    }
+
+    /// `/3/0/9` is at `.../r/3/0/9`.
+    pub(crate) fn resource(&self, path: Path, out: &mut dyn Sink) -> Result<Topic, TopicError> {
+        out.topic(format!("{}/r{path}", self.base).as_bytes())
+    }
+
+    pub(crate) fn response(&self, words: &str, out: &mut dyn Sink) -> Result<Topic, TopicError> {
+        out.topic(format!("{}/resp/{words}", self.base).as_bytes())
+    }
+
+    pub(crate) fn commands(&self) -> Result<TopicFilter, FilterError> {
+        TopicFilter::parse(&format!("{}/cmd/#", self.base))
+    }
+
+    /// What follows `cmd/`: operation and path.
+    pub(crate) fn command_words<'a>(&self, topic: &'a Topic) -> Option<&'a str> {
+        topic.as_str().strip_prefix(self.base.as_str())?.strip_prefix("/cmd/")
+    }
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Notify => "notify",
+            Self::Send => "send",
+        }
+    }
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Asleep => "asleep",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// A value as its retained message.
+pub(crate) fn value(topic: Topic, reading: &Reading, source: Source, mode: PayloadMode) -> Publish {
+    match mode {
+        PayloadMode::Value => {
+            let payload = reading.value.to_string();
+            retained(topic, payload, reading.value.content_type())
+        }
+        PayloadMode::Json => {
+            let mut object = Map::new();
+            object.insert("v".into(), reading.value.to_json());
+            object.insert("type".into(), reading.value.kind().name().into());
+            object.insert("src".into(), source.name().into());
+            if let Some(resource) = objects::resource(reading.path) {
+                object.insert("n".into(), resource.name.into());
+            }
+            match reading.seconds {
+                Some(at) if at >= ABSOLUTE_SECS_MIN => object.insert("t".into(), at.into()),
+                Some(relative) => object.insert("age".into(), (0.0 - relative).into()),
+                None => None,
+            };
+            retained(topic, Json::Object(object).to_string(), "application/json")
+        }
+    }
+}
+
+/// The retained state of a device.
+pub(crate) fn status(topic: Topic, state: State, registration: &Registration, address: &str) -> Publish {
+    let mut status = description(registration);
+    if let Json::Object(fields) = &mut status {
+        fields.insert("state".into(), state.name().into());
+        fields.insert("address".into(), address.into());
+    }
+    retained(topic, status.to_string(), "application/json")
+}
+
+/// An event: what happened to a device.
+pub(crate) fn event(topic: Topic, payload: &Json) -> Publish {
+    with_type(topic, payload.to_string(), "application/json")
+}
+
+/// The answer to a command.
+pub(crate) fn answer(topic: Topic, payload: &Json, correlation: Option<Bytes>) -> Publish {
+    let mut publish = with_type(topic, payload.to_string(), "application/json");
+    if let Some(properties) = &mut publish.properties {
+        properties.correlation_data = correlation;
+    }
+    publish
+}
+
+/// What a registration says, for people and programs.
+pub(crate) fn description(registration: &Registration) -> Json {
+    json!({
+        "ep": &*registration.endpoint,
+        "lwm2m": registration.version.to_string(),
+        "lifetime": registration.lifetime_secs,
+        "binding": &*registration.binding,
+        "queue": registration.queue_mode,
+        "sms": registration.sms.as_deref(),
+        "objects": objects_json(&registration.objects),
+    })
+}
+
+fn objects_json(objects: &Objects) -> Json {
+    let describe = |object: &crate::registration::Object| {
+        let mut fields = Map::new();
+        if let Some(version) = &object.version {
+            fields.insert("ver".into(), (&**version).into());
+        }
+        fields.insert("instances".into(), object.instances.iter().copied().collect());
+        Json::Object(fields)
+    };
+    Json::Object(objects.by_id.iter().map(|(id, object)| (id.to_string(), describe(object))).collect())
+}
+
+/// How long the gateway waits before it calls a vanished device offline: a device that comes back
+/// from another address within that time was never away.
+pub(crate) const OFFLINE_DELAY: Duration = Duration::from_secs(1);
+
+fn retained(topic: Topic, payload: String, content_type: &str) -> Publish {
+    Publish { retain: true, ..with_type(topic, payload, content_type) }
+}
+
+fn with_type(topic: Topic, payload: String, content_type: &str) -> Publish {
+    let properties = Properties {
+        payload_format: Some(PayloadFormat::Utf8),
+        content_type: Some(content_type.into()),
+        ..Properties::default()
+    };
+    Publish {
+        qos: Qos::AtLeastOnce,
+        properties: Some(Box::new(properties)),
+        ..Publish::new(topic, payload.into_bytes())
+    }
+}
