@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::harness::gateway::Settings;
 use crate::harness::lwm2m::{Device, register};
 use crate::harness::mqtt::{Subscriber, publish};
 use crate::harness::{Gateway, Outcome, Process, World};
@@ -127,7 +128,7 @@ fn a_command_to_nobody_is_answered(world: &mut World) -> Outcome {
 }
 
 fn a_device_that_falls_silent_expires(world: &mut World) -> Outcome {
-    let gateway = Gateway::start(world)?;
+    let gateway = Gateway::start_with(world, short_lives())?;
     let watch = Watch::start(world, &gateway, "silent")?;
     let mut device = register(world, Device::Aiocoap("tlv"), gateway.ports.lwm2m, "silent", 3)?;
     watch.registered()?;
@@ -138,7 +139,7 @@ fn a_device_that_falls_silent_expires(world: &mut World) -> Outcome {
 }
 
 fn an_update_keeps_a_device_registered(world: &mut World) -> Outcome {
-    let gateway = Gateway::start(world)?;
+    let gateway = Gateway::start_with(world, short_lives())?;
     let watch = Watch::start(world, &gateway, "lively")?;
     let mut device = register(world, Device::Aiocoap("tlv"), gateway.ports.lwm2m, "lively", 3)?;
     watch.registered()?;
@@ -153,6 +154,11 @@ fn an_update_keeps_a_device_registered(world: &mut World) -> Outcome {
     device.say("update")?;
     device.lines("a second update", 2, 10, |line| line.starts_with("UPDATED 2.04"))?;
     gateway.stop()
+}
+
+/// So that a lifetime of a few seconds is granted as it is asked for.
+fn short_lives() -> Settings {
+    Settings { file: String::new(), set: vec!["lwm2m.lifetime_secs_min=1".to_owned()] }
 }
 
 /// An MQTT client that sees everything of one device.

@@ -108,6 +108,8 @@ fn bridge(port: u16) -> Settings {
          kind = \"webhook\"\n\
          topics = [\"plant/#\"]\n\
          url = \"http://127.0.0.1:{port}/hook\"\n\
+         retry_delay_min_millis = 50\n\
+         retry_delay_max_millis = 400\n\
          secret = \"whsec_{}\"\n",
         STANDARD.encode(SECRET)
     ))
