@@ -243,7 +243,7 @@ fn separate_responses_and_resets() {
 #[test]
 fn a_long_value_is_read_in_blocks() {
     let (mut bench, _) = Bench::registered(PLAIN, Config::default());
-    let body = vec![b'x'; 150];
+    let body = [b'x'; 150];
     let mut asked = bench.command("read/31024/0/1", "").remove(0);
     for number in 0..3u32 {
         let start = number as usize * 64;

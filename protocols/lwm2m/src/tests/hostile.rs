@@ -41,7 +41,7 @@ const SEEDS: [(Format, &str, &[u8]); 6] = [
         "/",
         br#"[{"bn":"/3/0/","bt":1,"n":"9","v":100},{"n":"0","vs":"x"},{"n":"1","vd":"AA"}]"#,
     ),
-    (Format::SenmlCbor, "/", b"\x82\xa3\x21\x65/3/0/\x00\x619\x02\x18\x64\xa2\x00\x6113\x02\xf9\x3e\x00"),
+    (Format::SenmlCbor, "/", b"\x82\xa3\x21\x65/3/0/\x00\x619\x02\x18\x64\xa2\x00\x6213\x02\xf9\x3e\x00"),
     (Format::Json, "/3/0", br#"{"bn":"/3/0/","e":[{"n":"9","v":100},{"n":"6/0","v":1}]}"#),
     (Format::Cbor, "/3/0/9", b"\x18\x64"),
     (Format::Text, "/3/0/9", b"100"),
@@ -52,10 +52,7 @@ fn no_payload_panics_a_decoder() {
     let mut random = Random(1);
     for (format, path, payload) in SEEDS {
         let base = Path::parse(path).unwrap();
-        assert!(
-            format.decode(base, &Bytes::from_static(payload)).is_ok() || format == Format::SenmlCbor,
-            "{format:?}"
-        );
+        assert!(format.decode(base, &Bytes::from_static(payload)).is_ok(), "{format:?}");
         for _ in 0..3000 {
             let _ = format.decode(base, &random.mutate(payload).into());
         }
@@ -87,7 +84,8 @@ fn no_datagram_panics_an_endpoint() {
                 observed.set_token(asked.get_token().to_vec());
             }
             let all = [&seeds[0], &seeds[1], &update, &observed.to_bytes_unlimited().unwrap()];
-            let bytes = random.mutate(all[random.below(4)]);
+            let seed = all[random.below(4)];
+            let bytes = random.mutate(seed);
             bench.adapter.receive(bench.now, &bytes, &mut bench.out);
             bench.out.requests.clear();
             if bench.out.closed.is_none() {
