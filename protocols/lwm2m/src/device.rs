@@ -117,12 +117,12 @@ impl Device {
         std::mem::take(&mut self.asleep)
     }
 
-    /// Puts the device to sleep if its time has come. True if it just fell asleep.
-    pub(crate) fn rest(&mut self, now: Instant) -> bool {
-        let falls_asleep =
-            !self.asleep && self.active.is_none() && self.awake_until.is_some_and(|until| until <= now);
-        self.asleep |= falls_asleep;
-        falls_asleep
+    /// Puts the device to sleep if its time has come.
+    pub(crate) fn rest(&mut self, now: Instant, out: &mut dyn Sink) {
+        if !self.asleep && self.active.is_none() && self.awake_until.is_some_and(|until| until <= now) {
+            self.asleep = true;
+            self.publish_status(State::Asleep, out);
+        }
     }
 
     pub(crate) fn is_asleep(&self) -> bool {
@@ -138,10 +138,6 @@ impl Device {
             Some(until) if !self.asleep && self.active.is_none() => until.min(self.expires),
             _ => self.expires,
         }
-    }
-
-    pub(crate) fn state(&self) -> State {
-        if self.asleep { State::Asleep } else { State::Online }
     }
 
     pub(crate) fn publish_status(&self, state: State, out: &mut dyn Sink) {

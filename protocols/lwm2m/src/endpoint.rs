@@ -384,7 +384,7 @@ impl Endpoint {
                 let close = Close { publish_will: false, ..Close::because(Reason::KeepAliveTimeout) };
                 self.end(now, close, out);
             }
-            Stage::Registered(device) if device.rest(now) => device.publish_status(device.state(), out),
+            Stage::Registered(device) => device.rest(now, out),
             _ => {}
         }
     }
