@@ -62,8 +62,6 @@ struct Shared {
     health: Mutex<Health>,
     /// Mirrors `health`, so that an acknowledgement need not lock it.
     connected: AtomicBool,
-    /// The idempotent producer met an error after which it must not go on.
-    broken: AtomicBool,
     /// Kinds of poison already logged.
     poisons: Mutex<HashSet<String>>,
 }
@@ -109,7 +107,6 @@ impl Client {
             room: Notify::new(),
             health: Mutex::new(Health { state: BridgeState::Starting, cause: None, outstanding_since: None }),
             connected: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
             poisons: Mutex::default(),
         });
         let library = config.to_client_config(name);
@@ -207,11 +204,15 @@ impl Server {
                 let parcels = shared.line().routes.take_parked();
                 return parcels.into_iter().for_each(drop);
             }
-            match producer {
-                Some(producer) => producer.poll(wait),
-                None => self.replace(),
-            }
-            if shared.broken.swap(false, Ordering::Relaxed) {
+            let Some(producer) = producer else {
+                self.replace();
+                continue;
+            };
+            producer.poll(wait);
+            // An idempotent producer may meet an error after which it must not go on.
+            if let Some((code, reason)) = producer.client().fatal_error() {
+                shared.away(code, &reason);
+                drop(producer);
                 self.retire();
             }
         }
@@ -229,7 +230,7 @@ impl Server {
             })
         });
         for (topic, code) in refused {
-            if code != RDKafkaErrorCode::QueueFull {
+            if !matches!(code, RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) {
                 self.shared.away(code, &format!("{topic}: {code}"));
                 line.routes.delay(&topic, Instant::now());
             }
@@ -286,11 +287,8 @@ impl Shared {
                 parcel.alone = true;
                 routes.park(parcel, Parking::TakenBack, now);
             }
-            (_, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) => {
-                routes.park(parcel, Parking::TakenBack, now);
-            }
-            (_, RDKafkaErrorCode::Fatal) => {
-                self.broken.store(true, Ordering::Relaxed);
+            // The producer's trouble, not the topic's.
+            (_, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight | RDKafkaErrorCode::Fatal) => {
                 routes.park(parcel, Parking::TakenBack, now);
             }
             _ => {
@@ -371,10 +369,6 @@ impl ClientContext for Context {
         let shared = &self.shared;
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         match code {
-            RDKafkaErrorCode::Fatal => {
-                shared.broken.store(true, Ordering::Relaxed);
-                shared.away(code, reason);
-            }
             // Its text names no cause; the errors of the single brokers, which came before, do.
             RDKafkaErrorCode::AllBrokersDown => {
                 if shared.connected.load(Ordering::Relaxed) {
