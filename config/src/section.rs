@@ -91,6 +91,7 @@ impl<'t> Section<'t> {
             }
             Kind::Message(text) if secret => text.replace(found.as_deref().unwrap_or("\0"), MASK),
             Kind::Message(text) => match found {
+                Some(found) if text.starts_with("is ") => format!("{found} {text}"),
                 Some(found) if !text.contains(&found) => format!("{found}: {text}"),
                 _ => text.clone(),
             },

@@ -282,7 +282,7 @@ fn a_wrong_type_names_key_value_and_what_was_expected() {
     );
     assert_eq!(
         problems("[session]\nin_flight_max = 0\n"),
-        ["t.toml:2: session.in_flight_max: 0: is not a whole number from 1 to 65535"]
+        ["t.toml:2: session.in_flight_max: 0 is not a whole number from 1 to 65535"]
     );
     assert_eq!(problems("node = 5\n"), ["t.toml:1: node: 5 is not a table"]);
     let error = Layers::new().set("node=5").load(&known()).err().unwrap();
@@ -291,7 +291,7 @@ fn a_wrong_type_names_key_value_and_what_was_expected() {
 
 #[test]
 fn a_bad_address_says_how_to_write_one() {
-    let text = "t.toml:2: listener.mqtt.bind: \"1883\": is not an address; write IP:PORT, such as \
+    let text = "t.toml:2: listener.mqtt.bind: \"1883\" is not an address; write IP:PORT, such as \
                 127.0.0.1:1883 (this machine) or 0.0.0.0:1883 (everybody)";
     assert_eq!(problems("[listener.mqtt]\nbind = \"1883\"\n"), [text]);
     let localhost = problems("[admin]\nbind = \"localhost:80\"\n");

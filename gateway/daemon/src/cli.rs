@@ -73,7 +73,7 @@ mod tests {
         assert!(cli.command.is_none());
         assert_eq!(cli.serve.config, Some(PathBuf::from("a.toml")));
         assert_eq!(cli.serve.assignments, ["a.b=c", "d.e=f"]);
-        assert!(matches!(parse("tidegate").command, None));
+        assert!(parse("tidegate").command.is_none());
         assert!(matches!(parse("tidegate serve --data d").command, Some(Command::Serve(_))));
     }
 
