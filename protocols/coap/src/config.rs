@@ -84,7 +84,7 @@ impl Default for Config {
             block_size: 1024,
             body_bytes_max: 1024 * 1024,
             uploads_max: 4,
-            pending_max: 64,
+            pending_max: 256,
             idle_secs: 300,
             ack_timeout_millis: 2000,
             max_retransmit: 4,

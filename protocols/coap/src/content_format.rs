@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn every_number_survives_the_way_there_and_back() {
-        for number in (0..=u16::MAX).step_by(7).chain(TABLE.map(|(number, _)| number)) {
+        for number in (0..=u16::MAX).step_by(97).chain(TABLE.map(|(number, _)| number)) {
             assert_eq!(from_media_type(&to_media_type(number)), Some(number));
         }
     }

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::datagram::Datagram;
 use crate::exchange::{Exchanges, Origin, Received, Tag};
 use crate::message::{Code, add_uint, code_of, number};
+use crate::notify::LargeNotifications;
 use crate::observe::Observations;
 use crate::pending::{Pending, PendingRequests, What};
 use crate::request::{Asked, ReplyTo, Resource, Unacceptable};
@@ -27,6 +28,8 @@ pub struct Endpoint {
     pub(crate) pending: PendingRequests,
     /// The last request, or the end of the last observation.
     pub(crate) last_use: Instant,
+    /// Notified by their first block; the rest can be fetched, retained or not.
+    pub(crate) large: LargeNotifications,
     /// The ETag of the large message read last.
     pub(crate) etag_kept: Option<(Weak<Message>, [u8; 8])>,
     /// Tickets given out; 0 is for requests whose reply names itself or does not matter.
@@ -44,6 +47,7 @@ impl Endpoint {
             session: Session::Closed,
             pending: PendingRequests::default(),
             last_use: now,
+            large: LargeNotifications::default(),
             etag_kept: None,
             tickets: 0,
             topic: Vec::new(),
@@ -130,6 +134,7 @@ impl Endpoint {
         }
         self.acknowledge_slow(now, out);
         self.uploads.expire(now);
+        self.large.expire(now);
         if self.idle_at().is_some_and(|at| at <= now) {
             out.close(Close::GOODBYE);
         }
@@ -211,6 +216,7 @@ impl Adapter for Endpoint {
             self.exchanges.next_timeout(),
             self.pending.next_timeout(),
             self.uploads.next_timeout(),
+            self.large.next_timeout(),
             self.idle_at(),
         ];
         timeouts.into_iter().flatten().min()

@@ -26,46 +26,10 @@ use crate::datagram::Datagram;
 use crate::message::{Code, Token, encode, encode_bare, number};
 use crate::random::Random;
 use crate::recent::Recent;
+pub use crate::transmission::{EXCHANGE_LIFETIME, NON_LIFETIME, Transmission};
 
-/// How long a Confirmable message ID stays taken (RFC 7252 section 4.8.2).
-pub const EXCHANGE_LIFETIME: Duration = Duration::from_secs(247);
-/// How long a Non-confirmable message ID stays taken (RFC 7252 section 4.8.2).
-pub const NON_LIFETIME: Duration = Duration::from_secs(145);
 /// How many of our last Non-confirmable messages a Reset can still be matched to.
 const UNRELIABLE_MAX: usize = 16;
-
-/// The transmission parameters (RFC 7252 section 4.8) and our limits.
-#[derive(Clone, Copy, Debug)]
-pub struct Transmission {
-    /// ACK_TIMEOUT; the first timeout is random between this and 1.5 times this (ACK_RANDOM_FACTOR).
-    pub ack_timeout: Duration,
-    /// MAX_RETRANSMIT: transmissions after the first.
-    pub max_retransmit: u8,
-    /// NSTART: Confirmable messages in flight at a time.
-    pub nstart: usize,
-    /// Confirmable messages that may wait for their turn.
-    pub queue_max: usize,
-    /// Messages of the peer remembered for deduplication.
-    pub recent_max: usize,
-    /// Bytes of their replies.
-    pub recent_bytes_max: usize,
-    /// How long a request of ours waits for its response: MAX_TRANSMIT_WAIT.
-    pub response_timeout: Duration,
-}
-
-impl Default for Transmission {
-    fn default() -> Self {
-        Self {
-            ack_timeout: Duration::from_secs(2),
-            max_retransmit: 4,
-            nstart: 1,
-            queue_max: 32,
-            recent_max: 64,
-            recent_bytes_max: 16 * 1024,
-            response_timeout: Duration::from_secs(93),
-        }
-    }
-}
 
 /// Chosen by the caller for a message it sends; comes back with what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -478,9 +442,15 @@ impl Exchanges {
     }
 
     fn allocate_message_id(&mut self) -> u16 {
-        let message_id = self.next_message_id;
-        self.next_message_id = message_id.wrapping_add(1);
-        message_id
+        loop {
+            let message_id = self.next_message_id;
+            self.next_message_id = message_id.wrapping_add(1);
+            let is_taken = |message: &Confirmable| message.message_id == message_id;
+            // At most NSTART and the queue are taken, so this ends.
+            if !self.in_flight.iter().chain(&self.queue).any(is_taken) {
+                return message_id;
+            }
+        }
     }
 
     fn allocate_token(&mut self) -> Token {

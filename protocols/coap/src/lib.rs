@@ -32,6 +32,7 @@ mod request;
 mod retained;
 mod session;
 mod translate;
+mod transmission;
 
 use std::sync::Arc;
 use std::time::Instant;

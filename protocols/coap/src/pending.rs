@@ -54,6 +54,10 @@ impl PendingRequests {
         self.0.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Pending> {
         let index = self.0.iter().position(|pending| pending.ticket == ticket)?;
         self.0.remove(index)
@@ -86,7 +90,7 @@ impl Endpoint {
         what: What,
         out: &mut dyn Sink,
     ) -> Option<Ticket> {
-        if self.pending.0.len() >= self.config.pending_max.max(1) {
+        if self.pending.len() >= self.config.pending_max.max(1) {
             self.refuse(now, to, &Refused::busy("too many requests wait"), out);
             return None;
         }

@@ -61,6 +61,10 @@ impl Endpoint {
         mut to: ReplyTo,
         out: &mut dyn Sink,
     ) {
+        // Once it is published there is no way back, so the bound stands before it.
+        if self.pending.len() >= self.config.pending_max.max(1) {
+            return self.refuse(now, to, &Refused::busy("too many requests wait"), out);
+        }
         let topic = match out.topic(topic) {
             Ok(topic) => topic,
             Err(error) => {
@@ -139,7 +143,6 @@ impl Endpoint {
         let ticket = self.next_ticket();
         match out.publish(ticket, publish) {
             Outcome::Done(reason) => self.published(now, to, reason, code, out),
-            // It is accepted, so it may exceed `pending_max`: refusing it now would be a lie.
             Outcome::Later => self.wait_for(now, ticket, to, What::Published(code)),
         }
     }

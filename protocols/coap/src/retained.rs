@@ -25,13 +25,19 @@ impl Endpoint {
         to: ReplyTo,
         out: &mut dyn Sink,
     ) {
-        let filter = match out.topic(topic) {
-            Ok(topic) => TopicFilter::from(&topic),
+        let topic = match out.topic(topic) {
+            Ok(topic) => topic,
             Err(error) => {
                 return self.refuse(now, to, &Refused::new(Code::BAD_REQUEST, error.to_string()), out);
             }
         };
         let read = Read { wanted: asked.wanted.clone(), empty_is_content: asked.observe == Some(1) };
+        if read.wanted.block.is_some_and(|block| block.number > 0)
+            && let Some(notified) = self.large.find(&topic)
+        {
+            return self.retrieved(now, to, &read, Ok(vec![notified]), out);
+        }
+        let filter = TopicFilter::from(&topic);
         if let Some(ticket) = self.wait(now, to, What::Read(Box::new(read)), out) {
             out.request(ticket, Request::Retained { filter, limit: 1 });
         }

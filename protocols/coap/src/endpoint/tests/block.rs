@@ -112,3 +112,18 @@ fn td_coap_obs_13_a_large_notification_is_its_first_block() {
     let rest = peer.con(with(ask(Code::GET, "ps/large"), number::BLOCK2, &block(1, false, 6)));
     assert_eq!((option(&rest, number::OBSERVE), &rest.payload[..]), (None, &body(2000)[1024..]));
 }
+
+#[test]
+fn rfc7959_2_6_the_rest_of_a_large_event_can_be_fetched() {
+    let mut peer = Peer::new();
+    peer.observe("ps/+", 5);
+    let sent = peer.deliver(message("event", &body(1500), Qos::AtLeastOnce));
+    let etag = option(&sent[0], number::ETAG);
+    let fetch = || with(ask(Code::GET, "ps/event"), number::BLOCK2, &block(1, false, 6));
+    let rest = peer.con(fetch());
+    assert_eq!((option(&rest, number::ETAG), &rest.payload[..]), (etag, &body(1500)[1024..]));
+    peer.ack(&sent[0]);
+    assert_eq!(code(&peer.con(ask(Code::GET, "ps/event"))), Code::NOT_FOUND, "it was not retained");
+    peer.advance_secs(247);
+    assert_eq!(code(&peer.con(fetch())), Code::NOT_FOUND);
+}

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use coap_lite::MessageType;
-use gateway_model::{Adapter, Close, Event, Reason, Refusal, Request};
+use gateway_model::{Adapter, Close, Event, Outcome, Reason, Refusal, Request};
 
 use super::peer::*;
+use crate::Config;
 use crate::message::Code;
 
 #[test]
@@ -80,7 +81,7 @@ fn requests_that_wait_for_the_session_are_kept_in_order_and_acknowledged() {
 
 #[test]
 fn the_number_of_waiting_requests_is_bounded() {
-    let mut peer = Peer::new();
+    let mut peer = Peer::with(Config { pending_max: 64, ..Config::default() });
     let mut refused = 0;
     for _ in 0..100 {
         let post = peer.encode(MessageType::Confirmable, ask_with(Code::POST, "ps/a", b"1"));
@@ -88,6 +89,16 @@ fn the_number_of_waiting_requests_is_bounded() {
         refused += peer.sent().iter().filter(|sent| code(sent) == Code::SERVICE_UNAVAILABLE).count();
     }
     assert_eq!(refused, 100 - 64);
+    peer.out.publish_outcome = Outcome::Later;
+    peer.serve();
+    assert_eq!(peer.out.published.len(), 64);
+    let post = peer.encode(MessageType::Confirmable, ask_with(Code::POST, "ps/a", b"1"));
+    assert_eq!(
+        code(&peer.datagram(&post)[0]),
+        Code::SERVICE_UNAVAILABLE,
+        "nothing is published beyond the bound"
+    );
+    assert_eq!(peer.out.published.len(), 64);
 }
 
 #[test]
