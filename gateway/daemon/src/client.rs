@@ -10,6 +10,8 @@ mod format;
 mod options;
 mod publish;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

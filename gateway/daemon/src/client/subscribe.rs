@@ -152,7 +152,8 @@ impl Subscriber {
         if self.left == Some(0) && !is_repeated {
             return;
         }
-        if !is_repeated && !(self.skip_retained && publish.retain) {
+        let is_skipped = self.skip_retained && publish.retain;
+        if !(is_repeated || is_skipped) {
             self.stdout_is_gone |= self.format.write(publish, stdout).is_err();
             self.left = self.left.map(|left| left.saturating_sub(1));
         }

@@ -1,0 +1,200 @@
+//! The client against a scripted broker: what it says, answer by answer.
+
+use std::future::Future;
+use std::num::NonZeroU16;
+
+use clap::Parser;
+use gateway_model::{Qos, Reason};
+use protocol_mqtt::codec::{
+    Acknowledgement, Connack, Header, Packet, Properties, Property, PropertyBuffer, Publish, Suback, Version,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::error::ClientError;
+use super::{publish, subscribe};
+use crate::cli::{Cli, Command};
+
+const FIRST: NonZeroU16 = NonZeroU16::MIN;
+
+/// The broker's end of one connection.
+struct Broker {
+    stream: TcpStream,
+    version: Version,
+}
+
+impl Broker {
+    /// The next packet from the client, as bytes; empty at the end.
+    async fn frame(&mut self) -> (u8, Vec<u8>) {
+        let mut bytes = Vec::new();
+        let header = loop {
+            if let Some(header) = Header::parse(&bytes).unwrap() {
+                break header;
+            }
+            match self.stream.read_u8().await {
+                Ok(byte) => bytes.push(byte),
+                Err(_) => return (0, Vec::new()),
+            }
+        };
+        let mut body = vec![0; header.body_len];
+        self.stream.read_exact(&mut body).await.unwrap();
+        (header.first, body)
+    }
+
+    /// The next packet must be what `expected` says.
+    async fn expect(&mut self, expected: &str) {
+        let (first, body) = self.frame().await;
+        let packet = Packet::decode(self.version, first, &body).unwrap();
+        let text = format!("{packet:?}");
+        assert!(text.starts_with(expected), "expected {expected}, got {text}");
+    }
+
+    async fn send(&mut self, packet: Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(self.version, &mut bytes);
+        self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    async fn accept(&mut self) {
+        self.expect("Connect(").await;
+        self.send(connack(Reason::Success, Properties::default())).await;
+    }
+}
+
+fn connack(reason: Reason, properties: Properties<'_>) -> Packet<'_> {
+    Packet::Connack(Connack { session_present: false, reason, properties })
+}
+
+fn message(qos: Qos, dup: bool) -> Packet<'static> {
+    let packet_id = (qos != Qos::AtMostOnce).then_some(FIRST);
+    let properties = Properties::default();
+    Packet::Publish(Publish { dup, qos, retain: false, topic: b"a", packet_id, properties, payload: b"x" })
+}
+
+fn acknowledgement(reason: Reason) -> Acknowledgement<'static> {
+    Acknowledgement::new(FIRST, reason)
+}
+
+/// Runs a command line against a scripted broker, to the end of both.
+async fn run<F: Future<Output = ()>>(
+    line: &str,
+    script: impl FnOnce(Broker) -> F,
+) -> Result<(), ClientError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let line = format!("tidegate {line} -p {port}");
+    let command = Cli::try_parse_from(line.split(' ')).unwrap().command.unwrap();
+    let client = async {
+        match &command {
+            Command::Pub(options) => publish::run(options).await,
+            Command::Sub(options) => subscribe::run(options).await,
+            _ => panic!("not a client"),
+        }
+    };
+    let broker = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        script(Broker { stream, version: Version::V5 }).await;
+    };
+    tokio::join!(client, broker).0
+}
+
+#[tokio::test]
+async fn a_refusal_says_why_in_the_brokers_words() {
+    let refused = run("pub a b", async |mut broker: Broker| {
+        broker.expect("Connect(").await;
+        let mut properties = PropertyBuffer::default();
+        properties.push(Property::ReasonString("set access.anonymous"));
+        broker.send(connack(Reason::NotAuthorized, properties.as_properties())).await;
+    });
+    let error = refused.await.unwrap_err();
+    assert_eq!(error.to_string(), "connection refused by broker: not authorized — set access.anonymous");
+    assert_eq!(error.exit_code(), 4);
+}
+
+#[tokio::test]
+async fn mqtt_4_3_3_exactly_once_takes_four_packets() {
+    let published = run("pub a b -q 2", async |mut broker: Broker| {
+        broker.accept().await;
+        broker.expect("Publish(Publish { dup: false, qos: ExactlyOnce").await;
+        broker.send(Packet::Pubrec(acknowledgement(Reason::Success))).await;
+        broker.expect("Pubrel(").await;
+        broker.send(Packet::Pubcomp(acknowledgement(Reason::Success))).await;
+        broker.expect("Disconnect(").await;
+    });
+    assert!(published.await.is_ok());
+}
+
+#[tokio::test]
+async fn a_refused_message_is_a_failure_after_a_proper_goodbye() {
+    for (line, qos) in [("pub a b -q 1", 1), ("pub a b -q 2", 2)] {
+        let published = run(line, async |mut broker: Broker| {
+            broker.accept().await;
+            broker.expect("Publish(").await;
+            let refusal = acknowledgement(Reason::NotAuthorized);
+            broker.send(if qos == 1 { Packet::Puback(refusal) } else { Packet::Pubrec(refusal) }).await;
+            broker.expect("Disconnect(").await;
+        });
+        assert_eq!(published.await.unwrap_err().exit_code(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_told_from_a_finished_one() {
+    let published = run("pub a b -q 1", async |mut broker: Broker| {
+        broker.accept().await;
+        broker.expect("Publish(").await;
+    });
+    assert_eq!(published.await.unwrap_err().exit_code(), 5);
+    let published = run("pub a b -q 0", async |mut broker: Broker| {
+        broker.accept().await;
+        broker.expect("Publish(").await;
+        broker.expect("Disconnect(").await;
+    });
+    assert!(published.await.is_ok());
+}
+
+#[tokio::test]
+async fn what_the_broker_does_not_offer_is_not_sent() {
+    let published = run("pub a b -q 2", async |mut broker: Broker| {
+        broker.expect("Connect(").await;
+        let mut properties = PropertyBuffer::default();
+        properties.push(Property::MaximumQos(1));
+        broker.send(connack(Reason::Success, properties.as_properties())).await;
+        assert_eq!(broker.frame().await.1, b"", "nothing more comes");
+    });
+    assert_eq!(published.await.unwrap_err().to_string(), "the broker offers QoS 1 at most");
+}
+
+#[tokio::test]
+async fn mqtt_4_3_3_a_message_sent_twice_is_taken_once_and_released() {
+    let subscribed = run("sub a -q 2 -C 2", async |mut broker: Broker| {
+        broker.accept().await;
+        broker.expect("Subscribe(").await;
+        let reasons = vec![Reason::GrantedQos2];
+        let properties = Properties::default();
+        broker.send(Packet::Suback(Suback { packet_id: FIRST, properties, reasons })).await;
+        broker.send(message(Qos::ExactlyOnce, false)).await;
+        broker.expect("Pubrec(").await;
+        // Still one message: the second to be counted is the one at QoS 0.
+        broker.send(message(Qos::ExactlyOnce, true)).await;
+        broker.expect("Pubrec(").await;
+        broker.send(message(Qos::AtMostOnce, false)).await;
+        broker.send(Packet::Pubrel(acknowledgement(Reason::Success))).await;
+        broker.expect("Pubcomp(Acknowledgement { packet_id: 1, reason: Success").await;
+        broker.expect("Disconnect(").await;
+    });
+    assert!(subscribed.await.is_ok());
+}
+
+#[tokio::test]
+async fn a_refused_subscription_ends_the_client() {
+    let subscribed = run("sub a", async |mut broker: Broker| {
+        broker.accept().await;
+        broker.expect("Subscribe(").await;
+        let reasons = vec![Reason::NotAuthorized];
+        let properties = Properties::default();
+        broker.send(Packet::Suback(Suback { packet_id: FIRST, properties, reasons })).await;
+        broker.expect("Disconnect(").await;
+    });
+    assert_eq!(subscribed.await.unwrap_err().exit_code(), 1);
+}
