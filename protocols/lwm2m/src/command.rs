@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 
 use crate::codec::{Entry, Written};
-use crate::objects::{self, Operations};
+use crate::objects;
 use crate::path::{Path, PathError};
 use crate::value::{Kind, Value, ValueError};
 
@@ -47,8 +47,6 @@ pub(crate) enum CommandError {
     Path(#[from] PathError),
     #[error("{0} needs a path of {1}")]
     Depth(&'static str, &'static str),
-    #[error("{0} ({1}) {2}")]
-    NotAllowed(Path, &'static str, &'static str),
     #[error("the payload is not UTF-8")]
     NotUtf8,
     #[error("the payload must be a JSON object: {0}")]
@@ -134,13 +132,7 @@ fn execute(path: Path, payload: &Payload<'_>) -> Result<Action, CommandError> {
         None => payload.text,
     };
     let action = Action::Execute(arguments.into());
-    let action = at("execute", path, 3..=3, "object, instance and resource", action)?;
-    match objects::resource(path) {
-        Some(resource) if resource.operations != Operations::Execute => {
-            Err(CommandError::NotAllowed(path, resource.name, "cannot be executed"))
-        }
-        _ => Ok(action),
-    }
+    at("execute", path, 3..=3, "object, instance and resource", action)
 }
 
 fn write(path: Path, payload: &Payload<'_>) -> Result<Action, CommandError> {
@@ -148,11 +140,6 @@ fn write(path: Path, payload: &Payload<'_>) -> Result<Action, CommandError> {
     let written = match path.depth() {
         2 => Written::instance(path, resources(path, payload)?),
         3 | 4 => {
-            if let Some(resource) = objects::resource(path)
-                && matches!(resource.operations, Operations::Read | Operations::Execute)
-            {
-                return Err(CommandError::NotAllowed(path, resource.name, "cannot be written"));
-            }
             let kind = payload.kind()?.or_else(|| objects::kind(path));
             let entry = match payload.setting("value") {
                 Some(json) => entry(path, json, kind)?,
@@ -302,11 +289,9 @@ mod tests {
             ("read/3/x", "", "path: an identifier is a number"),
             ("read", "", "read needs a path of one to four identifiers"),
             ("write/1/0/1", "soon", "/1/0/1: not a value of type integer"),
-            ("write/3/0/9", "1", "/3/0/9 (Battery Level) cannot be written"),
             ("write/1/0", "60", "the payload must be a JSON object"),
             ("write/1/0", r#"{"x":1}"#, "key \"x\" is not a resource identifier"),
             ("write/1/0/1", r#"{"value":1,"type":"int"}"#, "type \"int\" is none of string, integer"),
-            ("execute/3/0/9", "", "/3/0/9 (Battery Level) cannot be executed"),
             ("attributes/3/0/9", r#"{"min":1}"#, "attribute \"min\" is unknown"),
             ("delete/3", "", "delete needs a path of object and instance"),
         ] {

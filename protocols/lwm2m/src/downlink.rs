@@ -23,6 +23,7 @@ use crate::codec::{CodecError, Format, Reading};
 use crate::command::{Action, Command};
 use crate::device::{Device, Wish};
 use crate::endpoint::IGNORED;
+use crate::objects;
 use crate::path::Path;
 use crate::request::{self, Formats, Upload};
 use crate::translate::Source;
@@ -251,7 +252,7 @@ impl Device {
                 active.attempt += 1;
                 match self.prepare(&mut active) {
                     Ok(()) => self.send(now, active, exchanges, out),
-                    Err(_) => self.finish(*active, refusal(response), out),
+                    Err(_) => self.finish_refused(*active, response, out),
                 }
             }
             Code::CONTENT => match active.download.receive(response, self.config.body_bytes_max) {
@@ -283,7 +284,7 @@ impl Device {
                 };
                 self.finish(*active, answer, out);
             }
-            _ => self.finish(*active, refusal(response), out),
+            _ => self.finish_refused(*active, response, out),
         }
     }
 
@@ -404,6 +405,11 @@ impl Device {
         settle(caller.delivery, settlement, out);
     }
 
+    fn finish_refused(&mut self, active: Active, response: &Datagram<'_>, out: &mut dyn Sink) {
+        let answer = refusal(response, active.path);
+        self.finish(active, answer, out);
+    }
+
     /// Answers a command that never becomes a request.
     fn reject(&mut self, caller: Caller, answer: Answer, out: &mut dyn Sink) {
         let answer = answer.into_json(caller.id);
@@ -418,10 +424,17 @@ fn settle(delivery: Option<DeliveryId>, settlement: Settlement, out: &mut dyn Si
     }
 }
 
-/// An error answer, with the device's own words if it has any.
-fn refusal(response: &Datagram<'_>) -> Answer {
-    let text = std::str::from_utf8(response.payload).unwrap_or("");
-    Answer::coded(response.code).error(if text.is_empty() { "refused by the device" } else { text })
+/// An error answer, with the device's own words if it has any. Whether something may be done is the
+/// device's to say, not our table's: its object may be of another version.
+fn refusal(response: &Datagram<'_>, path: Path) -> Answer {
+    let answer = Answer::coded(response.code);
+    match (std::str::from_utf8(response.payload), objects::resource(path)) {
+        (Ok(text), _) if !text.is_empty() => answer.error(text),
+        (_, Some(resource)) if response.code == Code::METHOD_NOT_ALLOWED => {
+            answer.error(format_args!("refused by the device: {} is {}", resource.name, resource.operations))
+        }
+        _ => answer.error("refused by the device"),
+    }
 }
 
 fn content_format(response: &Datagram<'_>, path: Path) -> u16 {

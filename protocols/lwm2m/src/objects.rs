@@ -2,6 +2,8 @@
 //! operations (from OMA's registry, object versions of LwM2M 1.1). Everything else is unknown and
 //! takes its type from the format that carries it: nothing is dropped for being unknown.
 
+use std::fmt;
+
 use crate::path::Path;
 use crate::value::{Kind, Value};
 
@@ -26,6 +28,18 @@ pub enum Operations {
     Execute,
     /// For the bootstrap server only.
     None,
+}
+
+impl fmt::Display for Operations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read-only",
+            Self::Write => "write-only",
+            Self::ReadWrite => "to be read and written",
+            Self::Execute => "to be executed",
+            Self::None => "for the bootstrap server only",
+        })
+    }
 }
 
 /// The definition of the resource that `path` names or lies in.

@@ -124,6 +124,10 @@ fn int_241_execute() {
     let (asked, answered) = exchange(&mut bench, "execute/3/0/4", "", answer(Code::CHANGED, None, b""));
     assert_eq!((path(&asked), asked.payload.len()), ("0.02 /3/0/4".into(), 0));
     assert_eq!(answered["ok"], true);
+    let (asked, answered) =
+        exchange(&mut bench, "execute/3/0/9", "", answer(Code::METHOD_NOT_ALLOWED, None, b""));
+    assert_eq!(path(&asked), "0.02 /3/0/9", "what may be executed is the device's to say");
+    assert_eq!(answered["error"], "refused by the device: Battery Level is read-only");
     let (asked, _) = exchange(&mut bench, "execute/5/0/2", "0='now'", answer(Code::CHANGED, None, b""));
     assert_eq!((text(&asked), uint(&asked, number::CONTENT_FORMAT)), ("0='now'", Some(0)));
 }
