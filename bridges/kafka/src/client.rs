@@ -307,22 +307,21 @@ impl Shared {
         }
     }
 
-    /// Logs the beginning of an outage and every new kind of cause, not every attempt.
+    /// Keeps the text of the first error of a kind: librdkafka's tell how many went before, and
+    /// whoever watches the state would see a change with every attempt.
     fn away(&self, code: RDKafkaErrorCode, cause: &str) {
         let mut health = lock(&self.health);
         self.connected.store(false, Ordering::Relaxed);
         let known = health.cause.as_ref().is_some_and(|(known, _)| *known == code);
         if !known || !matches!(health.state, BridgeState::Retrying(_)) {
-            tracing::warn!(bridge = self.name, cause, "Kafka does not take messages; they are kept");
+            health.cause = Some((code, cause.into()));
+            health.state = BridgeState::Retrying(cause.into());
         }
-        health.cause = Some((code, cause.into()));
-        health.state = BridgeState::Retrying(cause.into());
     }
 
     fn present(&self) {
         if !self.connected.swap(true, Ordering::Relaxed) {
             let mut health = lock(&self.health);
-            tracing::info!(bridge = self.name, "Kafka takes messages");
             health.cause = None;
             health.state = BridgeState::Connected;
         }

@@ -35,10 +35,9 @@ pub struct Config {
     pub batch_bytes_max: u32,
     /// Largest record, in bytes; anything larger is poison. Kafka's own limit is `max.message.bytes`.
     pub message_bytes_max: u32,
-    /// Messages handed to the client library and not yet acknowledged.
+    /// Messages handed to the client library and not yet acknowledged. The bridge's session reads
+    /// the same key; the lower of both defaults is what holds.
     pub in_flight_max: u32,
-    /// The same in bytes of key, value and headers.
-    pub queue_bytes_max: u32,
     pub security_protocol: SecurityProtocol,
     pub sasl: Option<Sasl>,
     /// Anything else that librdkafka understands, by its own names.
@@ -109,8 +108,6 @@ pub enum ConfigError {
     NoTopic,
     #[error("{0} must be at least 1")]
     Zero(&'static str),
-    #[error("message_bytes_max is larger than queue_bytes_max, so the largest message would never fit")]
-    QueueTooSmall,
     #[error("idempotence needs acks = \"all\"; set idempotence = false to run with less")]
     IdempotenceNeedsAcksAll,
     #[error("security_protocol = \"{0}\" needs a [sasl] table, and no other protocol may have one")]
@@ -129,7 +126,7 @@ pub enum ConfigError {
 }
 
 /// Properties that the bridge sets itself, and what to do instead of setting them.
-const OWNED: [(&str, &str); 21] = [
+const OWNED: [(&str, &str); 20] = [
     ("bootstrap.servers", "use servers"),
     ("metadata.broker.list", "use servers"),
     ("acks", "use acks"),
@@ -147,11 +144,14 @@ const OWNED: [(&str, &str); 21] = [
     ("batch.size", "use batch_bytes_max"),
     ("message.max.bytes", "use message_bytes_max"),
     ("queue.buffering.max.messages", "use in_flight_max"),
-    ("queue.buffering.max.kbytes", "use queue_bytes_max"),
     ("security.protocol", "use security_protocol"),
     ("sasl.mechanism", "use sasl"),
     ("sasl.mechanisms", "use sasl"),
 ];
+
+/// Bytes that librdkafka may hold, whatever `in_flight_max` allows, in KiB. `properties` may say
+/// otherwise (`queue.buffering.max.kbytes`).
+const BUFFER_KIB_MIN: u32 = 32 * 1024;
 
 impl Default for Config {
     fn default() -> Self {
@@ -170,7 +170,6 @@ impl Default for Config {
             batch_bytes_max: 1_000_000,
             message_bytes_max: 1_000_000,
             in_flight_max: 10_000,
-            queue_bytes_max: 32 * 1024 * 1024,
             security_protocol: SecurityProtocol::Plaintext,
             sasl: None,
             properties: BTreeMap::new(),
@@ -190,9 +189,6 @@ impl Config {
         let positive = [("in_flight_max", self.in_flight_max), ("message_bytes_max", self.message_bytes_max)];
         if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Zero(name));
-        }
-        if self.message_bytes_max > self.queue_bytes_max {
-            return Err(ConfigError::QueueTooSmall);
         }
         if self.idempotence && self.acks != Acks::All {
             return Err(ConfigError::IdempotenceNeedsAcksAll);
@@ -233,7 +229,7 @@ impl Config {
             .set("batch.size", self.batch_bytes_max.to_string())
             .set("message.max.bytes", self.message_bytes_max.to_string())
             .set("queue.buffering.max.messages", self.in_flight_max.to_string())
-            .set("queue.buffering.max.kbytes", self.queue_bytes_max.div_ceil(1024).to_string())
+            .set("queue.buffering.max.kbytes", self.buffer_kib().to_string())
             // What Java's producer does, so that joins with its topics meet in one partition.
             .set("partitioner", "murmur2_random")
             .set("statistics.interval.ms", "5000")
@@ -252,6 +248,11 @@ impl Config {
             client.set(key, value.to_text());
         }
         client
+    }
+
+    /// librdkafka's buffer: the largest record must fit.
+    fn buffer_kib(&self) -> u32 {
+        BUFFER_KIB_MIN.max(self.message_bytes_max.div_ceil(1024).saturating_mul(2))
     }
 }
 
@@ -367,7 +368,6 @@ mod tests {
             (r#"{"topic":"t"}"#, "servers"),
             (r#"{"servers":["a"]}"#, "topic"),
             (r#"{"servers":["a"],"topic":"t","in_flight_max":0}"#, "in_flight_max"),
-            (r#"{"servers":["a"],"topic":"t","queue_bytes_max":10}"#, "queue_bytes_max"),
             (r#"{"servers":["a"],"topic":"t","acks":"leader"}"#, "idempotence"),
             (r#"{"servers":["a"],"topic":"t","security_protocol":"sasl_plaintext"}"#, "sasl_plaintext"),
             (r#"{"servers":["a"],"topic":"t","properties":{"message.timeout.ms":5}}"#, "message.timeout.ms"),

@@ -129,24 +129,12 @@ impl Health {
 
     fn well(&self, lane: usize) {
         let mut lanes = self.lanes();
-        let recovered = lanes.troubles[lane].take().is_some();
-        if (recovered || !lanes.started) && lanes.troubles.iter().all(Option::is_none) {
-            tracing::info!(bridge = &*self.name, "the webhook's server takes messages");
-        }
+        lanes.troubles[lane] = None;
         lanes.started = true;
     }
 
-    /// Logs the beginning of an outage and every new cause of a lane, not every attempt.
     fn trouble(&self, lane: usize, cause: &str) {
-        let mut lanes = self.lanes();
-        if !lanes.troubles.iter().flatten().any(|known| **known == *cause) {
-            tracing::warn!(
-                bridge = &*self.name,
-                cause,
-                "the webhook's server does not take messages; they are kept"
-            );
-        }
-        lanes.troubles[lane] = Some(cause.into());
+        self.lanes().troubles[lane] = Some(cause.into());
     }
 
     fn poison(&self, message: &Message, cause: &str) {
