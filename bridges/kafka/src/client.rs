@@ -354,10 +354,10 @@ impl ClientContext for Context {
         let outstanding = (in_producer > 0).then_some(acknowledged);
         let before = std::mem::replace(&mut lock(&self.shared.health).outstanding_since, outstanding);
         if outstanding.is_some() && outstanding == before {
-            // A broker that hangs keeps its connection up for a minute.
+            // A broker that hangs keeps its connection up until `socket.timeout.ms`, a minute.
             if self.shared.connected.load(Ordering::Relaxed) {
-                let cause = format!("no acknowledgement for 5 seconds, {in_producer} messages are waiting");
-                self.shared.away(RDKafkaErrorCode::OperationTimedOut, &cause);
+                self.shared
+                    .away(RDKafkaErrorCode::OperationTimedOut, "connected, but nothing is acknowledged");
             }
         } else if parked == 0 && statistics.brokers.values().any(|broker| broker.state == "UP") {
             self.shared.present();

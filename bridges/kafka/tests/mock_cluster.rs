@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bridge_kafka::{Config, ConfigError, Kafka};
+use bridge_kafka::{Config, ConfigError, Kafka, PropertyValue};
 use gateway_model::{
     Bridge, BridgeState, ClientId, DeliveryId, Message, Properties, Qos, Receipt, Settle, Settlement, Topic,
 };
@@ -246,6 +246,24 @@ async fn a_broker_that_goes_and_comes_back_gets_everything() {
     fixture.cluster.broker_up(1).unwrap();
     fixture.ledger.wait_for(200).await;
     assert!(fixture.ledger.all(Settlement::Delivered));
+    fixture.assert_complete_and_in_order();
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_is_noticed_though_its_connection_stands() {
+    let mut fixture = Fixture::new(1);
+    let mut config = fixture.config("");
+    config.properties.insert("statistics.interval.ms".into(), PropertyValue::Number(100));
+    let mut kafka = Kafka::new("test", config).unwrap();
+    fixture.send(&mut kafka, 20).await;
+    fixture.ledger.wait_for(1).await;
+    fixture.cluster.broker_round_trip_time(1, Duration::from_secs(3)).unwrap();
+    fixture.send(&mut kafka, 20).await;
+    let state = wait_for_state(&kafka, |state| matches!(state, BridgeState::Retrying(_))).await;
+    assert_eq!(state, BridgeState::Retrying("connected, but nothing is acknowledged".into()));
+    fixture.cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+    fixture.ledger.wait_for(2).await;
+    assert_eq!(kafka.state(), BridgeState::Connected);
     fixture.assert_complete_and_in_order();
 }
 
