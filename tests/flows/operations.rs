@@ -76,7 +76,7 @@ fn check_prints_the_origin_of_every_value(world: &mut World) -> Outcome {
 fn check_names_the_mistakes_of_a_file(world: &mut World) -> Outcome {
     // The file; then what the message has to name: the key, the value or the nearest right name.
     let mistakes: [(&str, &[&str]); 7] = [
-        ("[listener.mqtt]\nbnd = \"127.0.0.1:1\"\n", &["bnd", "bind"]),
+        ("[listener.mqtt]\nbnd = \"127.0.0.1:1\"\n", &["bad.toml:2:", "bnd", "bind"]),
         ("[listener.mqtt]\nbind = \"localhots\"\n", &["listener.mqtt.bind", "localhots"]),
         (
             "[listener.x]\nprotocol = \"mqt\"\nbind = \"127.0.0.1:1\"\n",
@@ -85,7 +85,7 @@ fn check_names_the_mistakes_of_a_file(world: &mut World) -> Outcome {
         ("[session]\nqueue_messages_max = \"many\"\n", &["session.queue_messages_max", "many"]),
         ("[sesion]\nqueue_qos0 = true\n", &["sesion", "session"]),
         ("[[bridge]]\nname = \"b\"\nkind = \"kafak\"\ntopics = [\"a\"]\n", &["kafak", "kafka"]),
-        ("[listener.mqtt\n", &["line 1"]),
+        ("[listener.mqtt\n", &["bad.toml:1:"]),
     ];
     for (text, names) in mistakes {
         let file = world.write("bad.toml", text)?;
