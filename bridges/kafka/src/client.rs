@@ -18,7 +18,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::POISON;
 use crate::config::{Config, ConfigError};
-use crate::route::{Parking, Routes};
+use crate::route::{Parking, Pumped, Routes};
 use crate::translate::{Fate, Record, Translator, fate};
 
 /// How long the thread waits for librdkafka's events when there is nothing else to do.
@@ -29,6 +29,9 @@ const POLL_BUSY: Duration = Duration::from_millis(10);
 const PURGE: Duration = Duration::from_secs(5);
 
 type Producer = BaseProducer<Context>;
+
+/// A parcel that Kafka can never take, and the error that says so.
+type Convict = (Box<Parcel>, RDKafkaErrorCode);
 
 /// One message on its way. librdkafka carries it as the opaque of its record, so no table is
 /// needed to find the receipt of an acknowledgement.
@@ -113,10 +116,16 @@ impl Client {
         shared.line().producer = Some(shared.clone().create(&library).map_err(ConfigError::from_kafka)?);
         let (end, ended) = oneshot::channel();
         let server = Server { shared: shared.clone(), library, translator: Translator::new(config.clone()) };
-        thread::Builder::new().name(format!("kafka-{name}")).spawn(move || {
+        let spawned = thread::Builder::new().name(format!("kafka-{name}")).spawn(move || {
             server.run();
             drop(end);
-        })?;
+        });
+        if let Err(error) = spawned {
+            // The producer's context holds `shared`: without a thread, nobody would part them.
+            let producer = shared.line().producer.take();
+            drop(producer);
+            return Err(error.into());
+        }
         Ok(Self { shared, ended: Some(ended) })
     }
 
@@ -140,7 +149,7 @@ impl Client {
             Err((parcel, code)) => {
                 let convicted = shared.failed(routes, parcel, code, true);
                 drop(line);
-                shared.convict(convicted);
+                convicted.into_iter().for_each(|convict| shared.convict(convict));
             }
         }
         Ok(())
@@ -186,18 +195,18 @@ impl Server {
         let shared = self.shared.clone();
         let mut record = Record::default();
         loop {
-            let (producer, wait, closing) = {
+            let (producer, wait, closing, convicts) = {
                 let mut line = shared.line();
-                if line.close_at.is_none() {
-                    self.pump(&mut line, &mut record);
-                }
+                let closing = line.close_at.is_some();
+                let convicts = if closing { Vec::new() } else { self.pump(&mut line, &mut record) };
                 let closing = line.close_at.is_some_and(|at| {
                     let connected = shared.connected.load(Ordering::Relaxed);
                     line.routes.in_producer() == 0 || !connected || at <= Instant::now()
                 });
                 let busy = line.routes.parked() > 0 || line.close_at.is_some();
-                (line.producer.clone(), if busy { POLL_BUSY } else { POLL_IDLE }, closing)
+                (line.producer.clone(), if busy { POLL_BUSY } else { POLL_IDLE }, closing, convicts)
             };
+            convicts.into_iter().for_each(|convict| shared.convict(convict));
             if closing {
                 self.retire();
                 // In order of arrival: dropping a receipt returns its message.
@@ -218,16 +227,24 @@ impl Server {
         }
     }
 
-    fn pump(&mut self, line: &mut Line, record: &mut Record) {
-        let Some(producer) = line.producer.clone() else { return };
-        let mut refused = Vec::new();
+    /// Sends what is parked and due; gives back what turns out to be poison.
+    fn pump(&mut self, line: &mut Line, record: &mut Record) -> Vec<Convict> {
+        let (mut refused, mut convicts) = (Vec::new(), Vec::new());
+        let Some(producer) = line.producer.clone() else { return convicts };
         line.routes.pump(Instant::now(), |parcel| {
             // Its first translation succeeded, and translation depends on the message alone.
             let _ = self.translator.translate(&parcel.message, record);
-            produce(&producer, parcel, record).map_err(|(parcel, code)| {
-                refused.push((parcel.topic.clone(), code));
-                parcel
-            })
+            match produce(&producer, parcel, record) {
+                Ok(()) => Pumped::Sent,
+                Err((parcel, code)) if fate(code) == Fate::Poison => {
+                    convicts.push((parcel, code));
+                    Pumped::Gone
+                }
+                Err((parcel, code)) => {
+                    refused.push((parcel.topic.clone(), code));
+                    Pumped::Refused(parcel)
+                }
+            }
         });
         for (topic, code) in refused {
             if !matches!(code, RDKafkaErrorCode::QueueFull | RDKafkaErrorCode::Fatal) {
@@ -235,6 +252,7 @@ impl Server {
                 line.routes.delay(&topic, Instant::now());
             }
         }
+        convicts
     }
 
     /// Takes everything back from the producer and ends it.
@@ -276,7 +294,7 @@ impl Shared {
         mut parcel: Box<Parcel>,
         code: RDKafkaErrorCode,
         local: bool,
-    ) -> Option<(Box<Parcel>, RDKafkaErrorCode)> {
+    ) -> Option<Convict> {
         let now = Instant::now();
         match (fate(code), code) {
             (Fate::Poison, _) if local || parcel.alone => {
@@ -299,12 +317,11 @@ impl Shared {
         None
     }
 
-    fn convict(&self, convicted: Option<(Box<Parcel>, RDKafkaErrorCode)>) {
-        if let Some((parcel, code)) = convicted {
-            self.report_poison(&parcel.message, &format!("{code:?}"), &code.to_string());
-            parcel.receipt.settle(POISON);
-            self.room.notify_one();
-        }
+    /// Not to be called with the line locked: settling goes to the session.
+    fn convict(&self, (parcel, code): Convict) {
+        self.report_poison(&parcel.message, &format!("{code:?}"), &code.to_string());
+        parcel.receipt.settle(POISON);
+        self.room.notify_one();
     }
 
     /// Keeps the text of the first error of a kind: librdkafka's tell how many went before, and
@@ -408,7 +425,7 @@ impl ProducerContext for Context {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
                 let convicted = shared.failed(&mut line.routes, parcel, code, false);
                 drop(line);
-                shared.convict(convicted);
+                convicted.into_iter().for_each(|convict| shared.convict(convict));
             }
         }
     }

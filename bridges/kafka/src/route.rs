@@ -49,6 +49,15 @@ pub(crate) enum Parking {
     TakenBack,
 }
 
+/// What became of a parked parcel that was handed to the producer.
+pub(crate) enum Pumped {
+    Sent,
+    /// It left the bridge instead.
+    Gone,
+    /// Not now.
+    Refused(Box<Parcel>),
+}
+
 impl Routes {
     /// Numbers a parcel that has just arrived.
     pub fn number(&mut self, parcel: &mut Parcel) {
@@ -99,8 +108,8 @@ impl Routes {
         self.route(topic).delay(now);
     }
 
-    /// Hands parked parcels, in order, to `produce`, which gives back the one it cannot take now.
-    pub fn pump(&mut self, now: Instant, mut produce: impl FnMut(Box<Parcel>) -> Result<(), Box<Parcel>>) {
+    /// Hands parked parcels, in order, to `produce`; a topic's first refusal ends its turn.
+    pub fn pump(&mut self, now: Instant, mut produce: impl FnMut(Box<Parcel>) -> Pumped) {
         if self.parked == 0 {
             return;
         }
@@ -114,19 +123,25 @@ impl Routes {
                     route.parked.insert(order, parcel);
                     break;
                 }
-                if let Err(parcel) = produce(parcel) {
-                    route.parked.insert(order, parcel);
-                    break;
-                }
-                route.retry_at = None;
-                route.in_producer += 1;
-                self.in_producer += 1;
-                self.parked -= 1;
-                if alone {
-                    break;
+                match produce(parcel) {
+                    Pumped::Sent => {
+                        route.retry_at = None;
+                        route.in_producer += 1;
+                        self.in_producer += 1;
+                        self.parked -= 1;
+                        if alone {
+                            break;
+                        }
+                    }
+                    Pumped::Gone => self.parked -= 1,
+                    Pumped::Refused(parcel) => {
+                        route.parked.insert(order, parcel);
+                        break;
+                    }
                 }
             }
         }
+        self.routes.retain(|_, route| route.in_producer > 0 || !route.parked.is_empty());
     }
 
     /// Takes everything parked, in order of arrival.
@@ -178,7 +193,7 @@ mod tests {
         let mut orders = Vec::new();
         routes.pump(now, |parcel| {
             orders.push(parcel.order);
-            Ok(())
+            Pumped::Sent
         });
         orders
     }
@@ -268,11 +283,15 @@ mod tests {
             let parcel = numbered(&mut routes, "t", false);
             routes.park(parcel, Parking::TakenBack, now);
         }
-        routes.pump(now, Err);
+        routes.pump(now, Pumped::Refused);
         assert_eq!(routes.parked(), 2);
         assert_eq!(pumped(&mut routes, now), [0, 1]);
         let parcel = numbered(&mut routes, "u", false);
+        routes.park(parcel, Parking::Behind, now);
+        routes.pump(now, |_| Pumped::Gone);
+        assert_eq!((routes.in_producer(), routes.parked()), (2, 0));
+        let parcel = numbered(&mut routes, "u", false);
         routes.park(parcel, Parking::TakenBack, now);
-        assert_eq!(routes.take_parked().iter().map(|parcel| parcel.order).collect::<Vec<_>>(), [2]);
+        assert_eq!(routes.take_parked().iter().map(|parcel| parcel.order).collect::<Vec<_>>(), [3]);
     }
 }

@@ -301,6 +301,23 @@ async fn only_the_message_that_is_too_large_is_poison() {
 }
 
 #[tokio::test]
+async fn poison_that_waits_behind_a_failure_does_not_block_what_follows() {
+    let mut fixture = Fixture::new(1);
+    let mut kafka = fixture.kafka(r#","message_bytes_max":2000"#);
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    fixture.cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+    fixture.send(&mut kafka, 20).await;
+    wait_for_state(&kafka, |state| matches!(state, BridgeState::Retrying(_))).await;
+    fixture.send(&mut kafka, 5000).await;
+    fixture.send(&mut kafka, 20).await;
+    fixture.ledger.wait_for(3).await;
+    let mut settled = fixture.ledger.settled();
+    settled.sort_unstable_by_key(|(id, _)| *id);
+    let settlements: Vec<_> = settled.into_iter().map(|(_, settlement)| settlement).collect();
+    assert_eq!(settlements, [Settlement::Delivered, Settlement::Dropped("poison"), Settlement::Delivered]);
+}
+
+#[tokio::test]
 async fn a_batch_that_kafka_refuses_is_sent_again_one_by_one() {
     let mut fixture = Fixture::new(1);
     let mut kafka = fixture.kafka(r#","linger_millis":50"#);
