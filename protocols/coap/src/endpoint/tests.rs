@@ -4,6 +4,7 @@
 mod block;
 mod core;
 mod link;
+mod lossy;
 mod observe;
 mod peer;
 mod robustness;
