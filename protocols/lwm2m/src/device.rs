@@ -15,6 +15,7 @@ use crate::downlink::{Active, Observation};
 use crate::endpoint::IGNORED;
 use crate::path::Path;
 use crate::registration::{Registration, Update};
+use crate::registry::Listed;
 use crate::request::Formats;
 use crate::translate::{self, Source, State, Topics};
 
@@ -25,8 +26,8 @@ pub(crate) struct Device {
     pub(crate) registration: Registration,
     pub(crate) topics: Topics,
     pub(crate) formats: Formats,
-    /// The part of its registration's address after `rd/`.
-    pub(crate) location: Box<str>,
+    /// Where its registration is: the part after `rd/`.
+    pub(crate) listed: Listed,
     address: Box<str>,
     expires: Instant,
     /// When it may go to sleep; `None` without queue mode.
@@ -52,14 +53,14 @@ impl Device {
         now: Instant,
         config: Arc<Config>,
         registration: Registration,
-        location: Box<str>,
+        listed: Listed,
         address: Box<str>,
     ) -> Self {
         let topics = Topics::new(&config.topic_prefix, &registration.endpoint);
         let mut device = Self {
             topics,
             formats: Formats::new(registration.version),
-            location,
+            listed,
             address,
             expires: now + lifetime(&registration),
             awake_until: None,
@@ -82,7 +83,7 @@ impl Device {
         &mut self,
         now: Instant,
         registration: Registration,
-        location: Box<str>,
+        listed: Listed,
         exchanges: &mut Exchanges,
         out: &mut dyn Sink,
     ) {
@@ -93,7 +94,7 @@ impl Device {
         self.formats = Formats::new(registration.version);
         self.expires = now + lifetime(&registration);
         self.registration = registration;
-        self.location = location;
+        self.listed = listed;
         self.wishes.clear();
         self.wish_for_observations();
     }

@@ -7,6 +7,7 @@
 //!      closed                  closed
 //! ```
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::device::{Device, lifetime};
 use crate::path::Path;
 use crate::registration::{self, Registration, Update};
+use crate::registry::{Listed, Registry};
 use crate::translate::{self, OFFLINE_DELAY, Source, State, Topics};
 
 /// Replies under this ticket need no reaction.
@@ -41,7 +43,9 @@ const UPLOADS_MAX: usize = 2;
 
 pub(crate) struct Endpoint {
     config: Arc<Config>,
+    registry: Arc<Registry>,
     address: Box<str>,
+    host: IpAddr,
     seed: u64,
     /// Counts registrations, for their locations.
     serial: u64,
@@ -55,9 +59,24 @@ pub(crate) struct Endpoint {
 
 enum Stage {
     Unregistered { until: Instant },
-    Opening(Box<(Origin, Option<Block>, Registration)>),
+    Opening(Box<Opening>),
     Registered(Box<Device>),
     Closed,
+}
+
+/// What waits for the session.
+struct Opening {
+    asked: Asked,
+    registration: Registration,
+    goal: Goal,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    Register,
+    /// The goodbye of a device that registered from another port: its session is taken over to be
+    /// ended.
+    Deregister,
 }
 
 struct PendingSend {
@@ -72,7 +91,13 @@ struct PendingSend {
 type Asked = (Origin, Option<Block>);
 
 impl Endpoint {
-    pub(crate) fn new(now: Instant, config: Arc<Config>, peer: &Peer, seed: u64) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        config: Arc<Config>,
+        registry: Arc<Registry>,
+        peer: &Peer,
+        seed: u64,
+    ) -> Self {
         let transmission = Transmission {
             response_timeout: Duration::from_secs(config.command_timeout_secs.into()),
             ..Transmission::default()
@@ -84,7 +109,9 @@ impl Endpoint {
             szx_max: szx_for(config.block_bytes),
         };
         Self {
+            registry,
             address: peer.address.to_string().into(),
+            host: peer.address.ip().to_canonical(),
             exchanges: Exchanges::new(transmission, seed),
             uploads: Uploads::new(uploads),
             seed,
@@ -175,8 +202,9 @@ impl Endpoint {
         match &mut self.stage {
             Stage::Registered(device) if device.registration.endpoint == registration.endpoint => {
                 let location = registration::location(self.seed, self.serial);
+                let listed = self.registry.list(location, self.host, &registration);
                 self.serial += 1;
-                device.replace(now, registration, location, &mut self.exchanges, out);
+                device.replace(now, registration, listed, &mut self.exchanges, out);
                 self.registered(now, asked, out);
             }
             Stage::Registered(_) => {
@@ -187,18 +215,30 @@ impl Endpoint {
             }
             // The session being opened is for one name; another device's turn comes after.
             Stage::Opening(opening) => {
-                if opening.2.endpoint == registration.endpoint {
-                    **opening = (asked.0, asked.1, registration);
+                if opening.registration.endpoint == registration.endpoint {
+                    **opening = Opening { asked, registration, goal: Goal::Register };
                 }
             }
-            Stage::Unregistered { .. } => match self.open(&registration, out) {
-                Some(open) => {
-                    self.stage = Stage::Opening(Box::new((asked.0, asked.1, registration)));
-                    out.request(OPEN, Request::Open(Box::new(open)));
-                }
-                None => self.refuse(now, asked, Code::BAD_REQUEST, "ep makes no client identifier", out),
-            },
+            Stage::Unregistered { .. } => self.begin(now, asked, registration, Goal::Register, out),
             Stage::Closed => {}
+        }
+    }
+
+    /// Asks for the session; what was asked for is done when it is open.
+    fn begin(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        registration: Registration,
+        goal: Goal,
+        out: &mut dyn Sink,
+    ) {
+        match self.open(&registration, out) {
+            Some(open) => {
+                self.stage = Stage::Opening(Box::new(Opening { asked, registration, goal }));
+                out.request(OPEN, Request::Open(Box::new(open)));
+            }
+            None => self.refuse(now, asked, Code::BAD_REQUEST, "ep makes no client identifier", out),
         }
     }
 
@@ -220,15 +260,18 @@ impl Endpoint {
 
     fn opened(&mut self, now: Instant, result: Result<Opened, Refusal>, out: &mut dyn Sink) {
         let Stage::Opening(opening) = std::mem::replace(&mut self.stage, Stage::Closed) else { return };
-        let (origin, block, registration) = *opening;
+        let Opening { asked, registration, goal } = *opening;
         if let Err(refusal) = result {
-            self.refuse(now, (origin, block), refusal_code(refusal.reason), &refusal.text, out);
+            self.refuse(now, asked, refusal_code(refusal.reason), &refusal.text, out);
             out.close(Close::because(refusal.reason));
             return;
         }
-        let location = registration::location(self.seed, self.serial);
-        self.serial += 1;
-        let device = Device::new(now, self.config.clone(), registration, location, self.address.clone());
+        let listed = self.list(&registration);
+        let device = Device::new(now, self.config.clone(), registration, listed, self.address.clone());
+        if goal == Goal::Deregister {
+            self.stage = Stage::Registered(Box::new(device));
+            return self.goodbye(now, asked, out);
+        }
         if let Ok(filter) = device.topics.commands() {
             // A retained command would be obeyed again at every registration.
             let subscription = Subscription {
@@ -238,7 +281,13 @@ impl Endpoint {
             out.request(SUBSCRIBE, Request::Subscribe(vec![subscription]));
         }
         self.stage = Stage::Registered(Box::new(device));
-        self.registered(now, (origin, block), out);
+        self.registered(now, asked, out);
+    }
+
+    fn list(&mut self, registration: &Registration) -> Listed {
+        let location = registration::location(self.seed, self.serial);
+        self.serial += 1;
+        self.registry.list(location, self.host, registration)
     }
 
     /// Says so to everyone.
@@ -249,7 +298,7 @@ impl Endpoint {
         device.publish_status(State::Online, out);
         let mut packet = coded(Code::CREATED, asked.1);
         packet.add_option(CoapOption::LocationPath, b"rd".to_vec());
-        packet.add_option(CoapOption::LocationPath, device.location.as_bytes().to_vec());
+        packet.add_option(CoapOption::LocationPath, device.listed.location.as_bytes().to_vec());
         self.exchanges.reply(now, asked.0, &mut packet, out.wire());
     }
 
@@ -263,7 +312,7 @@ impl Endpoint {
         body: &[u8],
         out: &mut dyn Sink,
     ) {
-        let Some(device) = self.device().filter(|device| *device.location == *id) else {
+        let Some(device) = self.device().filter(|device| *device.listed.location == *id) else {
             return self.refuse(now, asked, Code::NOT_FOUND, "unknown registration: register again", out);
         };
         match Update::parse(request, body, &device.config) {
@@ -282,9 +331,19 @@ impl Endpoint {
 
     /// OMA LwM2M Core 1.1 section 6.2.3.
     fn deregister(&mut self, now: Instant, asked: Asked, id: &str, out: &mut dyn Sink) {
-        let Some(device) = self.device().filter(|device| *device.location == *id) else {
-            return self.refuse(now, asked, Code::NOT_FOUND, "unknown registration", out);
-        };
+        if self.device().is_some_and(|device| *device.listed.location == *id) {
+            return self.goodbye(now, asked, out);
+        }
+        match self.registry.find(id, self.host) {
+            Some(registration) if matches!(self.stage, Stage::Unregistered { .. }) => {
+                self.begin(now, asked, registration, Goal::Deregister, out);
+            }
+            _ => self.refuse(now, asked, Code::NOT_FOUND, "unknown registration", out),
+        }
+    }
+
+    fn goodbye(&mut self, now: Instant, asked: Asked, out: &mut dyn Sink) {
+        let Some(device) = self.device() else { return };
         device.publish_event("deregister", out);
         device.publish_status(State::Offline, out);
         self.answer(now, asked, Code::DELETED, out);

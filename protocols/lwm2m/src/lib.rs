@@ -46,6 +46,7 @@ mod endpoint;
 pub mod objects;
 mod path;
 mod registration;
+mod registry;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -65,17 +66,18 @@ pub use value::{Kind, Value, ValueError};
 #[derive(Clone, Debug)]
 pub struct Lwm2m {
     config: Arc<Config>,
+    registry: Arc<registry::Registry>,
 }
 
 impl Lwm2m {
     /// Check the configuration first: [`Config::check`]. What does not pass is ignored here.
     pub fn new(config: Config) -> Self {
-        Self { config: Arc::new(config) }
+        Self { config: Arc::new(config), registry: Arc::default() }
     }
 }
 
 impl Protocol for Lwm2m {
     fn connect(&self, now: Instant, peer: &Peer, seed: u64) -> Box<dyn Adapter> {
-        Box::new(endpoint::Endpoint::new(now, self.config.clone(), peer, seed))
+        Box::new(endpoint::Endpoint::new(now, self.config.clone(), self.registry.clone(), peer, seed))
     }
 }

@@ -33,9 +33,13 @@ struct Bench {
 impl Bench {
     fn new(config: Config) -> Self {
         assert_eq!(config.check(), Ok(()));
+        Self::at(&Lwm2m::new(config), "127.0.0.1:56830", 7)
+    }
+
+    fn at(protocol: &Lwm2m, address: &str, seed: u64) -> Self {
         let now = Instant::now();
-        let peer = Peer { address: "127.0.0.1:56830".parse().unwrap(), listener: "test".into() };
-        let adapter = Lwm2m::new(config).connect(now, &peer, 7);
+        let peer = Peer { address: address.parse().unwrap(), listener: "test".into() };
+        let adapter = protocol.connect(now, &peer, seed);
         Self { adapter, out: Recorder::default(), outbox: Outbox::default(), now, message_id: 100 }
     }
 

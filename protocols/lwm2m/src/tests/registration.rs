@@ -125,6 +125,24 @@ fn int_103_deregistration() {
 }
 
 #[test]
+fn int_103_deregistration_from_another_port_of_the_same_host() {
+    let protocol = Lwm2m::new(Config::default());
+    let mut bench = Bench::at(&protocol, "127.0.0.1:56830", 7);
+    let location = location(&bench.register(PLAIN));
+    let delete = || request(Code::DELETE, ["rd", &location]);
+    let mut stranger = Bench::at(&protocol, "127.0.0.2:1", 8);
+    assert_eq!(code_of(&stranger.ask(delete())[0]), Code::NOT_FOUND);
+    let mut other = Bench::at(&protocol, "127.0.0.1:1", 9);
+    assert!(other.ask(delete()).is_empty());
+    assert_eq!(code_of(&other.open(Ok(()))[0]), Code::DELETED);
+    assert_eq!(other.published()[0].0, "event/deregister");
+    assert_eq!(other.out.closed, Some(Close { expiry: Some(Expiry::Immediately), ..Close::GOODBYE }));
+    bench.adapter.handle(bench.now, Event::Evicted(Reason::SessionTakenOver), &mut bench.out);
+    let mut late = Bench::at(&protocol, "127.0.0.1:2", 10);
+    assert_eq!(code_of(&late.ask(delete())[0]), Code::NOT_FOUND, "it is gone");
+}
+
+#[test]
 fn int_107_extending_the_lifetime() {
     let (mut bench, location) = Bench::registered(PLAIN, Config::default());
     bench.pass(299);
