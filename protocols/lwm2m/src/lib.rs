@@ -33,6 +33,9 @@
 //! name). Commands wait in its queue while another is under way, and while a device in queue mode
 //! sleeps; the queue outlives the device's address by one lifetime.
 //!
+//! A device is known by its UDP address: one that moves gets 4.04 to its Update and registers again,
+//! which resumes its session. Only a goodbye is taken from another port of the same host.
+//!
 //! Read `endpoint` (what the device asks of us), then `device` and `downlink` (what we ask of it),
 //! then `translate`; the formats are in `codec`.
 
