@@ -54,7 +54,8 @@ readline.createInterface({ input: process.stdin }).on('line', (line) => {
     const [object, instance, resource] = path.split('/');
     client.registry.setResource(`/${object}/${instance}`, resource, value, () => say('SET', path, value));
   } else if (word === 'update') {
-    client.update(device, (error) => (error ? fail(error) : say('UPDATED')));
+    // OMA LwM2M 1.0 section 5.3.2: who is not known any more registers again.
+    client.update(device, (error) => (error ? register() : say('UPDATED')));
   } else if (word === 'deregister') {
     client.unregister(device, (error) => (error ? fail(error) : say('DEREGISTERED')));
   } else if (word === 'die') {
