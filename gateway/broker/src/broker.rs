@@ -7,6 +7,7 @@ use gateway_model::{
     ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, TopicFilter,
 };
 
+use crate::clock;
 use crate::gauges::Gauges;
 use crate::refusals::Refusals;
 
@@ -14,12 +15,22 @@ use crate::refusals::Refusals;
 pub struct Broker {
     pub bus: Bus,
     access: Access,
+    limits: DoorLimits,
     /// Feeds assigned client identifiers.
     assigned: AtomicU64,
     seed: u64,
     pub(crate) gauges: Gauges,
     pub(crate) refused: AtomicU64,
     refusals: Refusals,
+}
+
+/// What is refused before the bus sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct DoorLimits {
+    /// Levels of a topic or filter: more are refused as invalid.
+    pub topic_levels_max: usize,
+    /// Bytes of a client identifier: a longer one is refused as not valid.
+    pub client_id_bytes_max: usize,
 }
 
 /// A client that was let in.
@@ -30,10 +41,11 @@ pub struct Principal {
 }
 
 impl Broker {
-    pub fn new(bus: Bus, access: Access, seed: u64) -> Self {
+    pub fn new(bus: Bus, access: Access, limits: DoorLimits, seed: u64) -> Self {
         Self {
             bus,
             access,
+            limits,
             assigned: AtomicU64::new(0),
             seed,
             gauges: Gauges::default(),
@@ -56,6 +68,10 @@ impl Broker {
             self.refusals.log(moment.instant, peer, &refusal);
             refusal
         };
+        if open.client_id.as_ref().is_some_and(|id| id.as_str().len() > self.limits.client_id_bytes_max) {
+            let text = "the client identifier is longer than limits.client_id_bytes_max".into();
+            return Err(refuse(Refusal { reason: Reason::ClientIdentifierNotValid, text }));
+        }
         let identity = self
             .access
             .authenticate(peer, local, open.client_id.as_ref(), &open.credentials)
@@ -68,6 +84,11 @@ impl Broker {
         Ok((Principal { attachment, identity }, opened))
     }
 
+    /// Does what has become due: session expiry, delayed wills.
+    pub fn poll(&self) {
+        self.bus.poll(clock::moment());
+    }
+
     pub(crate) fn publish(
         &self,
         moment: Moment,
@@ -75,6 +96,10 @@ impl Broker {
         publish: Publish,
         cache: &mut RouteCache,
     ) -> Reason {
+        if self.is_too_deep(&publish.topic) {
+            self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+            return Reason::TopicNameInvalid;
+        }
         if !self.access.may_publish(&principal.identity, &publish.topic) {
             self.bus.counters().add(gateway_bus::Counter::Refused, 1);
             return Reason::NotAuthorized;
@@ -88,15 +113,17 @@ impl Broker {
         principal: &Principal,
         subscriptions: Vec<Subscription>,
     ) -> Vec<Reason> {
-        let allowed = |subscription: &Subscription| {
-            self.access.may_subscribe(&principal.identity, &subscription.filter)
+        let check = |subscription: &Subscription| match &subscription.filter {
+            filter if self.is_too_deep(filter.path()) => Err(Reason::TopicFilterInvalid),
+            filter if !self.access.may_subscribe(&principal.identity, filter) => Err(Reason::NotAuthorized),
+            _ => Ok(()),
         };
-        if subscriptions.iter().all(allowed) {
+        if subscriptions.iter().all(|subscription| check(subscription).is_ok()) {
             return self.bus.subscribe(moment.instant, &principal.attachment, subscriptions);
         }
-        let one = |subscription: Subscription| match allowed(&subscription) {
-            true => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
-            false => Reason::NotAuthorized,
+        let one = |subscription: Subscription| match check(&subscription) {
+            Ok(()) => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
+            Err(reason) => reason,
         };
         subscriptions.into_iter().map(one).collect()
     }
@@ -112,6 +139,12 @@ impl Broker {
             return Err(Reason::NotAuthorized);
         }
         Ok(self.bus.retained(moment.instant, filter, limit))
+    }
+
+    fn is_too_deep(&self, path: &str) -> bool {
+        // A text has at most one level more than bytes, so short ones need not be counted.
+        let max = self.limits.topic_levels_max;
+        path.len() >= max && path.bytes().filter(|byte| *byte == b'/').count() >= max
     }
 
     /// A name for a client that has none: unpredictable, so that nobody else can take it.

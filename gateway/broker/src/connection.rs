@@ -1,9 +1,10 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use gateway_bus::Moment;
-use gateway_model::{Adapter, Event, WireBuffer};
+use gateway_model::{Adapter, Close, Event, Reason, WireBuffer};
 
 use crate::carrier::{Carrier, Read};
 use crate::gauges::ListenerGauges;
@@ -132,8 +133,9 @@ impl Connection {
         let mut consumed = 0;
         loop {
             let rest = &bytes[consumed..];
-            let count =
-                self.turn(world, pool, moment, |adapter, turn| adapter.receive(moment.instant, rest, turn));
+            let count = self
+                .turn(world, pool, moment, |adapter, turn| adapter.receive(moment.instant, rest, turn))
+                .unwrap_or(rest.len());
             consumed += count.min(rest.len());
             let answered = self.answer(world, pool, moment);
             let ended = self.client.closing.is_some() || consumed == bytes.len();
@@ -192,8 +194,9 @@ impl Connection {
         });
         self.answer(world, pool, moment);
         match result {
-            Ok(left) => full && left > 0,
-            Err(reason) => {
+            None => false,
+            Some(Ok(left)) => full && left > 0,
+            Some(Err(reason)) => {
                 self.client.principal = None;
                 self.handle(world, pool, moment, Event::Evicted(reason));
                 false
@@ -278,13 +281,15 @@ impl Connection {
         result.is_ok()
     }
 
+    /// One call into the adapter; `None` if it panicked. That is a defect of ours, which costs one
+    /// peer its connection and nobody else anything.
     fn turn<R>(
         &mut self,
         world: &mut World,
         pool: &mut Pool,
         moment: Moment,
         call: impl FnOnce(&mut dyn Adapter, &mut Turn<'_>) -> R,
-    ) -> R {
+    ) -> Option<R> {
         let mut wire = self.wire.take().unwrap_or_else(|| pool.take());
         let mut turn = Turn {
             world,
@@ -294,7 +299,12 @@ impl Connection {
             signal: &self.signal,
             delivering: false,
         };
-        let result = call(&mut *self.adapter, &mut turn);
+        let adapter = &mut *self.adapter;
+        let result = catch_unwind(AssertUnwindSafe(|| call(adapter, &mut turn))).ok();
+        if result.is_none() {
+            tracing::error!(peer = %self.client.peer.address, "an adapter panicked; its connection is closed");
+            self.client.closing.get_or_insert(Close::because(Reason::ImplementationSpecificError));
+        }
         if wire.is_empty() {
             pool.put(wire);
         } else {

@@ -28,6 +28,6 @@ mod telemetry;
 mod turn;
 
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
-pub use broker::{Broker, Principal};
+pub use broker::{Broker, DoorLimits, Principal};
 pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
 pub use shard::{Shards, start_shards};

@@ -85,7 +85,8 @@ pub fn start_shards(broker: &Arc<Broker>, count: usize, seed: u64) -> std::io::R
         let broker = broker.clone();
         let all = shards.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-            runtime.block_on(tokio::task::unconstrained(Shard::new(broker, all, index, seed).run()));
+            let shard = async move { Shard::new(broker, all, index, seed).run().await };
+            runtime.block_on(tokio::task::unconstrained(shard));
         })?;
         *shards.handles[index].thread.lock() = Some(thread);
     }

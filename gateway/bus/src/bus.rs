@@ -415,9 +415,13 @@ impl Bus {
         number: Option<u64>,
         publish: Publish,
     ) -> Reason {
+        let limits = &self.limits;
+        if publish.payload.len() > limits.retained_payload_bytes_max {
+            self.counters.add(Counter::Refused, 1);
+            return Reason::QuotaExceeded;
+        }
         let message = make(moment, publisher.clone(), publish);
         let mut retained = self.retained.lock();
-        let limits = &self.limits;
         let stored = retained.store(&message, limits.retained_messages_max, limits.retained_bytes_max);
         if stored.is_error() {
             self.counters.add(Counter::Refused, 1);

@@ -17,6 +17,8 @@ pub struct Limits {
     pub retained_messages_max: usize,
     /// Bytes of all retained messages; what goes over it is refused with `QuotaExceeded`.
     pub retained_bytes_max: usize,
+    /// Bytes of one retained payload; a larger one is refused with `QuotaExceeded`.
+    pub retained_payload_bytes_max: usize,
     /// Topics a publisher thread remembers the route of.
     pub route_cache_topics_max: usize,
 }
@@ -31,6 +33,7 @@ impl Default for Limits {
             sessions_max: 1_000_000,
             retained_messages_max: 1_000_000,
             retained_bytes_max: 256 * 1024 * 1024,
+            retained_payload_bytes_max: 1024 * 1024,
             route_cache_topics_max: 16 * 1024,
         }
     }

@@ -1,0 +1,98 @@
+//! Every protocol and bridge of the gateway, by the name it has in the configuration.
+//!
+//! Adding one is adding its lines to the lists here; nothing registers itself.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use gateway_broker::{Carrier, Upgrade};
+use gateway_config::{BridgeEntry, Known, Schema, Settings};
+use gateway_model::{Bridge, Protocol};
+
+/// What a protocol needs of the settings: its carrier, and itself.
+type Made = Result<(Carrier, Arc<dyn Protocol>)>;
+
+/// A protocol: its name, what it runs on, and how it is made from the settings.
+struct ProtocolEntry {
+    name: &'static str,
+    carrier: gateway_config::Carrier,
+    make: fn(&Settings) -> Made,
+}
+
+/// A kind of bridge: what its keys are, and how one is made of them.
+struct BridgeKind {
+    name: &'static str,
+    schema: fn(&'static str) -> Schema,
+    make: fn(&BridgeEntry) -> Result<Box<dyn Bridge>>,
+}
+
+const PROTOCOLS: &[ProtocolEntry] = &[
+    ProtocolEntry { name: "mqtt", carrier: gateway_config::Carrier::Stream, make: mqtt },
+    ProtocolEntry { name: "mqtt-ws", carrier: gateway_config::Carrier::Stream, make: mqtt_ws },
+    ProtocolEntry { name: "coap", carrier: gateway_config::Carrier::Datagram, make: coap },
+    ProtocolEntry { name: "lwm2m", carrier: gateway_config::Carrier::Datagram, make: lwm2m },
+];
+
+const BRIDGES: &[BridgeKind] = &[
+    #[cfg(feature = "kafka")]
+    BridgeKind { name: "kafka", schema: Schema::of::<bridge_kafka::Config>, make: kafka },
+    BridgeKind { name: "webhook", schema: Schema::of::<bridge_webhook::Config>, make: webhook },
+];
+
+/// What the configuration may name, and the types of the sections.
+pub fn known() -> Known {
+    Known {
+        sections: vec![
+            Schema::checked("access", gateway_access::Config::check),
+            Schema::of::<protocol_mqtt::Config>("mqtt"),
+            Schema::of::<protocol_mqtt_ws::Config>("mqtt-ws"),
+            Schema::of::<protocol_coap::Config>("coap"),
+            Schema::of::<protocol_lwm2m::Config>("lwm2m"),
+        ],
+        protocols: PROTOCOLS.iter().map(|entry| (entry.name, entry.carrier)).collect(),
+        bridges: BRIDGES.iter().map(|kind| (kind.schema)(kind.name)).collect(),
+    }
+}
+
+/// The protocol of a listener. Its name has been checked by the configuration.
+pub fn protocol(settings: &Settings, name: &str) -> Made {
+    let entry = PROTOCOLS.iter().find(|entry| entry.name == name);
+    (entry.ok_or_else(|| anyhow::anyhow!("unknown protocol {name}"))?.make)(settings)
+}
+
+/// The bridge of a `[[bridge]]` entry. Its kind has been checked by the configuration.
+pub fn bridge(entry: &BridgeEntry) -> Result<Box<dyn Bridge>> {
+    let kind = BRIDGES.iter().find(|kind| kind.name == entry.kind);
+    (kind.ok_or_else(|| anyhow::anyhow!("unknown bridge kind {}", entry.kind))?.make)(entry)
+}
+
+fn mqtt(settings: &Settings) -> Made {
+    Ok((Carrier::Tcp, Arc::new(protocol_mqtt::Mqtt::new(settings.section("mqtt")?))))
+}
+
+fn mqtt_ws(settings: &Settings) -> Made {
+    let handshake = protocol_mqtt_ws::Handshake::new(settings.section("mqtt-ws")?);
+    let upgrade: Upgrade = Arc::new(move |path, offered, origin| {
+        handshake
+            .check(path, offered.iter().copied(), origin)
+            .map_err(|error| (error.status(), error.to_string()))
+    });
+    Ok((Carrier::WebSocket(upgrade), Arc::new(protocol_mqtt::Mqtt::new(settings.section("mqtt")?))))
+}
+
+fn coap(settings: &Settings) -> Made {
+    Ok((Carrier::Udp, Arc::new(protocol_coap::Coap::new(settings.section("coap")?))))
+}
+
+fn lwm2m(settings: &Settings) -> Made {
+    Ok((Carrier::Udp, Arc::new(protocol_lwm2m::Lwm2m::new(settings.section("lwm2m")?))))
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(entry: &BridgeEntry) -> Result<Box<dyn Bridge>> {
+    Ok(Box::new(bridge_kafka::Kafka::new(&entry.name, entry.extract()?)?))
+}
+
+fn webhook(entry: &BridgeEntry) -> Result<Box<dyn Bridge>> {
+    Ok(Box::new(bridge_webhook::Webhook::new(&entry.name, entry.extract()?)?))
+}

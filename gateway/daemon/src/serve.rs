@@ -1,0 +1,195 @@
+//! `tidegate serve`: the parts put together, and taken apart again in the opposite order.
+
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use gateway_access::Access;
+use gateway_admin::{Endpoint, Probes};
+use gateway_broker::{BridgeHandle, BridgeSession, Broker, DoorLimits, ListenerSettings, Shards};
+use gateway_bus::{Bus, DropPolicy, Limits, QueueLimits};
+use gateway_config::{BridgeEntry, QueueDrop, Settings};
+use parking_lot::Mutex;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{banner, catalog, logging};
+
+/// Runs the gateway until SIGINT or SIGTERM.
+pub fn run(settings: &Settings) -> Result<()> {
+    logging::start(&settings.log);
+    // Every connection is a descriptor; what the system allows is there to be used.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let _lock = lock_data_dir(&settings.node.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings) -> Result<()> {
+    // Registered first, so that a signal during the start is not lost.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let broker = Arc::new(broker(settings)?);
+    let bridges = Arc::new(Mutex::new(start_bridges(settings, &broker)?));
+    let workers = match settings.node.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => usize::from(workers),
+    };
+    let shards = gateway_broker::start_shards(&broker, workers, random())?;
+    let listening = open_listeners(settings, &broker, &shards)?;
+    let ready = Arc::new(AtomicBool::new(false));
+    let admin = start_admin(settings, &broker, &bridges, &ready).await?;
+    tokio::spawn(keep_time(broker.clone()));
+    ready.store(true, Ordering::Release);
+    banner::print(settings, &listening, admin);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    ready.store(false, Ordering::Release);
+    tokio::task::spawn_blocking(move || shards.stop()).await?;
+    let bridges = std::mem::take(&mut *bridges.lock());
+    for bridge in bridges {
+        bridge.stop().await;
+    }
+    Ok(())
+}
+
+fn broker(settings: &Settings) -> Result<Broker> {
+    let limits = DoorLimits {
+        topic_levels_max: settings.limits.topic_levels_max.into(),
+        client_id_bytes_max: settings.limits.client_id_bytes_max.into(),
+    };
+    let access = Access::new(settings.section("access")?);
+    Ok(Broker::new(Bus::new(bus_limits(settings), random()), access, limits, random()))
+}
+
+fn bus_limits(settings: &Settings) -> Limits {
+    let (session, retained) = (&settings.session, &settings.retained);
+    let expiry = session.expiry_secs_max;
+    Limits {
+        queue: QueueLimits {
+            messages_max: session.queue_messages_max,
+            bytes_max: session.queue_bytes_max,
+            drop: drop_policy(session.queue_drop),
+            store_qos0: session.queue_qos0,
+            upgrade_qos: false,
+        },
+        in_flight_max: session.in_flight_max,
+        subscriptions_max: settings.limits.subscriptions_max as usize,
+        session_expiry_max: (expiry < u32::MAX).then(|| Duration::from_secs(expiry.into())),
+        sessions_max: settings.limits.sessions_max as usize,
+        retained_messages_max: retained.messages_max as usize,
+        retained_bytes_max: usize::try_from(retained.bytes_max).unwrap_or(usize::MAX),
+        retained_payload_bytes_max: retained.payload_bytes_max as usize,
+        ..Limits::default()
+    }
+}
+
+fn drop_policy(drop: QueueDrop) -> DropPolicy {
+    match drop {
+        QueueDrop::Oldest => DropPolicy::Oldest,
+        QueueDrop::Newest => DropPolicy::Newest,
+    }
+}
+
+fn start_bridges(settings: &Settings, broker: &Arc<Broker>) -> Result<Vec<BridgeHandle>> {
+    let enabled = settings.bridges().iter().filter(|entry| entry.enabled);
+    enabled.map(|entry| start_bridge(entry, broker)).collect()
+}
+
+fn start_bridge(entry: &BridgeEntry, broker: &Arc<Broker>) -> Result<BridgeHandle> {
+    let bridge = catalog::bridge(entry).with_context(|| format!("bridge {}", entry.name))?;
+    let session = BridgeSession {
+        name: entry.name.as_str().into(),
+        filters: entry.topics.clone(),
+        queue: QueueLimits {
+            messages_max: entry.queue_messages_max,
+            bytes_max: entry.queue_bytes_max,
+            drop: drop_policy(entry.queue_drop),
+            store_qos0: entry.queue_qos0,
+            upgrade_qos: true,
+        },
+        in_flight_max: entry.in_flight_max,
+    };
+    Ok(gateway_broker::start_bridge(broker, session, bridge))
+}
+
+fn open_listeners(settings: &Settings, broker: &Arc<Broker>, shards: &Shards) -> Result<Vec<banner::Listening>> {
+    let enabled = settings.listeners().iter().filter(|listener| listener.enabled);
+    let open = |listener: &gateway_config::Listener| {
+        let (carrier, protocol) = catalog::protocol(settings, &listener.protocol)?;
+        let listener_settings = ListenerSettings {
+            name: listener.name.as_str().into(),
+            bind: listener.bind,
+            carrier,
+            protocol,
+            connections_max: listener.connections_max as usize,
+        };
+        let address = gateway_broker::bind(broker, shards, listener_settings)?;
+        Ok(banner::Listening { name: listener.name.clone(), protocol: listener.protocol.clone(), address })
+    };
+    enabled.map(open).collect()
+}
+
+async fn start_admin(
+    settings: &Settings,
+    broker: &Arc<Broker>,
+    bridges: &Arc<Mutex<Vec<BridgeHandle>>>,
+    ready: &Arc<AtomicBool>,
+) -> Result<Option<std::net::SocketAddr>> {
+    let admin = &settings.admin;
+    if !admin.enabled {
+        return Ok(None);
+    }
+    let listener = tokio::net::TcpListener::bind(admin.bind)
+        .await
+        .with_context(|| format!("admin.bind: cannot listen on {}", admin.bind))?;
+    let address = listener.local_addr()?;
+    let (broker, bridges, ready) = (broker.clone(), bridges.clone(), ready.clone());
+    let probes = Probes {
+        readiness: Box::new(move || match ready.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err("starting or stopping".to_owned()),
+        }),
+        metrics: Box::new(move || broker.metrics(&bridges.lock())),
+    };
+    tokio::spawn(async move {
+        if let Err(error) = Endpoint::new(probes).serve(listener, std::future::pending()).await {
+            tracing::error!("the admin endpoint ended: {error}");
+        }
+    });
+    Ok(Some(address))
+}
+
+/// Expires sessions and publishes delayed wills.
+async fn keep_time(broker: Arc<Broker>) {
+    // New deadlines are noticed at this pace; the protocols' own are exact.
+    const LOOK_EVERY: Duration = Duration::from_millis(250);
+    loop {
+        broker.poll();
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Makes the data directory and keeps every other gateway out of it until the lock is dropped.
+fn lock_data_dir(dir: &Path) -> Result<File> {
+    let named = || format!("node.data_dir: {}", dir.display());
+    std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", named()))?;
+    let path = dir.join("tidegate.lock");
+    let lock = File::options().create(true).append(true).open(&path);
+    let lock = lock.with_context(|| format!("{} cannot be written", named()))?;
+    if lock.try_lock().is_err() {
+        bail!("{} is in use by another gateway", named());
+    }
+    Ok(lock)
+}
+
+/// Unpredictable to clients; the standard library's hash keys come from the system.
+fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
