@@ -12,8 +12,7 @@ fn open() -> (Connection, Recorder) {
     let opened = Opened {
         client_id: ClientId::parse("lines-1").unwrap(),
         session_present: false,
-        expiry: Expiry::Immediately,
-    };
+        expiry: Expiry::Immediately, held: Vec::new() };
     connection.handle(now, Event::Reply(Ticket(0), Reply::Opened(Ok(opened))), &mut recorder);
     (connection, recorder)
 }
@@ -46,7 +45,7 @@ fn deliveries_are_lines() {
     let (qos, identifiers) = (Qos::AtMostOnce, Identifiers::None);
     let outgoing =
         Outgoing { message, id: None, qos, retain: false, duplicate: false, released: false, identifiers };
-    let mut outbox = Outbox([outgoing].into());
+    let mut outbox = Outbox([outgoing].into(), 0);
     connection.deliver(Instant::now(), &mut outbox, &mut recorder);
     assert_eq!(recorder.take_bytes(), b"plant/7 open\n");
 }

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use gateway_bus::{Moment, RouteCache};
@@ -34,6 +35,7 @@ enum Deferred {
     Publish(Ticket, Publish),
     Request(Ticket, Request),
     Settle(DeliveryId, Settlement),
+    Hold(NonZeroU16, bool),
 }
 
 /// What the driver knows of the peer beyond its socket.
@@ -69,6 +71,7 @@ impl Turn<'_> {
                     }
                 }
                 Deferred::Request(ticket, request) => self.request(ticket, request),
+                Deferred::Hold(id, held) => self.hold(id, held),
                 Deferred::Settle(id, settlement) => {
                     self.settle(id, settlement);
                 }
@@ -156,6 +159,14 @@ impl Sink for Turn<'_> {
         let Some(principal) = &self.client.principal else { return false };
         self.client.settled = true;
         principal.attachment.settle(self.world.broker.bus.counters(), id, settlement)
+    }
+
+    fn hold(&mut self, id: NonZeroU16, held: bool) {
+        if self.delivering {
+            self.world.deferred.push(Deferred::Hold(id, held));
+        } else if let Some(principal) = &self.client.principal {
+            principal.attachment.hold(id, held);
+        }
     }
 
     fn close(&mut self, close: Close) {

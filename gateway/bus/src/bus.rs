@@ -111,7 +111,7 @@ impl Bus {
                 session
             }
         };
-        let attachment = {
+        let (attachment, held) = {
             let mut state = session.state.lock();
             if session_present {
                 wills.extend(self.take_over(&mut state));
@@ -119,11 +119,12 @@ impl Bus {
             }
             state.will = open.will;
             state.expiry = expiry;
-            session.attach(&mut state, notify, window)
+            let held = state.held.clone();
+            (session.attach(&mut state, notify, window), held)
         };
         drop(sessions);
         wills.into_iter().for_each(|will| self.publish_will(moment, &client_id, *will));
-        Ok((attachment, Opened { client_id, session_present, expiry }))
+        Ok((attachment, Opened { client_id, session_present, expiry, held }))
     }
 
     /// The connection ends. Void attachments change nothing.

@@ -57,6 +57,8 @@ struct InFlight {
 pub(crate) struct Tally {
     pub(crate) delivered: u32,
     pub(crate) expired: u32,
+    /// Taken at QoS 0 and refused by the receiver's limits: reason and count of the last kind.
+    pub(crate) refused: Option<(&'static str, u32)>,
 }
 
 const IDENTIFIERS: u64 = u16::MAX as u64;
@@ -290,6 +292,15 @@ impl Deliveries for Outbox {
             self.in_flight.push_back(InFlight { queued, serial, received: false, resend: false });
             return Some(next);
         }
+    }
+
+    fn refuse_last(&mut self, reason: &'static str) {
+        debug_assert!(self.tally.delivered > 0, "only what was taken can be refused");
+        self.delivered = self.delivered.wrapping_sub(1);
+        self.dropped = self.dropped.wrapping_add(1);
+        self.tally.delivered = self.tally.delivered.saturating_sub(1);
+        let count = self.tally.refused.map_or(0, |(_, count)| count);
+        self.tally.refused = Some((reason, count + 1));
     }
 
     fn backlog(&self) -> usize {

@@ -1,3 +1,4 @@
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) will: Option<Box<Will>>,
     pub(crate) expiry: Expiry,
+    /// Identifiers of exactly-once publishes received and not yet released.
+    pub(crate) held: Vec<NonZeroU16>,
     /// The connection that holds the session; `None` while it is away.
     notify: Option<Arc<dyn Notify>>,
     /// Counts attachments, so that a connection that lost the session cannot touch it.
@@ -61,6 +64,7 @@ impl Session {
             subscriptions: Vec::new(),
             will: None,
             expiry: Expiry::Immediately,
+            held: Vec::new(),
             notify: None,
             epoch: 0,
             notified: false,
@@ -203,6 +207,9 @@ impl Attachment {
         if tally.delivered > 0 {
             counters.add(Counter::Delivered, tally.delivered.into());
         }
+        if let Some((reason, count)) = tally.refused {
+            counters.add_dropped(DropReason::from_name(reason), count.into());
+        }
         if tally.expired > 0 {
             counters.add_dropped(DropReason::Expired, tally.expired.into());
         }
@@ -232,6 +239,24 @@ impl Attachment {
             Settlement::Received | Settlement::Returned => {}
         }
         true
+    }
+
+    /// Remembers or forgets an identifier of the peer's exactly-once publishes.
+    pub fn hold(&self, id: NonZeroU16, held: bool) {
+        let mut state = self.session.state.lock();
+        if state.epoch != self.epoch {
+            return;
+        }
+        match state.held.iter().position(|known| *known == id) {
+            Some(index) if !held => {
+                state.held.swap_remove(index);
+                if state.held.is_empty() {
+                    state.held = Vec::new();
+                }
+            }
+            None if held => state.held.push(id),
+            _ => {}
+        }
     }
 
     /// Why the attachment is void, if it is.

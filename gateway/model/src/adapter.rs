@@ -21,10 +21,12 @@
 //! - Bytes from the wire never panic.
 //! - `deliver` is called only while the peer can take bytes; it drains the outbox while
 //!   [`Sink::has_room`] says so. Requests made inside `deliver` are carried out after it returns.
+//!   It runs when the outbox has something new, and after every call of `receive` or `handle`.
 //! - `next_timeout` is read after every call; when the moment has passed, `handle(Event::Timeout)`
 //!   follows. It may come late, never early.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -88,6 +90,10 @@ pub trait Sink {
     /// whether the delivery was in flight (MQTT's Packet Identifier not found).
     fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool;
 
+    /// Remembers, or forgets, a packet identifier of the peer's exactly-once publishes, so that the
+    /// session knows it again when the peer reconnects: [`Opened::held`] gives them back.
+    fn hold(&mut self, id: NonZeroU16, held: bool);
+
     /// Ends the connection after what was written has been flushed, and detaches the session.
     fn close(&mut self, close: Close);
 }
@@ -108,7 +114,8 @@ pub enum Outcome {
 
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// Authenticate, and open or resume the session. Once per adapter.
+    /// Authenticate, and open or resume the session. Once per adapter; after a refusal it may try
+    /// again with other credentials.
     Open(Box<Open>),
     Subscribe(Vec<Subscription>),
     Unsubscribe(Vec<TopicFilter>),

@@ -17,6 +17,9 @@ pub trait Deliveries {
     /// delivery stays in flight until it is settled through [`crate::Sink::settle`].
     fn next(&mut self, now: Instant) -> Option<Outgoing>;
 
+    /// The QoS 0 delivery just taken was not sent after all; the word is the reason in metrics.
+    fn refuse_last(&mut self, reason: &'static str);
+
     /// How many messages wait or are in flight.
     fn backlog(&self) -> usize;
 }
@@ -68,7 +71,7 @@ pub enum Settlement {
     Received,
     /// It leaves the session undelivered; the word is the reason in metrics, e.g. `refused`.
     Dropped(&'static str),
-    /// It could not be sent now: back to the head of the queue.
+    /// It could not be sent now: it comes again, marked as duplicate, before what was never sent.
     Returned,
 }
 

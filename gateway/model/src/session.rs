@@ -1,3 +1,4 @@
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +63,8 @@ pub struct Opened {
     pub session_present: bool,
     /// The expiry granted: what was asked for, cut to the gateway's limit.
     pub expiry: Expiry,
+    /// Packet identifiers that the adapter held with [`crate::Sink::hold`] before.
+    pub held: Vec<NonZeroU16>,
 }
 
 /// Why no session was opened.

@@ -1,6 +1,7 @@
 //! A recorder in the driver's place, for tests of adapters: bytes in, bytes and requests out.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU16;
 use std::time::Instant;
 
 use crate::{
@@ -14,6 +15,8 @@ pub struct Recorder {
     pub published: Vec<(Ticket, Publish)>,
     pub requests: VecDeque<(Ticket, Request)>,
     pub settled: Vec<(DeliveryId, Settlement)>,
+    /// Identifiers held, in order of holding.
+    pub held: Vec<NonZeroU16>,
     pub closed: Option<Close>,
     /// What the next publishes are answered with.
     pub publish_outcome: Outcome,
@@ -30,6 +33,7 @@ impl Default for Recorder {
             published: Vec::new(),
             requests: VecDeque::new(),
             settled: Vec::new(),
+            held: Vec::new(),
             closed: None,
             publish_outcome: Outcome::Done(Reason::Success),
             in_flight: true,
@@ -81,18 +85,27 @@ impl Sink for Recorder {
         self.in_flight
     }
 
+    fn hold(&mut self, id: NonZeroU16, held: bool) {
+        self.held.retain(|known| *known != id);
+        self.held.extend(held.then_some(id));
+    }
+
     fn close(&mut self, close: Close) {
         self.closed.get_or_insert(close);
     }
 }
 
-/// An outbox that hands out what it was given.
+/// An outbox that hands out what it was given, and counts what was refused.
 #[derive(Default)]
-pub struct Outbox(pub VecDeque<Outgoing>);
+pub struct Outbox(pub VecDeque<Outgoing>, pub usize);
 
 impl Deliveries for Outbox {
     fn next(&mut self, _: Instant) -> Option<Outgoing> {
         self.0.pop_front()
+    }
+
+    fn refuse_last(&mut self, _: &'static str) {
+        self.1 += 1;
     }
 
     fn backlog(&self) -> usize {

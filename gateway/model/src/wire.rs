@@ -28,7 +28,7 @@ impl WireBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Appends a payload, by reference if it is large.
+    /// Appends a payload, by reference if it is large. For streams only: datagrams hold no references.
     pub fn append(&mut self, payload: &Bytes) {
         if payload.len() < Self::PIECE_LEN_MIN {
             self.bytes.extend_from_slice(payload);

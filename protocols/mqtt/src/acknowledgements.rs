@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
 
-use gateway_model::{Qos, Reason};
+use gateway_model::{Qos, Reason, Sink};
 
 /// Publishes of the client that wait for their acknowledgement, in the order they came.
 ///
@@ -70,7 +70,8 @@ impl Acknowledgements {
 }
 
 /// Packet identifiers of QoS 2 publishes that are published but not yet released (PUBREL): another
-/// PUBLISH with one of them is the same message again (MQTT 5.0 section 4.3.3).
+/// PUBLISH with one of them is the same message again (MQTT 5.0 section 4.3.3), also when it comes
+/// on a later connection: the session holds them.
 ///
 /// A plain list: windows are short, and a scan of 1,024 numbers is a few cache lines. A client
 /// before MQTT 5.0 can fill it with all 65,535 numbers, which are 128 KiB.
@@ -78,9 +79,15 @@ impl Acknowledgements {
 pub(crate) struct Received(Vec<NonZeroU16>);
 
 impl Received {
-    pub(crate) fn insert(&mut self, packet_id: NonZeroU16) {
+    /// Those that the session held from an earlier connection.
+    pub(crate) fn resume(held: Vec<NonZeroU16>) -> Self {
+        Self(held)
+    }
+
+    pub(crate) fn insert(&mut self, packet_id: NonZeroU16, out: &mut dyn Sink) {
         if !self.contains(packet_id) {
             self.0.push(packet_id);
+            out.hold(packet_id, true);
         }
     }
 
@@ -89,9 +96,11 @@ impl Received {
     }
 
     /// Whether it was there.
-    pub(crate) fn remove(&mut self, packet_id: NonZeroU16) -> bool {
-        let index = self.0.iter().position(|known| *known == packet_id);
-        index.map(|index| self.0.swap_remove(index)).is_some()
+    pub(crate) fn remove(&mut self, packet_id: NonZeroU16, out: &mut dyn Sink) -> bool {
+        let Some(index) = self.0.iter().position(|known| *known == packet_id) else { return false };
+        self.0.swap_remove(index);
+        out.hold(packet_id, false);
+        true
     }
 
     pub(crate) fn len(&self) -> usize {

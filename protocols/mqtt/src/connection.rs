@@ -288,7 +288,7 @@ impl Adapter for Connection {
         }
         while out.has_room() {
             let Some(outgoing) = outbox.next(now) else { break };
-            self.send(now, &outgoing, out);
+            self.send(now, &outgoing, outbox, out);
         }
     }
 

@@ -5,6 +5,7 @@ use gateway_model::{
     ClientId, Close, Credentials, Open, Opened, Publish, Reason, Refusal, Request, Sink, Topic, Will,
 };
 
+use crate::acknowledgements::Received;
 use crate::codec::{
     Connack, Connect, LastWill, Properties, Property, PropertyBuffer, Version, is_connack_reason,
 };
@@ -121,10 +122,13 @@ impl Connection {
                 return;
             }
         };
-        let opened = match result {
+        let mut opened = match result {
             Ok(opened) => opened,
             Err(refusal) => return self.refuse(refusal.reason, &refusal.text, out),
         };
+        if !opened.held.is_empty() {
+            self.inflow().received = Received::resume(std::mem::take(&mut opened.held));
+        }
         let keep_alive_secs = match self.version {
             Version::V5 => self.config.keep_alive_secs(asked.keep_alive_secs),
             _ => asked.keep_alive_secs,

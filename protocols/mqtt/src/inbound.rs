@@ -104,7 +104,7 @@ impl Connection {
         out: &mut dyn Sink,
     ) -> Result<(), Violation> {
         if qos == Qos::ExactlyOnce {
-            self.inflow().received.insert(packet_id);
+            self.inflow().received.insert(packet_id, out);
         }
         let is_idle = self.inflow.as_ref().is_none_or(|inflow| inflow.acknowledgements.is_empty());
         let reason = match outcome {
@@ -141,7 +141,7 @@ impl Connection {
     ) -> Result<(), Violation> {
         if reason.is_error() && qos == Qos::ExactlyOnce && self.version == Version::V5 {
             // MQTT-4.3.3-9: after an error the identifier is free again.
-            self.inflow().received.remove(packet_id);
+            self.inflow().received.remove(packet_id, out);
         }
         // MQTT-3.3.5-2 (3.1.1): there is no way to say no. What may never be published is
         // acknowledged, or it would come again for ever; anything else ends the connection, so
@@ -164,7 +164,7 @@ impl Connection {
     /// PUBREL: the client forgets the message, so we forget its identifier.
     pub(crate) fn released(&mut self, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
         let packet = Acknowledgement::decode(self.version, PacketType::Pubrel, body)?;
-        let known = self.inflow.as_mut().is_some_and(|inflow| inflow.received.remove(packet.packet_id));
+        let known = self.inflow.as_mut().is_some_and(|inflow| inflow.received.remove(packet.packet_id, out));
         let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
         Acknowledgement::new(packet.packet_id, reason).encode(
             self.version,

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use gateway_model::{Outgoing, Reason, Settlement, Sink};
+use gateway_model::{Deliveries, Outgoing, Reason, Settlement, Sink};
 
 use crate::codec::{Acknowledgement, PacketType, PublishHead, Version, publish_flags};
 use crate::connection::Connection;
@@ -11,7 +11,13 @@ use crate::violation::Violation;
 impl Connection {
     /// Writes one delivery.
     #[inline]
-    pub(crate) fn send(&mut self, now: Instant, outgoing: &Outgoing, out: &mut dyn Sink) {
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        outgoing: &Outgoing,
+        outbox: &mut dyn Deliveries,
+        out: &mut dyn Sink,
+    ) {
         if let (true, Some(id)) = (outgoing.released, outgoing.id) {
             return self.release(id, Reason::Success, out);
         }
@@ -28,7 +34,7 @@ impl Connection {
             head.properties_len = properties.wire_len();
         }
         if head.frame_len() > self.frame_len_max as usize {
-            return too_large(outgoing, head.frame_len(), out);
+            return too_large(outgoing, head.frame_len(), outbox, out);
         }
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
@@ -70,9 +76,12 @@ impl Connection {
 
 /// MQTT-3.1.2-24 and -25 (5.0): to the client it is as if it had been delivered.
 #[cold]
-fn too_large(outgoing: &Outgoing, frame_len: usize, out: &mut dyn Sink) {
+fn too_large(outgoing: &Outgoing, frame_len: usize, outbox: &mut dyn Deliveries, out: &mut dyn Sink) {
     tracing::debug!(topic = %outgoing.message.topic, frame_len, "larger than the client takes");
-    if let Some(id) = outgoing.id {
-        out.settle(id, Settlement::Dropped("packet_too_large"));
+    match outgoing.id {
+        Some(id) => {
+            out.settle(id, Settlement::Dropped("packet_too_large"));
+        }
+        None => outbox.refuse_last("packet_too_large"),
     }
 }

@@ -82,7 +82,10 @@ impl Bench {
 
     fn opened_as(&mut self, client_id: &str, session_present: bool, expiry: Expiry) {
         let client_id = ClientId::parse(client_id).unwrap();
-        self.reply(Ticket(0), Reply::Opened(Ok(Opened { client_id, session_present, expiry })));
+        self.reply(
+            Ticket(0),
+            Reply::Opened(Ok(Opened { client_id, session_present, expiry, held: Vec::new() })),
+        );
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
@@ -94,7 +97,7 @@ impl Bench {
     }
 
     fn deliver(&mut self, outgoing: impl IntoIterator<Item = Outgoing>) -> Vec<u8> {
-        let mut outbox = Outbox(outgoing.into_iter().collect::<VecDeque<_>>());
+        let mut outbox = Outbox(outgoing.into_iter().collect::<VecDeque<_>>(), 0);
         self.connection.deliver(self.now, &mut outbox, &mut self.out);
         self.out.take_bytes()
     }

@@ -67,8 +67,7 @@ impl Bench {
         let opened = result.map(|()| Opened {
             client_id: open.client_id.unwrap(),
             session_present: false,
-            expiry: open.expiry,
-        });
+            expiry: open.expiry, held: Vec::new() });
         self.adapter.handle(self.now, Event::Reply(ticket, Reply::Opened(opened)), &mut self.out);
         self.packets()
     }

@@ -207,8 +207,7 @@ impl Peer {
                     None => Ok(Opened {
                         client_id: open.client_id.unwrap_or(ClientId::parse("auto").unwrap()),
                         session_present: false,
-                        expiry: Expiry::Immediately,
-                    }),
+                        expiry: Expiry::Immediately, held: Vec::new() }),
                 })
             }
             Request::Subscribe(subscriptions) => {
