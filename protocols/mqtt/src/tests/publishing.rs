@@ -1,6 +1,7 @@
+use std::num::NonZeroU16;
 use std::time::Duration;
 
-use gateway_model::{Adapter, Outcome, PayloadFormat, Qos, Reason, Reply};
+use gateway_model::{Adapter, ClientId, Expiry, Opened, Outcome, PayloadFormat, Qos, Reason, Reply, Ticket};
 
 use super::{Bench, CONNECT_5, CONNECT_311};
 use crate::Config;
@@ -79,6 +80,25 @@ fn mqtt_4_3_3_qos_2_is_published_once_until_it_is_released() {
     assert_eq!(bench.exchange(b"\x62\x02\x00\x07"), b"\x70\x03\x00\x07\x92");
     bench.exchange(b"\x34\x07\x00\x01a\x00\x07\x00y");
     assert_eq!(bench.published().len(), 2);
+}
+
+#[test]
+fn mqtt_4_3_3_qos_2_is_published_once_also_across_a_reconnect() {
+    let mut bench = Bench::open_311();
+    bench.exchange(b"\x34\x05\x00\x01a\x00\x07");
+    let held = bench.out.held.clone();
+    assert_eq!(held, [NonZeroU16::new(7).unwrap()]);
+
+    let mut again = Bench::new(Config::default());
+    again.connect(CONNECT_311);
+    let client_id = ClientId::parse("c").unwrap();
+    let opened = Opened { client_id, session_present: true, expiry: Expiry::Never, held };
+    again.reply(Ticket(0), Reply::Opened(Ok(opened)));
+    again.out.take_bytes();
+    assert_eq!(again.exchange(b"\x3c\x05\x00\x01a\x00\x07"), b"\x50\x02\x00\x07");
+    assert_eq!(again.published().len(), 0);
+    assert_eq!(again.exchange(b"\x62\x02\x00\x07"), b"\x70\x02\x00\x07");
+    assert_eq!(again.out.held, []);
 }
 
 #[test]
