@@ -17,9 +17,6 @@ pub struct Config {
     /// How many publishes above QoS 0 a client may have unacknowledged (Receive Maximum). A client
     /// older than MQTT 5.0 cannot be told: it is not read from while it has that many.
     pub receive_maximum: NonZeroU16,
-    /// How many deliveries above QoS 0 a client may leave unacknowledged; an MQTT 5.0 client can
-    /// lower it for itself.
-    pub in_flight_maximum: NonZeroU16,
     /// How many topics a client may give a number of its own (Topic Alias Maximum); 0: none.
     pub topic_alias_maximum: u16,
     /// After this many of its keep-alive periods without a packet a client is gone. 1.5 is what
@@ -33,8 +30,6 @@ pub struct Config {
     /// How long the session of an MQTT 3.1 or 3.1.1 client with clean_session=0 outlives its
     /// connection, in seconds; 4,294,967,295: for ever.
     pub session_expiry_secs_default: u32,
-    /// The longest that an MQTT 5.0 client may ask for, in seconds; 4,294,967,295: for ever.
-    pub session_expiry_secs_max: u32,
 }
 
 impl Default for Config {
@@ -46,13 +41,11 @@ impl Default for Config {
             packet_bytes_max: 1024 * 1024,
             packet_filters_max: 4096,
             receive_maximum: const { maximum(1024) },
-            in_flight_maximum: const { maximum(256) },
             topic_alias_maximum: 16,
             keep_alive_multiplier: 1.5,
             keep_alive_secs_max: 0,
             connect_timeout_secs: 10,
             session_expiry_secs_default: 2 * 60 * 60,
-            session_expiry_secs_max: u32::MAX,
         }
     }
 }
@@ -83,19 +76,14 @@ impl Config {
         }
     }
 
-    /// The expiry of an MQTT 5.0 session that asks for so many seconds.
-    pub(crate) fn session_expiry(&self, asked_secs: u32) -> Expiry {
-        expiry(asked_secs.min(self.session_expiry_secs_max))
-    }
-
     /// The expiry of an older client's session.
     pub(crate) fn session_expiry_before_v5(&self, clean_session: bool) -> Expiry {
-        if clean_session { Expiry::Immediately } else { expiry(self.session_expiry_secs_default) }
+        if clean_session { Expiry::Immediately } else { session_expiry(self.session_expiry_secs_default) }
     }
 }
 
 /// MQTT 5.0 section 3.1.2.11.2.
-fn expiry(secs: u32) -> Expiry {
+pub(crate) fn session_expiry(secs: u32) -> Expiry {
     match secs {
         0 => Expiry::Immediately,
         u32::MAX => Expiry::Never,
@@ -121,7 +109,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
         let given = serde_json::from_str::<Config>(r#"{"receive_maximum": 7}"#).unwrap();
         assert_eq!(given.receive_maximum.get(), 7);
-        for bad in [r#"{"recieve_maximum": 7}"#, r#"{"receive_maximum": 0}"#, r#"{"in_flight_maximum": 0}"#] {
+        for bad in [r#"{"recieve_maximum": 7}"#, r#"{"receive_maximum": 0}"#] {
             assert!(serde_json::from_str::<Config>(bad).is_err(), "{bad}");
         }
     }

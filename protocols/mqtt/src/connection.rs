@@ -8,7 +8,7 @@ use crate::alias::Aliases;
 use crate::codec::{
     Auth, Disconnect, Header, PacketType, Properties, Property, PropertyBuffer, Version, is_disconnect_reason,
 };
-use crate::config::{Config, FRAME_LEN_MAX};
+use crate::config::{Config, FRAME_LEN_MAX, session_expiry};
 use crate::handshake::Asked;
 use crate::subscribing::PartlyInvalid;
 use crate::violation::Violation;
@@ -159,7 +159,7 @@ impl Connection {
                 Property::SessionExpirySecs(secs) if secs > 0 && self.expires_at_once => {
                     return Err(Violation::protocol("session expiry raised from 0"));
                 }
-                Property::SessionExpirySecs(secs) => expiry = Some(self.config.session_expiry(secs)),
+                Property::SessionExpirySecs(secs) => expiry = Some(session_expiry(secs)),
                 _ => {}
             }
         }

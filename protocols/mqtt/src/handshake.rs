@@ -9,7 +9,7 @@ use crate::acknowledgements::Received;
 use crate::codec::{
     Connack, Connect, LastWill, Properties, Property, PropertyBuffer, Version, is_connack_reason,
 };
-use crate::config::{FRAME_LEN_MAX, expiry_secs};
+use crate::config::{FRAME_LEN_MAX, expiry_secs, session_expiry};
 use crate::connection::{Connection, Kind, Stage};
 use crate::translate;
 use crate::violation::Violation;
@@ -96,7 +96,7 @@ impl Connection {
             return Err(Violation::new(Reason::BadAuthenticationMethod, "no such authentication method"));
         }
         let expiry = match packet.version {
-            Version::V5 => self.config.session_expiry(properties.expiry_secs),
+            Version::V5 => session_expiry(properties.expiry_secs),
             _ => self.config.session_expiry_before_v5(packet.clean_start),
         };
         Ok(Open {
@@ -107,7 +107,7 @@ impl Connection {
             },
             clean_start: packet.clean_start,
             expiry,
-            receive_maximum: properties.receive_maximum.min(self.config.in_flight_maximum.get()),
+            receive_maximum: properties.receive_maximum,
             will: packet.will.as_ref().map(will).transpose()?.map(Box::new),
         })
     }
