@@ -143,11 +143,14 @@ fn into_io(error: tungstenite::Error) -> io::Error {
 pub(crate) async fn handshake(
     stream: TcpStream,
     upgrade: crate::listener::Upgrade,
+    message_bytes_max: usize,
 ) -> Result<WebSocketStream<TcpStream>, tungstenite::Error> {
     use tungstenite::handshake::server::{ErrorResponse, Request, Response};
     use tungstenite::http::{HeaderValue, StatusCode, header};
 
     let config = tungstenite::protocol::WebSocketConfig::default()
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max))
         .read_buffer_size(4 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(usize::MAX);

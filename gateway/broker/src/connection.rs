@@ -54,6 +54,8 @@ pub(crate) enum Phase {
 /// Input is not read while more than this waits to be written: a peer that does not read its
 /// acknowledgements may not make us store them.
 const UNREAD_MAX: usize = 256 * 1024;
+/// Reads for one connection in one pass: a packet per WebSocket frame should not cost a pass each.
+const READS_MAX: usize = 64;
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
@@ -88,30 +90,39 @@ impl Connection {
     pub(crate) fn read(&mut self, world: &mut World, pool: &mut Pool, scratch: &mut [u8], moment: Moment) {
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
-        while self.phase != Phase::Gone && !matches!(self.phase, Phase::Flushing { .. }) {
+        for _ in 0..READS_MAX {
+            // What an adapter that has closed had to say goes out before anything else is read.
+            let reads = self.is_open() || matches!(self.phase, Phase::Lingering { .. });
+            if !reads {
+                return;
+            }
             if self.wire.as_ref().is_some_and(|wire| wire.len() > UNREAD_MAX) {
                 return; // flushing raises the signal again
             }
             match self.carrier.read(&mut cx, scratch) {
-                Read::Scratch(_) | Read::Frame(_) if self.phase != Phase::Open => {}
                 Read::Scratch(count) => {
                     self.receive(world, pool, moment, &scratch[..count]);
                     if count == scratch.len() {
-                        // There is more; the others come first.
-                        self.signal.raise(crate::signal::IO);
-                        return;
+                        break;
                     }
                 }
                 Read::Frame(frame) => self.receive(world, pool, moment, &frame),
-                Read::Closed => self.carrier_closed(world, pool, moment),
+                Read::Closed => return self.carrier_closed(world, pool, moment),
                 Read::Pending => return,
             }
         }
+        // There may be more; the others come first.
+        self.signal.raise(crate::signal::IO);
+    }
+
+    /// Whether the adapter may still be called.
+    fn is_open(&self) -> bool {
+        self.phase == Phase::Open && self.client.closing.is_none()
     }
 
     /// Bytes for the adapter, after those it left over.
     pub(crate) fn receive(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, bytes: &[u8]) {
-        if bytes.is_empty() {
+        if bytes.is_empty() || !self.is_open() {
             return;
         }
         self.gauges.bytes_in.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
@@ -176,11 +187,18 @@ impl Connection {
     /// Lets the adapter drain the outbox. Whether it stopped for lack of room.
     pub(crate) fn deliver(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) -> bool {
         let Some(principal) = &self.client.principal else { return false };
-        if self.blocked || self.client.closing.is_some() {
+        if !self.is_open() {
+            return false;
+        }
+        let attachment = principal.attachment.clone();
+        if self.blocked {
+            // A stuck socket does not keep the session from its next owner.
+            if let Some(reason) = attachment.evicted() {
+                self.evicted(world, pool, moment, reason);
+            }
             return false;
         }
         self.client.settled = false;
-        let attachment = principal.attachment.clone();
         let broker = world.broker.clone();
         let mut full = false;
         let result = self.turn(world, pool, moment, |adapter, turn| {
@@ -197,11 +215,17 @@ impl Connection {
             None => false,
             Some(Ok(left)) => full && left > 0,
             Some(Err(reason)) => {
-                self.client.principal = None;
-                self.handle(world, pool, moment, Event::Evicted(reason));
+                self.evicted(world, pool, moment, reason);
                 false
             }
         }
+    }
+
+    /// The session has gone to somebody else.
+    fn evicted(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, reason: Reason) {
+        self.client.principal = None;
+        self.handle(world, pool, moment, Event::Evicted(reason));
+        self.client.closing.get_or_insert(Close::because(reason));
     }
 
     /// Writes out what there is, and moves a closing connection on.
@@ -238,6 +262,7 @@ impl Connection {
     /// A moment of `next_timeout` has come.
     pub(crate) fn timeout(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
         match self.phase {
+            Phase::Open if self.client.closing.is_some() => {}
             Phase::Open => self.handle(world, pool, moment, Event::Timeout),
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Gone => self.phase = Phase::Gone,
         }
@@ -245,7 +270,7 @@ impl Connection {
 
     /// The carrier is gone: the adapter hears of it, the session is let go of.
     pub(crate) fn carrier_closed(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
-        if self.phase == Phase::Open && self.client.closing.is_none() {
+        if self.is_open() {
             self.handle(world, pool, moment, Event::Closed);
         }
         self.detach(world, moment);

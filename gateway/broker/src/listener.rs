@@ -23,7 +23,11 @@ pub struct ListenerSettings {
 #[derive(Clone)]
 pub enum Carrier {
     Tcp,
-    WebSocket(Upgrade),
+    /// A message of more bytes than the maximum ends the connection: the library holds it whole.
+    WebSocket {
+        upgrade: Upgrade,
+        message_bytes_max: usize,
+    },
     Udp,
 }
 
@@ -89,7 +93,7 @@ pub fn bind(
             shards.next().send(Arrival::Socket(socket, listener));
             Ok(address)
         }
-        Carrier::Tcp | Carrier::WebSocket(_) => {
+        Carrier::Tcp | Carrier::WebSocket { .. } => {
             let socket = TcpListener::bind(settings.bind).map_err(fail)?;
             socket.set_nonblocking(true).map_err(fail)?;
             let address = socket.local_addr().map_err(fail)?;

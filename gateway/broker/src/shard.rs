@@ -206,6 +206,9 @@ impl Shard {
         let arrivals = std::mem::take(&mut *self.handle().inbox.lock());
         for arrival in arrivals {
             match arrival {
+                Arrival::Stream(_, _, listener) | Arrival::Upgraded(_, _, listener) if self.stopping => {
+                    listener.gauges.leave();
+                }
                 Arrival::Stream(stream, address, listener) => self.accept(stream, address, listener, moment),
                 Arrival::Upgraded(stream, address, listener) => {
                     self.connect(Carrier::WebSocket(stream), address, &listener, moment);
@@ -226,12 +229,12 @@ impl Shard {
             }
         };
         match &listener.carrier {
-            listener::Carrier::WebSocket(upgrade) => {
-                let upgrade = upgrade.clone();
+            listener::Carrier::WebSocket { upgrade, message_bytes_max } => {
+                let (upgrade, message_bytes_max) = (upgrade.clone(), *message_bytes_max);
                 let shards = self.shards.clone();
                 let index = self.index;
                 tokio::spawn(async move {
-                    let handshake = crate::carrier::handshake(stream, upgrade);
+                    let handshake = crate::carrier::handshake(stream, upgrade, message_bytes_max);
                     match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
                         Ok(Ok(stream)) => {
                             shards.handles[index].send(Arrival::Upgraded(

@@ -77,7 +77,11 @@ fn mqtt_ws(settings: &Settings) -> Made {
             .check(path, offered.iter().copied(), origin)
             .map_err(|error| (error.status(), error.to_string()))
     });
-    Ok((Carrier::WebSocket(upgrade), Arc::new(protocol_mqtt::Mqtt::new(settings.section("mqtt")?))))
+    let mqtt: protocol_mqtt::Config = settings.section("mqtt")?;
+    // Clients may put several packets into one message (MQTT 5.0 section 6).
+    let message_bytes_max = (mqtt.packet_bytes_max as usize).saturating_mul(2).max(1024 * 1024);
+    let carrier = Carrier::WebSocket { upgrade, message_bytes_max };
+    Ok((carrier, Arc::new(protocol_mqtt::Mqtt::new(mqtt))))
 }
 
 fn coap(settings: &Settings) -> Made {
