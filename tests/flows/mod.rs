@@ -3,6 +3,7 @@
 mod access;
 mod client;
 mod coap;
+mod examples;
 mod kafka;
 mod lwm2m;
 mod mqtt;
@@ -17,7 +18,7 @@ pub fn cases() -> Vec<Case> {
     // The slowest first, so that the threads end together.
     [kafka::cases, lwm2m::cases, webhook::cases, coap::cases, mqtt::cases, websocket::cases]
         .into_iter()
-        .chain([client::cases, operations::cases, access::cases, readme::cases])
+        .chain([client::cases, operations::cases, access::cases, readme::cases, examples::cases])
         .flat_map(|cases| cases())
         .collect()
 }
