@@ -25,6 +25,8 @@ mod shard;
 mod signal;
 mod sockets;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};

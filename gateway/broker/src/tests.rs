@@ -1,0 +1,241 @@
+//! The driver on real sockets, with a line protocol in place of a real one: `open NAME`,
+//! `sub FILTER`, `pub TOPIC BYTES`, `boom`. Every wait is for an event, bounded by a read timeout.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gateway_access::Access;
+use gateway_bus::{Bus, Limits};
+use gateway_model::{
+    Adapter, ClientId, Close, Deliveries, Event, Open, Peer, Protocol, Publish, Qos, Reason, Reply, Request,
+    Sink, Subscription, Ticket, TopicFilter,
+};
+
+use crate::{Broker, Carrier, DoorLimits, ListenError, ListenerSettings, Shards, bind, start_shards};
+
+struct Lines;
+
+impl Protocol for Lines {
+    fn connect(&self, _: Instant, _: &Peer, _: u64) -> Box<dyn Adapter> {
+        Box::new(Line)
+    }
+}
+
+struct Line;
+
+impl Adapter for Line {
+    fn receive(&mut self, _: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
+        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return 0 };
+        let line = std::str::from_utf8(&bytes[..end]).unwrap();
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["open", name] => {
+                let open = Open { client_id: ClientId::parse(name).ok(), ..Open::transient() };
+                out.request(Ticket(0), Request::Open(Box::new(open)));
+            }
+            ["sub", filter] => {
+                let filter = TopicFilter::parse(filter).unwrap();
+                let subscription = Subscription::new(filter, Qos::AtMostOnce);
+                out.request(Ticket(1), Request::Subscribe(vec![subscription]));
+            }
+            ["pub", topic, length] => {
+                let topic = out.topic(topic.as_bytes()).unwrap();
+                let payload = Bytes::from(vec![b'x'; length.parse().unwrap()]);
+                out.publish(Ticket(2), Publish::new(topic, payload));
+            }
+            ["boom"] => panic!("the test asked for it"),
+            _ => out.close(Close::because(Reason::ProtocolError)),
+        }
+        end + 1
+    }
+
+    fn handle(&mut self, _: Instant, event: Event, out: &mut dyn Sink) {
+        match event {
+            Event::Reply(_, Reply::Opened(Ok(opened))) => {
+                out.wire().extend(format!("opened {}\n", opened.client_id).as_bytes());
+            }
+            Event::Reply(_, Reply::Subscribed(_)) => out.wire().extend(b"subscribed\n"),
+            Event::Evicted(reason) => {
+                out.wire().extend(format!("evicted {reason}\n").as_bytes());
+                out.close(Close::because(reason));
+            }
+            _ => {}
+        }
+    }
+
+    fn deliver(&mut self, now: Instant, outbox: &mut dyn Deliveries, out: &mut dyn Sink) {
+        while out.has_room() {
+            let Some(outgoing) = outbox.next(now) else { return };
+            let head = format!("msg {} {}\n", outgoing.message.topic, outgoing.message.payload.len());
+            out.wire().extend(head.as_bytes());
+            out.wire().append(&outgoing.message.payload);
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn protocol(&self) -> &'static str {
+        "lines"
+    }
+}
+
+/// A broker with two shards and the line protocol on a free port.
+struct Bench {
+    broker: Arc<Broker>,
+    shards: Shards,
+    address: SocketAddr,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let limits = DoorLimits { topic_levels_max: 8, client_id_bytes_max: 64 };
+        let access = Access::new(gateway_access::Config::default());
+        let broker = Arc::new(Broker::new(Bus::new(Limits::default(), 1), access, limits, 2));
+        let shards = start_shards(&broker, 2, 3).unwrap();
+        let address = {
+            let _guard = runtime.enter();
+            bind(&broker, &shards, settings(([127, 0, 0, 1], 0).into())).unwrap()
+        };
+        Self { broker, shards, address, runtime }
+    }
+
+    fn connect(&self, name: &str) -> Client {
+        let mut client = Client::new(self.address);
+        client.say(&format!("open {name}"));
+        assert_eq!(client.hear(), format!("opened {name}"));
+        client
+    }
+
+    fn stop(self) {
+        self.shards.stop();
+        self.runtime.shutdown_background();
+    }
+}
+
+fn settings(address: SocketAddr) -> ListenerSettings {
+    ListenerSettings {
+        name: "lines".into(),
+        bind: address,
+        carrier: Carrier::Tcp,
+        protocol: Arc::new(Lines),
+        connections_max: 100,
+    }
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn new(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn say(&mut self, line: &str) {
+        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// The next line; empty at the end of the connection.
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn subscribe(&mut self, filter: &str) {
+        self.say(&format!("sub {filter}"));
+        assert_eq!(self.hear(), "subscribed");
+    }
+
+    fn hear_message(&mut self, topic: &str, length: usize) {
+        assert_eq!(self.hear(), format!("msg {topic} {length}"));
+        let mut payload = vec![0; length];
+        self.0.read_exact(&mut payload).unwrap();
+        assert!(payload.iter().all(|byte| *byte == b'x'));
+    }
+}
+
+#[test]
+fn messages_of_any_size_cross_between_shards_in_order() {
+    let bench = Bench::new();
+    let (mut one, mut other) = (bench.connect("one"), bench.connect("other"));
+    one.subscribe("t/#");
+    let sizes = [0, 1, 100, 8 * 1024, 3_000_000, 7, 70_000];
+    sizes.iter().for_each(|size| other.say(&format!("pub t/{size} {size}")));
+    sizes.iter().for_each(|size| one.hear_message(&format!("t/{size}"), *size));
+    assert!(bench.broker.metrics(&[]).contains("tidegate_unaccounted_messages 0"));
+    bench.stop();
+}
+
+#[test]
+fn lines_may_arrive_in_any_pieces() {
+    let bench = Bench::new();
+    let mut client = bench.connect("pieces");
+    for byte in b"sub a\npub a 3\n" {
+        client.0.get_mut().write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(client.hear(), "subscribed");
+    client.hear_message("a", 3);
+    bench.stop();
+}
+
+#[test]
+fn a_stuck_socket_gives_its_session_up_at_once() {
+    let bench = Bench::new();
+    let mut stuck = bench.connect("device");
+    stuck.subscribe("flood");
+    let mut publisher = bench.connect("publisher");
+    // More than both socket buffers take, to a client that does not read.
+    (0..12).for_each(|_| publisher.say("pub flood 1000000"));
+    publisher.subscribe("done");
+    publisher.say("pub done 1");
+    publisher.hear_message("done", 1);
+    let mut successor = bench.connect("device");
+    successor.subscribe("done");
+    publisher.say("pub done 2");
+    successor.hear_message("done", 2);
+    bench.stop();
+}
+
+#[test]
+fn a_panicking_adapter_costs_one_connection() {
+    let bench = Bench::new();
+    let mut victim = bench.connect("victim");
+    let mut witnesses: Vec<_> = (0..4).map(|number| bench.connect(&format!("witness{number}"))).collect();
+    victim.say("boom");
+    assert_eq!(victim.hear(), "");
+    for witness in &mut witnesses {
+        witness.subscribe("t");
+        witness.say("pub t 1");
+        witness.hear_message("t", 1);
+    }
+    bench.stop();
+}
+
+#[test]
+fn everybody_hears_of_a_shutdown() {
+    let bench = Bench::new();
+    let mut client = bench.connect("client");
+    bench.stop();
+    assert_eq!(client.hear(), "evicted server_shutting_down");
+    assert_eq!(client.hear(), "");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let bench = Bench::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _guard = bench.runtime.enter();
+    let error = bind(&bench.broker, &bench.shards, settings(taken.local_addr().unwrap())).unwrap_err();
+    assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    assert!(error.to_string().starts_with("listener.lines.bind: 127.0.0.1:"), "{error}");
+    drop(_guard);
+    bench.stop();
+}
