@@ -95,7 +95,10 @@ impl Bus {
         if previous.is_none() && sessions.len() >= self.limits.sessions_max {
             return Err(Reason::QuotaExceeded);
         }
-        let session_present = previous.is_some() && !open.clean_start;
+        // A session that was to end with its connection is not taken over but ended, even if its
+        // connection still stands ([MQTT-3.1.2-6] of 3.1.1, MQTT 5.0 section 3.1.2.11.2).
+        let session_present = !open.clean_start
+            && previous.as_ref().is_some_and(|session| session.state.lock().expiry != Expiry::Immediately);
         let mut wills = Vec::new();
         let session = match previous {
             Some(session) if session_present => session,
