@@ -218,11 +218,14 @@ impl Outbox {
         }
     }
 
+    /// What is to be sent again comes before anything new, so `None` means to wait for room.
     fn next_again(&mut self) -> Option<Outgoing> {
-        if self.resend == 0 {
+        let sent = self.in_flight.len() - self.resend;
+        let entry = self.in_flight.iter_mut().find(|entry| entry.resend)?;
+        // The new connection's window may be smaller; a release needs no room in it (section 4.9).
+        if !entry.received && sent >= usize::from(self.window) {
             return None;
         }
-        let entry = self.in_flight.iter_mut().find(|entry| entry.resend)?;
         entry.resend = false;
         self.resend -= 1;
         let mut outgoing = outgoing(&entry.queued, Some(identifier(entry.serial)));
@@ -258,8 +261,8 @@ fn outgoing(queued: &Queued, id: Option<DeliveryId>) -> Outgoing {
 
 impl Deliveries for Outbox {
     fn next(&mut self, now: Instant) -> Option<Outgoing> {
-        if let Some(again) = self.next_again() {
-            return Some(again);
+        if self.resend > 0 {
+            return self.next_again();
         }
         loop {
             let head = self.queue.front()?;
