@@ -21,6 +21,8 @@ mod retained;
 mod route_cache;
 mod routes;
 mod session;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod trie;
 

@@ -1,0 +1,13 @@
+//! The bus by behaviour, with given times.
+//!
+//! `scene.rs` is a bus and its clock; each file after it is named for what it checks. A scene that
+//! ends checks that every copy is accounted for.
+
+mod flight;
+mod queue;
+mod retained;
+mod routing;
+mod scene;
+mod sessions;
+mod sharing;
+mod wills;

@@ -1,0 +1,239 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use gateway_model::{
+    ClientId, DeliveryId, Expiry, Notify, Open, Opened, Outgoing, Publish, Qos, Reason, Settlement,
+    Subscription, Topic, TopicFilter, Will,
+};
+
+use crate::{Attachment, Bus, Counter, DropReason, Limits, Moment, QueueLimits, RouteCache, SessionOptions};
+
+pub(super) const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
+
+/// A bus, its clock and one publishing thread's cache.
+pub(super) struct Scene {
+    pub(super) bus: Bus,
+    pub(super) moment: Moment,
+    pub(super) cache: RouteCache,
+    options: SessionOptions,
+}
+
+/// One connection.
+pub(super) struct Client {
+    pub(super) attachment: Attachment,
+    pub(super) opened: Opened,
+    pub(super) bell: Arc<Bell>,
+}
+
+/// Counts how often a connection was told.
+#[derive(Default)]
+pub(super) struct Bell(AtomicUsize);
+
+impl Notify for Bell {
+    fn notify(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Bell {
+    /// How often since the last time this was asked.
+    pub(super) fn rung(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    pub(super) fn with(limits: Limits) -> Self {
+        let bus = Bus::new(limits, 7);
+        let cache = bus.route_cache();
+        let moment = Moment { instant: Instant::now(), unix_millis: 1_700_000_000_000 };
+        Self { bus, moment, cache, options: SessionOptions::default() }
+    }
+
+    pub(super) fn with_queue(queue: QueueLimits) -> Self {
+        Self::with(Limits { queue, ..Limits::default() })
+    }
+
+    /// What sessions opened from now on have of their own.
+    pub(super) fn options(&mut self, options: SessionOptions) {
+        self.options = options;
+    }
+
+    /// Lets time pass and does what has become due.
+    pub(super) fn pass(&mut self, secs: u64) -> Option<Instant> {
+        self.moment.instant += secs_of(secs);
+        self.moment.unix_millis += secs * 1000;
+        self.bus.poll(self.moment)
+    }
+
+    pub(super) fn open(&self, name: &str, open: Open) -> Client {
+        self.try_open(name, open).unwrap()
+    }
+
+    pub(super) fn try_open(&self, name: &str, open: Open) -> Result<Client, Reason> {
+        let bell = Arc::new(Bell::default());
+        let (attachment, opened) = self.bus.open(self.moment, id(name), open, self.options, bell.clone())?;
+        Ok(Client { attachment, opened, bell })
+    }
+
+    /// The connection is lost; the will is published.
+    pub(super) fn lose(&self, client: &Client) {
+        self.bus.detach(self.moment, &client.attachment, true, None);
+    }
+
+    pub(super) fn goodbye(&self, client: &Client, expiry: Option<Expiry>) {
+        self.bus.detach(self.moment, &client.attachment, false, expiry);
+    }
+
+    pub(super) fn subscribe(&self, client: &Client, filter: &str, qos: Qos) -> Reason {
+        self.subscribe_as(client, Subscription::new(self::filter(filter), qos))
+    }
+
+    pub(super) fn subscribe_as(&self, client: &Client, subscription: Subscription) -> Reason {
+        self.bus.subscribe(self.moment.instant, &client.attachment, vec![subscription])[0]
+    }
+
+    pub(super) fn unsubscribe(&self, client: &Client, filter: &str) -> Reason {
+        self.bus.unsubscribe(&client.attachment, &[self::filter(filter)])[0]
+    }
+
+    pub(super) fn publish(&mut self, client: &Client, topic: &str, text: &str, qos: Qos) -> Reason {
+        self.send(client, publish(topic, text, qos))
+    }
+
+    pub(super) fn retain(&mut self, client: &Client, topic: &str, text: &str, qos: Qos) -> Reason {
+        self.send(client, Publish { retain: true, ..publish(topic, text, qos) })
+    }
+
+    pub(super) fn send(&mut self, client: &Client, publish: Publish) -> Reason {
+        self.bus.publish(self.moment, &client.attachment, publish, &mut self.cache)
+    }
+
+    /// Takes whatever the window lets through.
+    pub(super) fn take(&self, client: &Client) -> Vec<Outgoing> {
+        self.take_at_most(client, usize::MAX)
+    }
+
+    pub(super) fn take_at_most(&self, client: &Client, count: usize) -> Vec<Outgoing> {
+        let mut taken = Vec::new();
+        let now = self.moment.instant;
+        client
+            .attachment
+            .deliver(self.bus.counters(), |outbox| {
+                taken.extend(std::iter::from_fn(|| outbox.next(now)).take(count));
+            })
+            .expect("the attachment holds the session");
+        taken
+    }
+
+    pub(super) fn take_texts(&self, client: &Client) -> Vec<String> {
+        self.take(client).iter().map(text).collect()
+    }
+
+    /// Takes everything there is and acknowledges it.
+    pub(super) fn receive(&self, client: &Client) -> Vec<String> {
+        let mut texts = Vec::new();
+        loop {
+            let taken = self.take(client);
+            if taken.is_empty() {
+                return texts;
+            }
+            for outgoing in taken {
+                texts.push(text(&outgoing));
+                if let Some(id) = outgoing.id {
+                    assert!(self.settle(client, id, Settlement::Delivered));
+                }
+            }
+        }
+    }
+
+    pub(super) fn settle(&self, client: &Client, id: DeliveryId, settlement: Settlement) -> bool {
+        client.attachment.settle(self.bus.counters(), id, settlement)
+    }
+
+    pub(super) fn count(&self, counter: Counter) -> u64 {
+        self.bus.counters().count(counter)
+    }
+
+    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
+        self.bus.counters().dropped(reason)
+    }
+
+    pub(super) fn retained_texts(&self, filter: &str) -> Vec<String> {
+        let messages = self.bus.retained(self.moment.instant, &self::filter(filter), usize::MAX);
+        messages.iter().map(|message| String::from_utf8(message.payload.to_vec()).unwrap()).collect()
+    }
+
+    /// Every copy is delivered, dropped with a reason, queued or in flight.
+    pub(super) fn assert_balanced(&self) {
+        assert_balanced(&self.bus);
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.assert_balanced();
+        }
+    }
+}
+
+pub(super) fn assert_balanced(bus: &Bus) {
+    let views = bus.sessions();
+    for view in &views {
+        assert_eq!(view.unaccounted, 0, "{}", view.client_id);
+    }
+    let counters = bus.counters();
+    let waiting: usize = views.iter().map(|view| view.queued + view.in_flight).sum();
+    let dropped: u64 = DropReason::ALL.into_iter().map(|reason| counters.dropped(reason)).sum();
+    let explained = counters.count(Counter::Delivered) + dropped + waiting as u64;
+    assert_eq!(counters.count(Counter::Matched), explained, "copies of the whole bus");
+    let ended = counters.count(Counter::SessionsEnded);
+    assert_eq!(counters.count(Counter::SessionsOpened), ended + views.len() as u64);
+    let subscriptions: usize = views.iter().map(|view| view.subscriptions).sum();
+    assert_eq!(bus.subscription_count(), subscriptions);
+}
+
+/// A session that ends with its connection.
+pub(super) fn transient() -> Open {
+    Open::transient()
+}
+
+/// A session that waits for its client, resumed if it is there.
+pub(super) fn lasting(expiry: Expiry) -> Open {
+    Open { clean_start: false, expiry, ..Open::transient() }
+}
+
+pub(super) fn with_will(open: Open, topic: &str, delay_secs: u64) -> Open {
+    let publish = publish(topic, "will", Qos::AtLeastOnce);
+    Open { will: Some(Box::new(Will { publish, delay: secs_of(delay_secs) })), ..open }
+}
+
+pub(super) fn publish(topic: &str, text: &str, qos: Qos) -> Publish {
+    Publish { qos, ..Publish::new(self::topic(topic), text.as_bytes().to_vec()) }
+}
+
+pub(super) fn id(name: &str) -> ClientId {
+    ClientId::parse(name).unwrap()
+}
+
+pub(super) fn topic(text: &str) -> Topic {
+    Topic::parse(text).unwrap()
+}
+
+pub(super) fn filter(text: &str) -> TopicFilter {
+    TopicFilter::parse(text).unwrap()
+}
+
+pub(super) fn text(outgoing: &Outgoing) -> String {
+    String::from_utf8(outgoing.message.payload.to_vec()).unwrap()
+}
+
+pub(super) fn secs_of(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}

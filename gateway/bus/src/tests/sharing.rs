@@ -1,0 +1,125 @@
+//! MQTT 5.0 section 4.8.2.
+
+use gateway_model::{Expiry, Qos, Reason, Subscription};
+
+use super::scene::{Client, Scene, filter, lasting, transient};
+use crate::DropReason;
+
+const ONE: Qos = Qos::AtLeastOnce;
+
+fn members(scene: &Scene, names: [&str; 3], path: &str) -> [Client; 3] {
+    names.map(|name| {
+        let member = scene.open(name, lasting(Expiry::Never));
+        scene.subscribe(&member, path, ONE);
+        member
+    })
+}
+
+fn send(scene: &mut Scene, publisher: &Client, count: usize) {
+    for number in 0..count {
+        scene.publish(publisher, "t", &number.to_string(), ONE);
+    }
+}
+
+fn received(scene: &Scene, members: &[&Client]) -> Vec<Vec<String>> {
+    members.iter().map(|member| scene.receive(member)).collect()
+}
+
+#[test]
+fn each_message_goes_to_one_member_in_turn() {
+    let mut scene = Scene::new();
+    let publisher = scene.open("publisher", transient());
+    let [a, b, c] = members(&scene, ["a", "b", "c"], "$share/g/t");
+    send(&mut scene, &publisher, 6);
+    assert_eq!(received(&scene, &[&a, &b, &c]), [["0", "3"], ["1", "4"], ["2", "5"]]);
+}
+
+#[test]
+fn groups_and_plain_subscriptions_do_not_mind_each_other() {
+    let mut scene = Scene::new();
+    let publisher = scene.open("publisher", transient());
+    let [a, b, c] = members(&scene, ["a", "b", "c"], "$share/g/+");
+    let [x, y, z] = members(&scene, ["x", "y", "z"], "$share/h/t");
+    scene.subscribe(&a, "t", ONE);
+    send(&mut scene, &publisher, 3);
+    assert_eq!(scene.receive(&a).len(), 3 + 1, "its own and its share");
+    assert_eq!(received(&scene, &[&b, &c]), [["1"], ["2"]]);
+    assert_eq!(received(&scene, &[&x, &y, &z]), [["0"], ["1"], ["2"]]);
+}
+
+#[test]
+fn members_that_are_away_are_passed_over() {
+    let mut scene = Scene::new();
+    let publisher = scene.open("publisher", transient());
+    let [a, b, c] = members(&scene, ["a", "b", "c"], "$share/g/t");
+    scene.lose(&b);
+    send(&mut scene, &publisher, 4);
+    assert_eq!(received(&scene, &[&a, &c]), [["0", "2"], ["1", "3"]]);
+    let b = scene.open("b", lasting(Expiry::Never));
+    assert!(scene.take(&b).is_empty());
+    send(&mut scene, &publisher, 3);
+    let shares = received(&scene, &[&a, &b, &c]);
+    assert!(shares.iter().all(|share| share.len() == 1), "{shares:?}");
+}
+
+#[test]
+fn if_all_are_away_their_queues_hold_the_messages() {
+    let mut scene = Scene::new();
+    let publisher = scene.open("publisher", transient());
+    let clients = members(&scene, ["a", "b", "c"], "$share/g/t");
+    clients.iter().for_each(|client| scene.lose(client));
+    send(&mut scene, &publisher, 6);
+    scene.publish(&publisher, "t", "qos 0", Qos::AtMostOnce);
+    assert_eq!(scene.dropped(DropReason::Offline), 1);
+    let mut all: Vec<String> = Vec::new();
+    for name in ["a", "b", "c"] {
+        let share = scene.receive(&scene.open(name, lasting(Expiry::Never)));
+        assert_eq!(share.len(), 2);
+        all.extend(share);
+    }
+    all.sort();
+    assert_eq!(all, ["0", "1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn members_may_leave_at_any_turn() {
+    let mut scene = Scene::new();
+    let publisher = scene.open("publisher", transient());
+    let [a, b, c] = members(&scene, ["a", "b", "c"], "$share/g/t");
+    send(&mut scene, &publisher, 2);
+    assert_eq!(scene.unsubscribe(&c, "$share/g/t"), Reason::Success);
+    send(&mut scene, &publisher, 2);
+    assert_eq!(received(&scene, &[&a, &b, &c]).iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 0]);
+    scene.goodbye(&a, Some(Expiry::Immediately));
+    send(&mut scene, &publisher, 2);
+    assert_eq!(scene.receive(&b), ["0", "1"]);
+    assert_eq!(scene.unsubscribe(&b, "$share/other/t"), Reason::NoSubscriptionExisted);
+    assert_eq!(scene.unsubscribe(&b, "$share/g/t"), Reason::Success);
+    assert_eq!(scene.publish(&publisher, "t", "x", ONE), Reason::NoMatchingSubscribers);
+}
+
+#[test]
+fn a_member_that_subscribes_again_changes_its_options() {
+    let mut scene = Scene::new();
+    let publisher = scene.open("publisher", transient());
+    let client = scene.open("a", transient());
+    let identifier = std::num::NonZeroU32::new(5);
+    scene.subscribe(&client, "$share/g/t", Qos::AtMostOnce);
+    let again = Subscription { identifier, ..Subscription::new(filter("$share/g/t"), ONE) };
+    scene.subscribe_as(&client, again);
+    scene.publish(&publisher, "t", "x", Qos::ExactlyOnce);
+    let taken = scene.take(&client);
+    assert_eq!((taken.len(), taken[0].qos), (1, ONE));
+    assert_eq!(taken[0].identifiers.as_slice(), [5]);
+}
+
+/// MQTT 5.0 section 3.8.4: no retained messages for a shared subscription.
+#[test]
+fn a_shared_subscription_gets_no_retained_messages() {
+    let mut scene = Scene::new();
+    let publisher = scene.open("publisher", transient());
+    scene.retain(&publisher, "t", "kept", ONE);
+    let client = scene.open("a", transient());
+    scene.subscribe(&client, "$share/g/t", ONE);
+    assert!(scene.take(&client).is_empty());
+}
