@@ -38,6 +38,10 @@ pub struct Config {
     pub observations_max: usize,
     /// The size of the blocks that long writes are cut into, in bytes: 16, 32, ... 1024.
     pub block_bytes: usize,
+    /// Whether a device may update or end its registration from another IP address. Another port of
+    /// the same address is always allowed. Without security a stranger who has seen or guessed a
+    /// location could otherwise take the device's commands.
+    pub update_from_other_address: bool,
 }
 
 /// How a value is spelled.
@@ -66,6 +70,7 @@ impl Default for Config {
             links_max: 512,
             observations_max: 64,
             block_bytes: 1024,
+            update_from_other_address: false,
         }
     }
 }

@@ -104,7 +104,29 @@ impl Device {
         let before = self.registration.clone();
         self.registration.apply(update);
         self.expires = now + lifetime(&self.registration);
-        before != self.registration
+        let changed = before != self.registration;
+        if changed {
+            self.listed.note_registration(&self.registration);
+        }
+        changed
+    }
+
+    /// Observes again what another address observed: its tokens are not ours.
+    pub(crate) fn resume_observations(&mut self, observed: &[Path]) {
+        for wish in observed.iter().map(|path| Wish::Observe(*path)) {
+            if !self.wishes.contains(&wish) {
+                self.wishes.push_back(wish);
+            }
+        }
+    }
+
+    /// To be called when the observations have changed.
+    pub(crate) fn note_observations(&self) {
+        let wished = self.wishes.iter().filter_map(|wish| match wish {
+            Wish::Observe(path) => Some(*path),
+            Wish::Read(_) => None,
+        });
+        self.listed.note_observed(self.observations.iter().map(Observation::path).chain(wished).collect());
     }
 
     fn wish_for_observations(&mut self) {

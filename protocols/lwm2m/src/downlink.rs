@@ -64,6 +64,12 @@ pub(crate) struct Observation {
     newest: (u32, Instant),
 }
 
+impl Observation {
+    pub(crate) fn path(&self) -> Path {
+        self.path
+    }
+}
+
 impl Device {
     /// Whether a command may be sent now.
     pub(crate) fn is_ready(&self) -> bool {
@@ -163,6 +169,7 @@ impl Device {
                 let place = found
                     .ok_or_else(|| Answer::failed("4.04", format!("{} is not observed", active.path)))?;
                 active.token = Some(self.observations.swap_remove(place).token);
+                self.note_observations();
             }
             Action::Observe => {
                 let renews = self.observations.iter().any(|o| o.path == active.path);
@@ -335,6 +342,7 @@ impl Device {
         });
         let newest = (response.uint(number::OBSERVE, 3).unwrap_or(0), now);
         self.observations.push(Observation { path: active.path, tag: active.tag, token, newest });
+        self.note_observations();
     }
 
     fn notify(
@@ -353,6 +361,7 @@ impl Device {
         if !observing {
             // An error, or an answer without Observe, is the last (RFC 7641 section 3.2).
             self.observations.swap_remove(place);
+            self.note_observations();
         } else {
             let sequence = response.uint(number::OBSERVE, 3).unwrap_or(0);
             if !is_newer(observation.newest, (sequence, now)) {

@@ -2,10 +2,14 @@
 //!
 //! ```text
 //!   unregistered ─ POST /rd ─▶ opening ─ session opened ─▶ registered ─ DELETE /rd/{id} ─▶ closed
-//!        │ nothing for 60 s      │ refused: 4.01, 4.03        │ ▲  │ lifetime over ──────────▶ closed
-//!        ▼                       ▼                            └─┘ POST /rd, POST /rd/{id}, POST /dp
-//!      closed                  closed
+//!        │ POST /rd/{id}    ──▶  │                            │ ▲  │ lifetime over ──────────▶ closed
+//!        │ of another port       │ refused: 4.01, 4.03        │ │  │ it moved away ──────────▶ closed
+//!        │ nothing for 60 s      ▼                            └─┘ POST /rd, POST /rd/{id}, POST /dp
+//!        ▼                     closed
+//!      closed
 //! ```
+
+mod send;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,13 +26,12 @@ use protocol_coap::datagram::{Datagram, check_options};
 use protocol_coap::exchange::{EXCHANGE_LIFETIME, Exchanges, Origin, Received, Transmission};
 use protocol_coap::message::{Code, add_uint, number, with_payload};
 
-use crate::codec::Format;
 use crate::config::Config;
 use crate::device::{Device, lifetime};
-use crate::path::Path;
+use crate::endpoint::send::PendingSend;
 use crate::registration::{self, Registration, Update};
-use crate::registry::{Listed, Registry};
-use crate::translate::{self, OFFLINE_DELAY, Source, State, Topics};
+use crate::registry::{Listed, Moved, Registry};
+use crate::translate::{self, OFFLINE_DELAY, State, Topics};
 
 /// Replies under this ticket need no reaction.
 pub(crate) const IGNORED: Ticket = Ticket(0);
@@ -71,20 +74,12 @@ struct Opening {
     goal: Goal,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Goal {
     Register,
-    /// The goodbye of a device that registered from another port: its session is taken over to be
-    /// ended.
+    /// A device that had another address moves here with the registration at this location.
+    Move(Box<str>, Update),
+    /// The goodbye of a device that had another address: its session is taken over to be ended.
     Deregister,
-}
-
-struct PendingSend {
-    ticket: Ticket,
-    origin: Origin,
-    block: Option<Block>,
-    left: usize,
-    refused: Option<Reason>,
 }
 
 /// A request's origin and the Block1 option that its answer repeats.
@@ -207,12 +202,7 @@ impl Endpoint {
                 device.replace(now, registration, listed, &mut self.exchanges, out);
                 self.registered(now, asked, out);
             }
-            Stage::Registered(_) => {
-                // Another device behind the address. A session is opened once per adapter: the
-                // retransmission of this request will find a new one.
-                out.close(Close::because(Reason::SessionTakenOver));
-                self.stage = Stage::Closed;
-            }
+            Stage::Registered(_) => self.leave_to_another(out),
             // The session being opened is for one name; another device's turn comes after.
             Stage::Opening(opening) => {
                 if opening.registration.endpoint == registration.endpoint {
@@ -266,12 +256,26 @@ impl Endpoint {
             out.close(Close::because(refusal.reason));
             return;
         }
-        let listed = self.list(&registration);
-        let device = Device::new(now, self.config.clone(), registration, listed, self.address.clone());
-        if goal == Goal::Deregister {
-            self.stage = Stage::Registered(Box::new(device));
-            return self.goodbye(now, asked, out);
+        match goal {
+            Goal::Register => {
+                let listed = self.list(&registration);
+                self.settle(now, registration, listed, out);
+                self.registered(now, asked, out);
+            }
+            Goal::Move(location, update) => self.moved(now, asked, location, update, out),
+            Goal::Deregister => {
+                let listed = self.list(&registration);
+                let device =
+                    Device::new(now, self.config.clone(), registration, listed, self.address.clone());
+                self.stage = Stage::Registered(Box::new(device));
+                self.goodbye(now, asked, out);
+            }
         }
+    }
+
+    /// The device lives at this address from now on.
+    fn settle(&mut self, now: Instant, registration: Registration, listed: Listed, out: &mut dyn Sink) {
+        let device = Device::new(now, self.config.clone(), registration, listed, self.address.clone());
         if let Ok(filter) = device.topics.commands() {
             // A retained command would be obeyed again at every registration.
             let subscription = Subscription {
@@ -281,7 +285,23 @@ impl Endpoint {
             out.request(SUBSCRIBE, Request::Subscribe(vec![subscription]));
         }
         self.stage = Stage::Registered(Box::new(device));
-        self.registered(now, asked, out);
+    }
+
+    /// The rest of an Update that came from another address than the device had.
+    fn moved(&mut self, now: Instant, asked: Asked, location: Box<str>, update: Update, out: &mut dyn Sink) {
+        let Some(Moved { listed, registration, observed }) = self.registry.take(location, self.host) else {
+            // It ended while its session was being opened here.
+            self.unknown(now, asked, out);
+            return out.close(Close::GOODBYE);
+        };
+        self.settle(now, registration, listed, out);
+        let Stage::Registered(device) = &mut self.stage else { return };
+        device.resume_observations(&observed);
+        device.update(now, update);
+        device.heard(now);
+        device.publish_event("update", out);
+        device.publish_status(State::Online, out);
+        self.answer(now, asked, Code::CHANGED, out);
     }
 
     fn list(&mut self, registration: &Registration) -> Listed {
@@ -312,21 +332,65 @@ impl Endpoint {
         body: &[u8],
         out: &mut dyn Sink,
     ) {
-        let Some(device) = self.device().filter(|device| *device.listed.location == *id) else {
-            return self.refuse(now, asked, Code::NOT_FOUND, "unknown registration: register again", out);
-        };
-        match Update::parse(request, body, &device.config) {
-            Ok(update) => {
-                let changed = device.update(now, update);
-                let was_asleep = device.heard(now);
-                device.publish_event("update", out);
-                if changed || was_asleep {
-                    device.publish_status(State::Online, out);
-                }
-                self.answer(now, asked, Code::CHANGED, out);
-            }
-            Err(error) => self.refuse(now, asked, error.code(), &error.to_string(), out),
+        let here = self.device().is_some_and(|device| *device.listed.location == *id);
+        let elsewhere = if here { None } else { self.find(id) };
+        if !here && elsewhere.is_none() {
+            return self.unknown(now, asked, out);
         }
+        let update = match Update::parse(request, body, &self.config) {
+            Ok(update) => update,
+            Err(error) => return self.refuse(now, asked, error.code(), &error.to_string(), out),
+        };
+        if let Some(registration) = elsewhere {
+            return self.move_here(now, asked, (id.into(), registration), update, out);
+        }
+        let Stage::Registered(device) = &mut self.stage else { return };
+        let changed = device.update(now, update);
+        let was_asleep = device.heard(now);
+        device.publish_event("update", out);
+        if changed || was_asleep {
+            device.publish_status(State::Online, out);
+        }
+        self.answer(now, asked, Code::CHANGED, out);
+    }
+
+    /// The device has got another address: its session follows it here, and the adapter that had
+    /// it is told that it was taken over.
+    fn move_here(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        (location, mut registration): (Box<str>, Registration),
+        update: Update,
+        out: &mut dyn Sink,
+    ) {
+        match &self.stage {
+            Stage::Unregistered { .. } => {
+                registration.apply(update.clone());
+                self.begin(now, asked, registration, Goal::Move(location, update), out);
+            }
+            Stage::Opening(_) => {
+                self.refuse(now, asked, Code::SERVICE_UNAVAILABLE, "the session is being opened", out);
+            }
+            Stage::Registered(_) => self.leave_to_another(out),
+            Stage::Closed => {}
+        }
+    }
+
+    /// The registration that a device at this address may speak for.
+    fn find(&self, location: &str) -> Option<Registration> {
+        self.registry.find(location, self.host, self.config.update_from_other_address)
+    }
+
+    fn unknown(&mut self, now: Instant, asked: Asked, out: &mut dyn Sink) {
+        self.refuse(now, asked, Code::NOT_FOUND, "unknown registration: register again", out);
+    }
+
+    /// Another device behind the address. A session is opened once per adapter: the retransmission
+    /// of this request will find a new one.
+    fn leave_to_another(&mut self, out: &mut dyn Sink) {
+        out.close(Close::because(Reason::SessionTakenOver));
+        self.stage = Stage::Closed;
     }
 
     /// OMA LwM2M Core 1.1 section 6.2.3.
@@ -334,7 +398,7 @@ impl Endpoint {
         if self.device().is_some_and(|device| *device.listed.location == *id) {
             return self.goodbye(now, asked, out);
         }
-        match self.registry.find(id, self.host) {
+        match self.find(id) {
             Some(registration) if matches!(self.stage, Stage::Unregistered { .. }) => {
                 self.begin(now, asked, registration, Goal::Deregister, out);
             }
@@ -348,61 +412,6 @@ impl Endpoint {
         device.publish_status(State::Offline, out);
         self.answer(now, asked, Code::DELETED, out);
         self.end(now, Close { expiry: Some(Expiry::Immediately), ..Close::GOODBYE }, out);
-    }
-
-    /// Data that the device sends on its own (OMA LwM2M Core 1.1 section 6.4.5): acknowledged when
-    /// the gateway has them safely.
-    fn receive_send(
-        &mut self,
-        now: Instant,
-        asked: Asked,
-        request: &Datagram<'_>,
-        body: &Bytes,
-        out: &mut dyn Sink,
-    ) {
-        let ticket = Ticket(self.next_send);
-        let Some(device) = self.device() else {
-            return self.refuse(now, asked, Code::NOT_FOUND, "register first", out);
-        };
-        let content_format =
-            request.uint(number::CONTENT_FORMAT, 2).and_then(|format| u16::try_from(format).ok());
-        let format = content_format.and_then(Format::from_number);
-        let Some(format @ (Format::SenmlJson | Format::SenmlCbor)) = format else {
-            return self.refuse(now, asked, Code::UNSUPPORTED_CONTENT_FORMAT, "send SenML: 110 or 112", out);
-        };
-        let readings = match format.decode(Path::ROOT, body) {
-            Ok(readings) => readings,
-            Err(error) => return self.refuse(now, asked, Code::BAD_REQUEST, &error.to_string(), out),
-        };
-        let (left, refused) = device.publish_values(&readings, Source::Send, ticket, out);
-        let send = PendingSend { ticket, origin: asked.0, block: asked.1, left, refused };
-        self.next_send += 1;
-        if left == 0 {
-            self.accepted(now, &send, out);
-        } else {
-            self.sends.push(send);
-        }
-    }
-
-    fn published(&mut self, now: Instant, ticket: Ticket, reason: Reason, out: &mut dyn Sink) {
-        let Some(place) = self.sends.iter().position(|send| send.ticket == ticket) else { return };
-        let Some(send) = self.sends.get_mut(place) else { return };
-        send.left -= 1;
-        if reason.is_error() {
-            send.refused = send.refused.or(Some(reason));
-        }
-        if send.left == 0 {
-            let send = self.sends.swap_remove(place);
-            self.accepted(now, &send, out);
-        }
-    }
-
-    fn accepted(&mut self, now: Instant, send: &PendingSend, out: &mut dyn Sink) {
-        let asked = (send.origin, send.block);
-        match send.refused {
-            None => self.answer(now, asked, Code::CHANGED, out),
-            Some(reason) => self.refuse(now, asked, refusal_code(reason), reason.name(), out),
-        }
     }
 
     fn answer(&mut self, now: Instant, (origin, block): Asked, code: Code, out: &mut dyn Sink) {

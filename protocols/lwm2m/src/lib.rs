@@ -33,8 +33,11 @@
 //! name). Commands wait in its queue while another is under way, and while a device in queue mode
 //! sleeps; the queue outlives the device's address by one lifetime.
 //!
-//! A device is known by its UDP address: one that moves gets 4.04 to its Update and registers again,
-//! which resumes its session. Only a goodbye is taken from another port of the same host.
+//! A device is known by its UDP address. An Update from another port of the same host moves its
+//! registration there, observations and queue included, and a goodbye from there ends it: NATs
+//! rebind, and some clients open a new socket each time. From another host both get 4.04 unless
+//! `update_from_other_address` says otherwise; a device then registers again, which resumes its
+//! session.
 //!
 //! Read `endpoint` (what the device asks of us), then `device` and `downlink` (what we ask of it),
 //! then `translate`; the formats are in `codec`.

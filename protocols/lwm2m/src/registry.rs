@@ -2,19 +2,45 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::path::Path;
 use crate::registration::Registration;
 
-/// The registrations of all addresses, by location: some clients say goodbye from another port
-/// than they registered from. Locked for a lookup at most, and only by registrations.
+/// The registrations of all addresses, by location: a device behind a NAT that rebinds, or one that
+/// opens a new socket each time, updates and says goodbye from another port than it registered
+/// from. Locked when a registration or its observations change, and for a lookup; never per message.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    by_location: Mutex<HashMap<Box<str>, (IpAddr, Registration)>>,
+    directory: Mutex<Directory>,
 }
 
-/// A registration's place in the registry; it ends with this.
+#[derive(Debug, Default)]
+struct Directory {
+    by_location: HashMap<Box<str>, Entry>,
+    next_owner: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Which [`Listed`] it belongs to: it outlives the address that a device moved away from.
+    owner: u64,
+    host: IpAddr,
+    registration: Registration,
+    observed: Box<[Path]>,
+}
+
+/// A registration's place in the registry; it ends with this, unless it was moved.
 pub(crate) struct Listed {
     registry: Arc<Registry>,
     pub(crate) location: Box<str>,
+    owner: u64,
+}
+
+/// A registration taken over from another address.
+pub(crate) struct Moved {
+    pub(crate) listed: Listed,
+    pub(crate) registration: Registration,
+    /// The paths that were observed from the address it had.
+    pub(crate) observed: Box<[Path]>,
 }
 
 impl Registry {
@@ -24,26 +50,65 @@ impl Registry {
         host: IpAddr,
         registration: &Registration,
     ) -> Listed {
-        self.lock().insert(location.clone(), (host, registration.clone()));
-        Listed { registry: self.clone(), location }
+        let mut directory = self.lock();
+        let owner = directory.new_owner();
+        let entry = Entry { owner, host, registration: registration.clone(), observed: Box::default() };
+        directory.by_location.insert(location.clone(), entry);
+        Listed { registry: self.clone(), location, owner }
     }
 
-    /// The registration at a location, if it was made from that host: without security the
-    /// location alone must not be enough for strangers.
-    pub(crate) fn find(&self, location: &str, host: IpAddr) -> Option<Registration> {
-        let by_location = self.lock();
-        let (owner, registration) = by_location.get(location)?;
-        (*owner == host).then(|| registration.clone())
+    /// The registration at a location, if it was made from that host, or hosts do not matter.
+    pub(crate) fn find(&self, location: &str, host: IpAddr, any_host: bool) -> Option<Registration> {
+        let directory = self.lock();
+        let entry = directory.by_location.get(location)?;
+        (any_host || entry.host == host).then(|| entry.registration.clone())
     }
 
-    /// The map is whole at every step, so a panic elsewhere does not spoil it.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, (IpAddr, Registration)>> {
-        self.by_location.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Makes a registration the caller's, at the same location.
+    pub(crate) fn take(self: &Arc<Self>, location: Box<str>, host: IpAddr) -> Option<Moved> {
+        let mut directory = self.lock();
+        let owner = directory.new_owner();
+        let entry = directory.by_location.get_mut(&location)?;
+        (entry.owner, entry.host) = (owner, host);
+        let (registration, observed) = (entry.registration.clone(), entry.observed.clone());
+        Some(Moved { listed: Listed { registry: self.clone(), location, owner }, registration, observed })
+    }
+
+    /// The directory is whole at every step, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Directory {
+    fn new_owner(&mut self) -> u64 {
+        self.next_owner += 1;
+        self.next_owner
+    }
+}
+
+impl Listed {
+    /// Notes what the next address must know, if the registration is still here.
+    pub(crate) fn note_registration(&self, registration: &Registration) {
+        self.with_entry(|entry| entry.registration = registration.clone());
+    }
+
+    pub(crate) fn note_observed(&self, observed: Box<[Path]>) {
+        self.with_entry(|entry| entry.observed = observed);
+    }
+
+    fn with_entry(&self, note: impl FnOnce(&mut Entry)) {
+        let mut directory = self.registry.lock();
+        let entry = directory.by_location.get_mut(&self.location);
+        entry.filter(|entry| entry.owner == self.owner).map(note);
     }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.location);
+        let mut directory = self.registry.lock();
+        if directory.by_location.get(&self.location).is_some_and(|entry| entry.owner == self.owner) {
+            directory.by_location.remove(&self.location);
+        }
     }
 }

@@ -67,7 +67,9 @@ impl Bench {
         let opened = result.map(|()| Opened {
             client_id: open.client_id.unwrap(),
             session_present: false,
-            expiry: open.expiry, held: Vec::new() });
+            expiry: open.expiry,
+            held: Vec::new(),
+        });
         self.adapter.handle(self.now, Event::Reply(ticket, Reply::Opened(opened)), &mut self.out);
         self.packets()
     }

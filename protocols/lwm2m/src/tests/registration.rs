@@ -143,6 +143,120 @@ fn int_103_deregistration_from_another_port_of_the_same_host() {
 }
 
 #[test]
+fn int_102_an_update_from_another_port_moves_the_registration_there() {
+    let protocol = Lwm2m::new(Config { auto_observe: vec!["/3/0".into()], ..Config::default() });
+    let mut bench = Bench::at(&protocol, "127.0.0.1:56830", 7);
+    let location = location(&bench.register(PLAIN));
+    let auto = bench.pass(0);
+    assert!(auto.is_empty(), "it went out with the registration");
+    let mut moved = Bench::at(&protocol, "127.0.0.1:1", 8);
+    assert!(moved.ask(update(&location, &["lt=1000"])).is_empty(), "not before the session is open");
+    let (_, Request::Open(open)) = &moved.out.requests[0] else { panic!() };
+    assert_eq!(open.client_id, Some(ClientId::parse("lwm2m/ep1").unwrap()));
+    assert_eq!((open.expiry, open.clean_start), (Expiry::After(Duration::from_secs(1000)), false));
+    let packets = moved.open(Ok(()));
+    assert_eq!(code_of(&packets[0]), Code::CHANGED);
+    assert_eq!(path(&packets[1]), "0.01 /3/0", "observed again from here");
+    let published = moved.published();
+    assert_eq!(published.iter().map(|p| p.0.as_str()).collect::<Vec<_>>(), ["event/update", "status"]);
+    let status: Json = serde_json::from_str(&published[1].1).unwrap();
+    assert_eq!((&status["address"], &status["lifetime"]), (&json!("127.0.0.1:1"), &json!(1000)));
+    assert_eq!(status["objects"]["3"], json!({"instances": [0]}), "what it registered with stays");
+
+    bench.published();
+    bench.adapter.handle(bench.now, Event::Evicted(Reason::SessionTakenOver), &mut bench.out);
+    assert!(bench.published().is_empty() && bench.out.closed.is_some_and(|close| !close.publish_will));
+    assert!(bench.adapter.next_timeout().is_none(), "it does not expire there");
+    drop(bench);
+    assert_eq!(code_of(&moved.ask(update(&location, &[]))[0]), Code::CHANGED, "the location stays");
+    assert_eq!(code_of(&moved.ask(request(Code::DELETE, ["rd", &location]))[0]), Code::DELETED);
+    let mut late = Bench::at(&protocol, "127.0.0.1:2", 9);
+    drop(moved);
+    assert_eq!(code_of(&late.ask(update(&location, &[]))[0]), Code::NOT_FOUND, "it is gone");
+}
+
+#[test]
+fn a_moved_registration_keeps_its_updates_and_observations_over_every_move() {
+    let protocol = Lwm2m::new(Config::default());
+    let mut bench = Bench::at(&protocol, "127.0.0.1:56830", 7);
+    let location = location(&bench.register(PLAIN));
+    let mut objects = update(&location, &["lt=50"]);
+    objects.payload = b"</3/0>,</4/0>".to_vec();
+    assert_eq!(code_of(&bench.ask(objects)[0]), Code::CHANGED);
+    for words in ["observe/3/0/9", "observe/4/0/1", "observe/4/0/2"] {
+        observe(&mut bench, words);
+    }
+    let cancelled = bench.command("cancel/4/0/1", "");
+    bench.respond(&cancelled[0], answer(Code::CONTENT, Some(0), b"1"));
+    // It moves twice, the second time before all is observed again.
+    for (port, answered) in [(1, 1), (2, 2)] {
+        let mut moved = Bench::at(&protocol, &format!("127.0.0.1:{port}"), port);
+        assert!(moved.ask(update(&location, &[])).is_empty());
+        let mut packets = moved.open(Ok(()));
+        assert_eq!(code_of(&packets[0]), Code::CHANGED);
+        let status = moved.json("status");
+        assert_eq!((&status["lifetime"], &status["objects"]["4"]), (&json!(50), &json!({"instances": [0]})));
+        let mut paths = Vec::new();
+        for _ in 0..answered {
+            let asked = packets.pop().expect("an observation");
+            paths.push(path(&asked));
+            packets = moved.respond(&asked, observed());
+        }
+        if answered == 2 {
+            assert_eq!(paths, ["0.01 /3/0/9", "0.01 /4/0/2"]);
+            assert!(packets.is_empty(), "{packets:?}");
+        }
+        bench.adapter.handle(bench.now, Event::Evicted(Reason::SessionTakenOver), &mut bench.out);
+        bench = moved;
+    }
+    assert_eq!(path(&bench.command("read/3/0/0", "")[0]), "0.01 /3/0/0", "it is asked at its new address");
+}
+
+#[test]
+fn an_update_from_another_host_is_refused_unless_it_is_allowed() {
+    for (allowed, code) in [(false, Some(Code::NOT_FOUND)), (true, None)] {
+        let config = Config { update_from_other_address: allowed, ..Config::default() };
+        let protocol = Lwm2m::new(config);
+        let mut bench = Bench::at(&protocol, "127.0.0.1:56830", 7);
+        let location = location(&bench.register(PLAIN));
+        let mut other = Bench::at(&protocol, "127.0.0.2:56830", 8);
+        let replies = other.ask(update(&location, &[]));
+        assert_eq!(replies.first().map(code_of), code);
+        if allowed {
+            assert_eq!(code_of(&other.open(Ok(()))[0]), Code::CHANGED);
+            assert_eq!(code_of(&bench.ask(update(&location, &[]))[0]), Code::CHANGED, "not yet evicted");
+        }
+    }
+}
+
+#[test]
+fn a_move_that_is_refused_or_too_late_leaves_nothing_behind() {
+    let protocol = Lwm2m::new(Config::default());
+    let mut bench = Bench::at(&protocol, "127.0.0.1:56830", 7);
+    let location = location(&bench.register(PLAIN));
+    let mut moved = Bench::at(&protocol, "127.0.0.1:1", 8);
+    assert_eq!(code_of(&moved.ask(update(&location, &["lt=x"]))[0]), Code::BAD_REQUEST);
+    assert!(moved.out.requests.is_empty());
+    assert!(moved.ask(update(&location, &[])).is_empty());
+    assert_eq!(code_of(&moved.ask(update(&location, &[]))[0]), Code::SERVICE_UNAVAILABLE, "one at a time");
+    assert_eq!(code_of(&bench.ask(request(Code::DELETE, ["rd", &location]))[0]), Code::DELETED);
+    assert_eq!(code_of(&moved.open(Ok(()))[0]), Code::NOT_FOUND);
+    assert!(moved.out.closed.is_some() && moved.published().is_empty());
+}
+
+/// Sends an observe command, which the device accepts.
+fn observe(bench: &mut Bench, words: &str) {
+    let asked = bench.command(words, "");
+    bench.respond(&asked[0], observed());
+}
+
+fn observed() -> Packet {
+    let mut packet = answer(Code::CONTENT, Some(0), b"1");
+    add_uint(&mut packet, number::OBSERVE, 1);
+    packet
+}
+
+#[test]
 fn int_107_extending_the_lifetime() {
     let (mut bench, location) = Bench::registered(PLAIN, Config::default());
     bench.pass(299);

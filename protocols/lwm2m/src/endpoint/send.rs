@@ -1,0 +1,79 @@
+use std::time::Instant;
+
+use bytes::Bytes;
+use gateway_model::{Reason, Sink, Ticket};
+use protocol_coap::block::Block;
+use protocol_coap::datagram::Datagram;
+use protocol_coap::exchange::Origin;
+use protocol_coap::message::{Code, number};
+
+use super::{Asked, Endpoint, refusal_code};
+use crate::codec::Format;
+use crate::path::Path;
+use crate::translate::Source;
+
+/// A Send whose values are not all durable yet.
+pub(super) struct PendingSend {
+    ticket: Ticket,
+    origin: Origin,
+    block: Option<Block>,
+    left: usize,
+    refused: Option<Reason>,
+}
+
+impl Endpoint {
+    /// Data that the device sends on its own (OMA LwM2M Core 1.1 section 6.4.5): acknowledged when
+    /// the gateway has them safely.
+    pub(super) fn receive_send(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        request: &Datagram<'_>,
+        body: &Bytes,
+        out: &mut dyn Sink,
+    ) {
+        let ticket = Ticket(self.next_send);
+        let Some(device) = self.device() else {
+            return self.refuse(now, asked, Code::NOT_FOUND, "register first", out);
+        };
+        let content_format =
+            request.uint(number::CONTENT_FORMAT, 2).and_then(|format| u16::try_from(format).ok());
+        let format = content_format.and_then(Format::from_number);
+        let Some(format @ (Format::SenmlJson | Format::SenmlCbor)) = format else {
+            return self.refuse(now, asked, Code::UNSUPPORTED_CONTENT_FORMAT, "send SenML: 110 or 112", out);
+        };
+        let readings = match format.decode(Path::ROOT, body) {
+            Ok(readings) => readings,
+            Err(error) => return self.refuse(now, asked, Code::BAD_REQUEST, &error.to_string(), out),
+        };
+        let (left, refused) = device.publish_values(&readings, Source::Send, ticket, out);
+        let send = PendingSend { ticket, origin: asked.0, block: asked.1, left, refused };
+        self.next_send += 1;
+        if left == 0 {
+            self.accepted(now, &send, out);
+        } else {
+            self.sends.push(send);
+        }
+    }
+
+    pub(super) fn published(&mut self, now: Instant, ticket: Ticket, reason: Reason, out: &mut dyn Sink) {
+        let Some(place) = self.sends.iter().position(|send| send.ticket == ticket) else { return };
+        let Some(send) = self.sends.get_mut(place) else { return };
+        send.left -= 1;
+        if reason.is_error() {
+            send.refused = send.refused.or(Some(reason));
+        }
+        if send.left == 0 {
+            let send = self.sends.swap_remove(place);
+            self.accepted(now, &send, out);
+        }
+    }
+
+    fn accepted(&mut self, now: Instant, send: &PendingSend, out: &mut dyn Sink) {
+        let asked = (send.origin, send.block);
+        match send.refused {
+            None => self.answer(now, asked, Code::CHANGED, out),
+            Some(reason) => self.refuse(now, asked, refusal_code(reason), reason.name(), out),
+        }
+    }
+}
