@@ -205,11 +205,9 @@ impl Bus {
                 if !attachment.holds(&state) {
                     return Reason::NoSubscriptionExisted;
                 }
-                let Some(index) = state.subscriptions.iter().position(|present| present.filter == *filter)
-                else {
+                if !state.subscriptions.remove(filter) {
                     return Reason::NoSubscriptionExisted;
-                };
-                state.subscriptions.swap_remove(index);
+                }
                 drop(state);
                 routes.unsubscribe(filter, session);
                 self.generation.fetch_add(1, Ordering::Release);
@@ -344,7 +342,7 @@ impl Bus {
 
     /// Ends a session: subscriptions, queue and all. Returns its will, if that is still due.
     fn end(&self, session: &Arc<Session>) -> Option<Box<Will>> {
-        let (subscriptions, will) = {
+        let (filters, will) = {
             let mut state = session.state.lock();
             if state.ended {
                 return None;
@@ -354,12 +352,12 @@ impl Bus {
                 self.counters.add(Counter::SessionsTakenOver, 1);
             }
             self.counters.add_dropped(DropReason::SessionEnded, state.outbox.clear().into());
-            (std::mem::take(&mut state.subscriptions), state.will.take())
+            (std::mem::take(&mut state.subscriptions).into_filters(), state.will.take())
         };
         self.counters.add(Counter::SessionsEnded, 1);
-        if !subscriptions.is_empty() {
+        if !filters.is_empty() {
             let mut routes = self.routes.write();
-            subscriptions.iter().for_each(|subscription| routes.unsubscribe(&subscription.filter, session));
+            filters.iter().for_each(|filter| routes.unsubscribe(filter, session));
             self.generation.fetch_add(1, Ordering::Release);
         }
         will
@@ -379,15 +377,13 @@ impl Bus {
         if !attachment.holds(&state) {
             return Reason::UnspecifiedError;
         }
-        let present = state.subscriptions.iter().position(|present| present.filter == subscription.filter);
-        let is_new = present.is_none();
-        match present {
-            Some(index) => state.subscriptions[index] = subscription.clone(),
-            None if state.subscriptions.len() >= self.limits.subscriptions_max => {
-                return Reason::QuotaExceeded;
-            }
-            None => state.subscriptions.push(subscription.clone()),
+        let is_new = !state.subscriptions.contains(&subscription.filter);
+        if is_new && state.subscriptions.len() >= self.limits.subscriptions_max {
+            return Reason::QuotaExceeded;
         }
+        state.subscriptions.insert(subscription.clone());
+        // A group, once locked, looks at its members: no session may be locked around it.
+        drop(state);
         let subscriber = Subscriber::new(session.clone(), &subscription);
         let identifiers = subscriber.identifiers();
         routes.subscribe(&subscription.filter, subscriber);
@@ -399,6 +395,10 @@ impl Bus {
             RetainHandling::Never => false,
         };
         if !wants_retained || subscription.filter.group().is_some() || retained.count() == 0 {
+            return granted;
+        }
+        let mut state = session.state.lock();
+        if !attachment.holds(&state) {
             return granted;
         }
         for message in retained.read(&subscription.filter, now, usize::MAX) {

@@ -21,6 +21,7 @@ mod retained;
 mod route_cache;
 mod routes;
 mod session;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -3,12 +3,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gateway_model::{
-    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settlement,
-    Subscription, Will,
+    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settlement, Will,
 };
 use parking_lot::Mutex;
 
 use crate::outbox::{Outbox, Queued};
+use crate::subscriptions::Subscriptions;
 use crate::{Counter, Counters, DropReason};
 
 /// Identity, subscriptions, outbox, will and expiry: whatever receives messages.
@@ -21,7 +21,7 @@ pub struct Session {
 
 pub(crate) struct State {
     pub(crate) outbox: Outbox,
-    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<Will>>,
     pub(crate) expiry: Expiry,
     /// Identifiers of exactly-once publishes received and not yet released.
@@ -61,7 +61,7 @@ impl Session {
     pub(crate) fn new(client_id: ClientId, number: u64, outbox: Outbox) -> Self {
         let state = State {
             outbox,
-            subscriptions: Vec::new(),
+            subscriptions: Subscriptions::default(),
             will: None,
             expiry: Expiry::Immediately,
             held: Vec::new(),

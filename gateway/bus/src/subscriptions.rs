@@ -1,0 +1,99 @@
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+use gateway_model::{Subscription, TopicFilter};
+
+/// A session's subscriptions, one per filter.
+///
+/// Nearly every session has a few, which a list holds in the least memory; a session with
+/// thousands must not make each further one cost a walk over all of them.
+pub(crate) enum Subscriptions {
+    Few(Vec<Subscription>),
+    Many(HashMap<TopicFilter, Subscription, RandomState>),
+}
+
+/// From here on a walk is dearer than a hash.
+const FEW_MAX: usize = 32;
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Subscriptions {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Few(list) => list.len(),
+            Self::Many(map) => map.len(),
+        }
+    }
+
+    pub(crate) fn contains(&self, filter: &TopicFilter) -> bool {
+        match self {
+            Self::Few(list) => list.iter().any(|present| present.filter == *filter),
+            Self::Many(map) => map.contains_key(filter),
+        }
+    }
+
+    /// Adds a subscription or replaces the one to the same filter.
+    pub(crate) fn insert(&mut self, subscription: Subscription) {
+        match self {
+            Self::Few(list) => {
+                if let Some(present) = list.iter_mut().find(|present| present.filter == subscription.filter) {
+                    *present = subscription;
+                } else if list.len() < FEW_MAX {
+                    // Most sessions stop at one: no room for more is kept.
+                    list.reserve_exact(1);
+                    list.push(subscription);
+                } else {
+                    let all = std::mem::take(list).into_iter().chain([subscription]);
+                    *self = Self::Many(all.map(|one| (one.filter.clone(), one)).collect());
+                }
+            }
+            Self::Many(map) => {
+                map.insert(subscription.filter.clone(), subscription);
+            }
+        }
+    }
+
+    /// Whether it was there.
+    pub(crate) fn remove(&mut self, filter: &TopicFilter) -> bool {
+        match self {
+            Self::Few(list) => {
+                let index = list.iter().position(|present| present.filter == *filter);
+                index.map(|index| list.swap_remove(index)).is_some()
+            }
+            Self::Many(map) => map.remove(filter).is_some(),
+        }
+    }
+
+    pub(crate) fn into_filters(self) -> Vec<TopicFilter> {
+        match self {
+            Self::Few(list) => list.into_iter().map(|one| one.filter).collect(),
+            Self::Many(map) => map.into_keys().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_model::Qos;
+
+    use super::*;
+
+    #[test]
+    fn few_and_many_behave_alike() {
+        let filter = |number: usize| TopicFilter::parse(&format!("t/{number}")).unwrap();
+        for count in [1, FEW_MAX, FEW_MAX + 1, 1000] {
+            let mut subscriptions = Subscriptions::default();
+            for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+                (0..count).for_each(|number| subscriptions.insert(Subscription::new(filter(number), qos)));
+                assert_eq!(subscriptions.len(), count);
+            }
+            assert!(subscriptions.contains(&filter(count - 1)) && !subscriptions.contains(&filter(count)));
+            assert!(subscriptions.remove(&filter(0)) && !subscriptions.remove(&filter(0)));
+            assert_eq!(subscriptions.into_filters().len(), count - 1);
+        }
+    }
+}
