@@ -82,12 +82,19 @@ fn node_lib_is_read_and_written(world: &mut World) -> Outcome {
     ensure_eq!(watch.heard.on_topic(&watch.topic("r/3/0/9"))?.payload, "87", "the value");
     watch.command(world, "write", "3/0/14", "+02:00")?;
     device.line("WRITE 3/0/14 +02:00", 5)?;
-    // It updates from another port than it registered from, and listens there from then on.
+    watch.command(world, "execute", "3/0/4", "")?;
+    device.line("EXECUTE 3/0/4", 5)?;
+    // It updates from another port than it registered from, and listens there from then on (the
+    // library then answers by itself, without the program's handlers).
+    let before = watch.heard.on_topic(&watch.topic("status"))?;
     device.say("update")?;
     device.line("UPDATED", 10)?;
     watch.heard.on_topic(&watch.topic("event/update"))?;
-    watch.command(world, "execute", "3/0/4", "")?;
-    device.line("EXECUTE 3/0/4", 5)?;
+    let is_elsewhere = |status: &str| status != before.payload && state(status) == "online";
+    watch.heard.matching(&watch.topic("status"), is_elsewhere)?;
+    watch.command(world, "discover", "3/0", "")?;
+    let registrations = device.lines("one registration", 1, 1, |line| line.starts_with("REGISTERED"))?;
+    ensure_eq!(registrations.len(), 1, "how often it registered");
     // It takes its leave from a third one.
     device.say("deregister")?;
     watch.heard.on_topic(&watch.topic("event/deregister"))?;
