@@ -336,6 +336,15 @@ impl Shared {
         }
     }
 
+    /// No broker is connected. One that swallows packets is an error to librdkafka after 30 s
+    /// (`socket.connection.setup.timeout.ms`) only; whoever watches the state should know before.
+    fn unanswered(&self) {
+        let is_starting = lock(&self.health).state == BridgeState::Starting;
+        if is_starting {
+            self.away(RDKafkaErrorCode::OperationTimedOut, "no broker has answered yet");
+        }
+    }
+
     fn present(&self) {
         if !self.connected.swap(true, Ordering::Relaxed) {
             let mut health = lock(&self.health);
@@ -376,8 +385,12 @@ impl ClientContext for Context {
                 self.shared
                     .away(RDKafkaErrorCode::OperationTimedOut, "connected, but nothing is acknowledged");
             }
-        } else if parked == 0 && statistics.brokers.values().any(|broker| broker.state == "UP") {
-            self.shared.present();
+        } else if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            if parked == 0 {
+                self.shared.present();
+            }
+        } else {
+            self.shared.unanswered();
         }
     }
 
@@ -387,11 +400,9 @@ impl ClientContext for Context {
         match code {
             // Its text names no cause; the errors of the single brokers, which came before, do.
             RDKafkaErrorCode::AllBrokersDown => {
-                if shared.connected.load(Ordering::Relaxed) {
-                    let known = lock(&shared.health).cause.clone();
-                    let (code, cause) = known.unwrap_or_else(|| (code, reason.into()));
-                    shared.away(code, &cause);
-                }
+                let known = lock(&shared.health).cause.clone();
+                let (code, cause) = known.unwrap_or_else(|| (code, reason.into()));
+                shared.away(code, &cause);
             }
             // One broker of several may go without harm.
             _ if shared.connected.load(Ordering::Relaxed) => {

@@ -382,13 +382,51 @@ async fn closing_waits_for_what_kafka_is_about_to_acknowledge() {
     assert!(fixture.ledger.all(Settlement::Delivered));
 }
 
+/// The first error may come at any moment of the start: it must not get lost.
 #[tokio::test]
 async fn an_unreachable_kafka_does_not_fail_the_start_and_is_named() {
-    let config = r#"{"servers":["127.0.0.1:1"],"topic":"plant"}"#;
-    let kafka = Kafka::new("test", serde_json::from_str(config).unwrap()).unwrap();
-    let state = wait_for_state(&kafka, |state| matches!(state, BridgeState::Retrying(_))).await;
-    let BridgeState::Retrying(cause) = state else { unreachable!() };
-    assert!(cause.contains("127.0.0.1:1") && cause.contains("refused"), "{cause}");
+    const STARTS: u16 = 40;
+    for start in 1..=STARTS {
+        let mut fixture = Unreachable::new("127.0.0.1:1");
+        if start % 2 == 0 {
+            fixture.send().await;
+        }
+        let state = wait_for_state(&fixture.kafka, |state| matches!(state, BridgeState::Retrying(_))).await;
+        let BridgeState::Retrying(cause) = state else { unreachable!() };
+        assert!(cause.contains("127.0.0.1:1") && cause.contains("refused"), "start {start}: {cause}");
+        assert_eq!(fixture.ledger.count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_kafka_that_swallows_everything_is_not_starting_for_ever() {
+    // Connections wait in the listener's queue, where nobody takes them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut fixture = Unreachable::new(&silent.local_addr().unwrap().to_string());
+    fixture.send().await;
+    let state = wait_for_state(&fixture.kafka, |state| *state != BridgeState::Starting).await;
+    assert_eq!(state, BridgeState::Retrying("no broker has answered yet".into()));
+}
+
+/// A bridge to servers that are not there.
+struct Unreachable {
+    kafka: Kafka,
+    ledger: Arc<Ledger>,
+}
+
+impl Unreachable {
+    fn new(server: &str) -> Self {
+        let config = format!(
+            r#"{{"servers":["{server}"],"topic":"plant","properties":{{"statistics.interval.ms":200}}}}"#
+        );
+        let kafka = Kafka::new("test", serde_json::from_str(&config).unwrap()).unwrap();
+        Self { kafka, ledger: Arc::default() }
+    }
+
+    async fn send(&mut self) {
+        let receipt = Receipt::new(self.ledger.clone(), DeliveryId::MIN);
+        self.kafka.send(Arc::new(message(1, 20)), receipt).await;
+    }
 }
 
 #[test]
