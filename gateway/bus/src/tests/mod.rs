@@ -10,4 +10,5 @@ mod routing;
 mod scene;
 mod sessions;
 mod sharing;
+mod simulation;
 mod wills;

@@ -223,17 +223,6 @@ fn held_identifiers_come_back_with_the_session() {
 }
 
 #[test]
-fn eviction_tells_the_connection_and_keeps_the_session() {
-    let scene = Scene::new();
-    let client = scene.open("a", lasting(NEVER));
-    assert!(scene.bus.evict(client.attachment.client_id(), Reason::AdministrativeAction));
-    assert_eq!(client.bell.rung(), 1);
-    assert_eq!(client.attachment.evicted(), Some(Reason::AdministrativeAction));
-    assert!(!scene.bus.evict(client.attachment.client_id(), Reason::AdministrativeAction));
-    assert!(scene.open("a", lasting(NEVER)).opened.session_present);
-}
-
-#[test]
 fn views_tell_what_there_is() {
     let mut scene = Scene::new();
     let client = scene.open("a", lasting(NEVER));

@@ -1,0 +1,366 @@
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use gateway_model::{
+    Expiry, Open, Outgoing, Publish, Qos, Reason, RetainHandling, Settlement, Subscription, Will,
+};
+
+use super::reference::{Answer, Body, Counts, Queue, Reference, Sight, Wish};
+use crate::tests::scene::{self, Client, QOS, Scene, secs_of};
+use crate::{Counter, DropPolicy, DropReason, QueueLimits};
+
+const CLIENTS: usize = 8;
+const TOPICS: [&str; 12] =
+    ["a", "b", "a/b", "a/c", "a/b/c", "b/c", "a/", "/a", "$s/a", "$s", "x/y/z", "a/b/d"];
+const FILTERS: [&str; 10] = ["#", "+", "a/#", "a/+", "a/b", "+/b", "+/+", "$s/#", "/+", "a/b/c"];
+
+/// Steps drawn from a seed, done to a bus and to the reference.
+pub(super) struct Program {
+    seed: u64,
+    dice: Dice,
+    scene: Scene,
+    reference: Reference,
+    connections: BTreeMap<usize, Client>,
+    /// A connection that lost its session.
+    void: Option<Client>,
+    published: u32,
+    log: Vec<String>,
+}
+
+impl Program {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let queue = Queue {
+            // A full queue and retained messages, which may outnumber it, are not mixed.
+            messages_max: if dice.one_in(2) { 5 } else { 10_000 },
+            drop_oldest: dice.one_in(2),
+            store_qos0: dice.one_in(2),
+        };
+        let scene = Scene::with_queue(QueueLimits {
+            messages_max: queue.messages_max as u32,
+            drop: if queue.drop_oldest { DropPolicy::Oldest } else { DropPolicy::Newest },
+            store_qos0: queue.store_qos0,
+            ..QueueLimits::default()
+        });
+        Self {
+            seed,
+            dice,
+            scene,
+            reference: Reference::new(queue),
+            connections: BTreeMap::new(),
+            void: None,
+            published: 0,
+            log: vec![format!("{queue:?}")],
+        }
+    }
+
+    pub(super) fn step(&mut self) {
+        let client = self.dice.below(CLIENTS);
+        if !self.connections.contains_key(&client) {
+            return if self.dice.one_in(3) { self.open(client) } else { self.pass() };
+        }
+        match self.dice.below(100) {
+            0..4 => self.open(client),
+            4..10 => self.close(client),
+            10..13 => self.pass(),
+            13..28 => self.subscribe(client),
+            28..33 => self.unsubscribe(client),
+            33..65 => self.publish(client),
+            65..80 => self.take(client),
+            80..98 => self.answer(client),
+            _ => self.use_void(),
+        }
+    }
+
+    /// What can be seen from outside is as the reference says.
+    pub(super) fn check(&mut self) {
+        self.scene.assert_balanced();
+        let views = self.scene.bus.sessions();
+        assert_eq!(views.len(), self.reference.sessions.len(), "sessions");
+        for view in &views {
+            let client: usize = view.client_id.as_str()[1..].parse().unwrap();
+            let session = &self.reference.sessions[&client];
+            let expected =
+                (session.connected, session.subscriptions.len(), session.queue.len(), session.sent.len());
+            let actual = (view.connected, view.subscriptions, view.queued, view.in_flight);
+            assert_eq!(actual, expected, "client {client}: connected, subscriptions, queued, in flight");
+        }
+        assert_eq!(self.counts(), self.reference.counts);
+    }
+
+    /// Everybody comes back and empties their queues; nothing may be left.
+    pub(super) fn finish(&mut self) {
+        let clients: Vec<usize> = self.reference.sessions.keys().copied().collect();
+        for client in clients {
+            if !self.connections.contains_key(&client) {
+                self.open_with(client, false, None, 3, None);
+            }
+            while self.take_some(client, 100) + self.reference.sessions[&client].sent.len() > 0 {
+                while !self.reference.sessions[&client].sent.is_empty() {
+                    self.answer_at(client, 0, Answer::Acknowledged);
+                }
+            }
+        }
+        self.check();
+        for filter in FILTERS {
+            let expected = self.reference.retained_texts(filter);
+            assert_eq!(self.scene.retained_texts(filter), expected, "retained for {filter}");
+        }
+        assert!(self.scene.bus.sessions().iter().all(|view| view.queued + view.in_flight == 0));
+    }
+
+    fn open(&mut self, client: usize) {
+        let clean_start = self.dice.one_in(4);
+        let expiry = [None, Some(0), Some(5), Some(20)][self.dice.below(4)];
+        let window = [1, 2, 3, 100][self.dice.below(4)];
+        let will =
+            (client >= 2 && self.dice.one_in(3)).then(|| Body { expires_at: None, ..self.body(client) });
+        self.open_with(client, clean_start, expiry, window, will);
+    }
+
+    fn open_with(
+        &mut self,
+        client: usize,
+        clean_start: bool,
+        expiry: Option<u64>,
+        window: u16,
+        will: Option<Body>,
+    ) {
+        self.log(format!("open {client} clean {clean_start} expiry {expiry:?} window {window} {will:?}"));
+        let publish = will.as_ref().map(|body| self.to_publish(body));
+        let open = Open {
+            clean_start,
+            expiry: expiry_of(expiry),
+            receive_maximum: window,
+            will: publish.map(|publish| Box::new(Will { publish, delay: secs_of(0) })),
+            ..Open::transient()
+        };
+        let present = self.reference.open(client, clean_start, expiry, window.into(), will);
+        let connection = self.scene.open(&format!("c{client}"), open);
+        assert_eq!(connection.opened.session_present, present, "session present");
+        if let Some(void) = self.connections.insert(client, connection) {
+            assert!(void.bell.rung() > 0, "told that it lost the session");
+            self.void = Some(void);
+        }
+    }
+
+    fn close(&mut self, client: usize) {
+        let is_lost = self.dice.one_in(2);
+        let expiry = self.dice.one_in(4).then(|| [None, Some(0), Some(7)][self.dice.below(3)]);
+        self.log(format!("close {client} lost {is_lost} expiry {expiry:?}"));
+        let connection = self.connections.remove(&client).unwrap();
+        self.reference.close(client, is_lost, expiry);
+        let moment = self.scene.moment;
+        self.scene.bus.detach(moment, &connection.attachment, is_lost, expiry.map(expiry_of));
+        self.void = Some(connection);
+    }
+
+    fn pass(&mut self) {
+        let secs = [1, 1, 3, 10][self.dice.below(4)];
+        self.log(format!("pass {secs}"));
+        self.reference.pass(secs);
+        self.scene.pass(secs);
+    }
+
+    fn subscribe(&mut self, client: usize) {
+        let filter = self.filter(client);
+        let is_shared = filter.starts_with("$share/");
+        let handlings = [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never];
+        let is_limited = self.reference.queue.messages_max < 100;
+        let wish = Wish {
+            qos: QOS[self.dice.below(3)],
+            // All or none of a client's: how mixed ones overlap is left open by section 3.3.4.
+            no_local: client < 2 && !is_shared,
+            retain_as_published: self.dice.one_in(2),
+            retain_handling: if is_limited { RetainHandling::Never } else { handlings[self.dice.below(3)] },
+            identifier: self.dice.below(4) as u32,
+        };
+        self.log(format!("subscribe {client} {filter} {wish:?}"));
+        let subscription = Subscription {
+            filter: scene::filter(&filter),
+            qos: wish.qos,
+            no_local: wish.no_local,
+            retain_as_published: wish.retain_as_published,
+            retain_handling: wish.retain_handling,
+            identifier: NonZeroU32::new(wish.identifier),
+        };
+        let granted = [Reason::Success, Reason::GrantedQos1, Reason::GrantedQos2][wish.qos as usize];
+        self.reference.subscribe(client, &filter, wish);
+        assert_eq!(self.scene.subscribe_as(&self.connections[&client], subscription), granted);
+    }
+
+    fn unsubscribe(&mut self, client: usize) {
+        let filter = self.filter(client);
+        self.log(format!("unsubscribe {client} {filter}"));
+        let existed = self.reference.unsubscribe(client, &filter);
+        let reason = self.scene.unsubscribe(&self.connections[&client], &filter);
+        assert_eq!(reason == Reason::Success, existed, "{reason}");
+    }
+
+    fn publish(&mut self, client: usize) {
+        let body = self.body(client);
+        self.log(format!("publish {body:?}"));
+        let publish = self.to_publish(&body);
+        let routed = self.reference.publish(body);
+        let reason = self.scene.send(&self.connections[&client], publish);
+        assert_eq!(reason, if routed { Reason::Success } else { Reason::NoMatchingSubscribers });
+    }
+
+    fn take(&mut self, client: usize) {
+        let count = [1, 2, 4, 100][self.dice.below(4)];
+        self.take_some(client, count);
+    }
+
+    fn take_some(&mut self, client: usize, count: usize) -> usize {
+        self.log(format!("take {client} {count}"));
+        let connection = &self.connections[&client];
+        let is_told = connection.bell.rung() > 0;
+        let session = self.reference.sessions.get_mut(&client).unwrap();
+        assert!(is_told || !session.is_owed_a_bell, "a wake-up was lost");
+        session.is_owed_a_bell = false;
+        let taken = self.scene.take_at_most(connection, count);
+        for outgoing in &taken {
+            let (expected, place) = self.reference.next(client).expect("nothing more is due");
+            assert_eq!(sight(outgoing), expected);
+            assert_eq!(outgoing.id.is_some(), place.is_some());
+            let Some(place) = place else { continue };
+            let sent = &mut self.reference.sessions.get_mut(&client).unwrap().sent;
+            let others = sent.iter().enumerate().filter(|(other, _)| *other != place);
+            assert!(others.map(|(_, sent)| sent.id).all(|id| id != outgoing.id), "identifier in flight");
+            let known = *sent[place].id.get_or_insert(outgoing.id.unwrap());
+            assert_eq!(Some(known), outgoing.id, "the same identifier again");
+        }
+        if taken.len() < count {
+            assert!(self.reference.next(client).is_none(), "more was due");
+        }
+        taken.len()
+    }
+
+    fn answer(&mut self, client: usize) {
+        let in_flight = self.reference.sessions[&client].sent.len();
+        if in_flight == 0 {
+            return self.take(client);
+        }
+        let answers = [Answer::Acknowledged, Answer::Acknowledged, Answer::Received, Answer::Refused];
+        let answer = if self.dice.one_in(8) { Answer::Returned } else { answers[self.dice.below(4)] };
+        let place = self.dice.below(in_flight);
+        self.answer_at(client, place, answer);
+    }
+
+    fn answer_at(&mut self, client: usize, place: usize, answer: Answer) {
+        self.log(format!("answer {client} {place} {answer:?}"));
+        let id = self.reference.sessions[&client].sent[place].id.expect("it was sent");
+        let settlement = match answer {
+            Answer::Acknowledged => Settlement::Delivered,
+            Answer::Received => Settlement::Received,
+            Answer::Refused => Settlement::Dropped("refused"),
+            Answer::Returned => Settlement::Returned,
+        };
+        self.reference.answer(client, place, answer);
+        assert!(self.scene.settle(&self.connections[&client], id, settlement), "in flight");
+    }
+
+    /// Whatever a connection without a session tries changes nothing.
+    fn use_void(&mut self) {
+        let Some(void) = &self.void else { return };
+        self.log.push("use a void attachment".to_owned());
+        let counters = self.scene.bus.counters();
+        assert!(void.attachment.deliver(counters, |_| panic!("void")).is_err());
+        assert!(self.scene.subscribe(void, "#", Qos::ExactlyOnce).is_error());
+        assert_eq!(self.scene.unsubscribe(void, "#"), Reason::NoSubscriptionExisted);
+        assert!(!self.scene.settle(void, std::num::NonZeroU16::MIN, Settlement::Delivered));
+        self.scene.goodbye(void, Some(Expiry::Immediately));
+    }
+
+    fn filter(&mut self, client: usize) -> String {
+        match self.dice.below(FILTERS.len() + 1) {
+            // A group of one, so that it is known who is chosen.
+            10 => format!("$share/g{client}/a/#"),
+            index => FILTERS[index].to_owned(),
+        }
+    }
+
+    fn body(&mut self, publisher: usize) -> Body {
+        self.published += 1;
+        let retain = publisher >= 2 && self.dice.one_in(3);
+        let clears = retain && self.dice.one_in(4);
+        Body {
+            topic: TOPICS[self.dice.below(TOPICS.len())],
+            text: if clears { String::new() } else { self.published.to_string() },
+            qos: QOS[self.dice.below(3)],
+            retain,
+            expires_at: self.dice.one_in(5).then(|| self.reference.now + 1 + self.dice.below(10) as u64),
+            publisher,
+        }
+    }
+
+    fn to_publish(&self, body: &Body) -> Publish {
+        let expiry = body.expires_at.map(|at| secs_of(at - self.reference.now));
+        Publish { retain: body.retain, expiry, ..scene::publish(body.topic, &body.text, body.qos) }
+    }
+
+    fn counts(&self) -> Counts {
+        let (count, dropped) = (|counter| self.scene.count(counter), |reason| self.scene.dropped(reason));
+        Counts {
+            accepted: count(Counter::Accepted),
+            unrouted: count(Counter::Unrouted),
+            matched: count(Counter::Matched),
+            delivered: count(Counter::Delivered),
+            queue_full: dropped(DropReason::QueueFull),
+            expired: dropped(DropReason::Expired),
+            offline: dropped(DropReason::Offline),
+            session_ended: dropped(DropReason::SessionEnded),
+            refused: dropped(DropReason::Refused),
+            wills: count(Counter::WillsPublished),
+        }
+    }
+
+    fn log(&mut self, step: String) {
+        self.log.push(step);
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let seed = self.seed;
+            eprintln!("{}", self.log.join("\n"));
+            eprintln!("seed {seed} failed; TIDEGATE_SIMULATION_SEED={seed} runs it alone");
+        }
+    }
+}
+
+fn sight(outgoing: &Outgoing) -> Sight {
+    let mut identifiers = outgoing.identifiers.as_slice().to_vec();
+    identifiers.sort();
+    Sight {
+        topic: outgoing.message.topic.to_string(),
+        text: scene::text(outgoing),
+        qos: outgoing.qos,
+        retain: outgoing.retain,
+        duplicate: outgoing.duplicate,
+        released: outgoing.released,
+        identifiers,
+    }
+}
+
+fn expiry_of(secs: Option<u64>) -> Expiry {
+    secs.map_or(Expiry::Never, |secs| Expiry::After(secs_of(secs)))
+}
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((mixed ^ (mixed >> 31)) % sides as u64) as usize
+    }
+
+    fn one_in(&mut self, sides: usize) -> bool {
+        self.below(sides) == 0
+    }
+}
