@@ -1,10 +1,11 @@
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_model::{Peer, Refusal};
 use parking_lot::Mutex;
 
-/// Writes refused connections to the log: the first of each source at once, then a summary, so
+/// Writes refused connections to the log: the first of each source and listener at once, then a summary, so
 /// that a client that tries again for ever does not fill the disk.
 #[derive(Default)]
 pub(crate) struct Refusals {
@@ -13,6 +14,7 @@ pub(crate) struct Refusals {
 
 struct Recent {
     source: IpAddr,
+    listener: Arc<str>,
     reason: gateway_model::Reason,
     logged: Instant,
     suppressed: u64,
@@ -25,7 +27,9 @@ impl Refusals {
     pub(crate) fn log(&self, now: Instant, peer: &Peer, refusal: &Refusal) {
         let source = peer.address.ip();
         let mut recent = self.recent.lock();
-        let known = recent.iter_mut().find(|entry| entry.source == source && entry.reason == refusal.reason);
+        let known = recent.iter_mut().find(|entry| {
+            entry.source == source && entry.listener == peer.listener && entry.reason == refusal.reason
+        });
         let suppressed = match known {
             Some(entry) if now.duration_since(entry.logged) < QUIET => {
                 entry.suppressed += 1;
@@ -39,7 +43,8 @@ impl Refusals {
                 if recent.len() >= SOURCES_MAX {
                     recent.remove(0);
                 }
-                recent.push(Recent { source, reason: refusal.reason, logged: now, suppressed: 0 });
+                let listener = peer.listener.clone();
+                recent.push(Recent { source, listener, reason: refusal.reason, logged: now, suppressed: 0 });
                 0
             }
         };

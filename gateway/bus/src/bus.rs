@@ -14,7 +14,7 @@ use crate::outbox::{Outbox, Queued};
 use crate::retained::Retained;
 use crate::routes::{Route, Routes, Subscriber};
 use crate::session::State;
-use crate::timers::{Due, Timers};
+use crate::timers::Timers;
 use crate::{
     Attachment, Counter, Counters, DropReason, Limits, QueueLimits, RouteCache, Session, SessionView,
 };
@@ -159,22 +159,19 @@ impl Bus {
             let gone = state.outbox.clear_qos0();
             self.counters.add_dropped(DropReason::Offline, gone.into());
         }
-        let epoch = state.epoch;
         let now_due = match will {
-            Some(will) if will.delay.is_zero() => Some(will),
-            Some(will) => {
-                let delay = match expiry {
-                    Expiry::After(expiry) => will.delay.min(expiry),
-                    _ => will.delay,
-                };
+            Some(will) if !will.delay.is_zero() => {
+                state.deadlines.get_or_insert_default().will = Some(moment.instant + will.delay);
                 state.will = Some(will);
-                self.timers.lock().add(moment.instant + delay, Due::Will, session, epoch);
                 None
             }
-            None => None,
+            will => will,
         };
         if let Expiry::After(expiry) = expiry {
-            self.timers.lock().add(moment.instant + expiry, Due::Expiry, session, epoch);
+            state.deadlines.get_or_insert_default().expiry = Some(moment.instant + expiry);
+        }
+        if let Some(deadlines) = &mut state.deadlines {
+            self.timers.lock().arm(session, deadlines);
         }
         drop(state);
         now_due.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
@@ -262,16 +259,18 @@ impl Bus {
     pub fn poll(&self, moment: Moment) -> Option<Instant> {
         loop {
             let mut timers = self.timers.lock();
-            let Some((due, session, epoch)) = timers.pop(moment.instant) else { return timers.next() };
+            let Some((at, session)) = timers.pop(moment.instant) else { return timers.next() };
             drop(timers);
             let Some(session) = session.upgrade() else { continue };
             let mut state = session.state.lock();
-            if state.epoch != epoch || state.ended {
-                continue;
+            let Some((will_is_due, is_expired)) = state.look(at, moment.instant) else { continue };
+            // A session that ends is the last moment for its will (MQTT 5.0 section 3.1.2.5).
+            let will = if will_is_due || is_expired { state.will.take() } else { None };
+            if let (false, Some(deadlines)) = (is_expired, &mut state.deadlines) {
+                self.timers.lock().arm(&session, deadlines);
             }
-            let will = state.will.take();
             drop(state);
-            if due == Due::Expiry {
+            if is_expired {
                 self.remove(&session);
             }
             will.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
@@ -281,12 +280,6 @@ impl Bus {
     /// Lets a publishing thread's cache go of routes that are out of date.
     pub fn trim(&self, cache: &mut RouteCache) {
         cache.forget_before(self.generation.load(Ordering::Acquire));
-    }
-
-    /// Ends a client's connection, if it has one; its session stays.
-    pub fn evict(&self, client_id: &ClientId, reason: Reason) -> bool {
-        let session = self.sessions.lock().get(client_id).cloned();
-        session.is_some_and(|session| session.state.lock().evict(reason))
     }
 
     /// A look at every session, one after the other: no moment of the whole.
@@ -403,9 +396,10 @@ impl Bus {
         }
         for message in retained.read(&subscription.filter, now, usize::MAX) {
             let qos = state.effective_qos(message.qos, subscription.qos);
-            let queued = Queued { message, identifiers: identifiers.clone(), qos, retain: true };
+            let queued =
+                Queued { message, identifiers: identifiers.clone(), qos, retain: true, replayed: true };
             self.counters.add(Counter::Matched, 1);
-            if let Some((reason, count)) = state.push(queued, true) {
+            if let Some((reason, count)) = state.push(queued) {
                 self.counters.add_dropped(reason, count.into());
             }
         }
@@ -426,7 +420,8 @@ impl Bus {
         }
         let message = make(moment, publisher.clone(), publish);
         let mut retained = self.retained.lock();
-        let stored = retained.store(&message, limits.retained_messages_max, limits.retained_bytes_max);
+        let stored =
+            retained.store(&message, moment.instant, limits.retained_messages_max, limits.retained_bytes_max);
         if stored.is_error() {
             self.counters.add(Counter::Refused, 1);
             return stored;

@@ -7,8 +7,8 @@
 //!
 //! Concurrency: `publish` runs on many threads at once. Routes are read under a shared lock, and
 //! only when a publisher's [`RouteCache`] does not know the topic already; every session has its
-//! own small lock. Locks are taken in this order: sessions, retained, routes, one session. No two
-//! sessions are ever locked at once.
+//! own small lock. Locks are taken in this order: sessions, retained, routes, the members of a
+//! group, one session, timers. No two sessions are ever locked at once.
 //!
 //! Read [`Bus::publish`], then `outbox.rs`.
 

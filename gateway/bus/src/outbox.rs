@@ -21,6 +21,8 @@ pub(crate) struct Outbox {
     /// In order of first sending; `serial` ascends.
     in_flight: VecDeque<InFlight>,
     queue_bytes: usize,
+    /// Retained messages in the queue.
+    replayed: usize,
     /// Serial of the next delivery above QoS 0.
     next_serial: u64,
     /// How many entries in flight are to be sent again.
@@ -40,6 +42,9 @@ pub(crate) struct Queued {
     pub(crate) identifiers: Identifiers,
     pub(crate) qos: Qos,
     pub(crate) retain: bool,
+    /// A retained message for a new subscription: not held to the number of messages, which is for
+    /// what piles up while nobody reads.
+    pub(crate) replayed: bool,
 }
 
 struct InFlight {
@@ -73,6 +78,7 @@ impl Outbox {
             queue: VecDeque::new(),
             in_flight: VecDeque::new(),
             queue_bytes: 0,
+            replayed: 0,
             next_serial: 0,
             resend: 0,
             window,
@@ -96,7 +102,7 @@ impl Outbox {
         let size = queued.message.size();
         self.matched = self.matched.wrapping_add(1);
         let fits = |outbox: &Self| {
-            outbox.queue.len() < outbox.limits.messages_max as usize
+            (queued.replayed || outbox.queue.len() - outbox.replayed < outbox.limits.messages_max as usize)
                 && outbox.queue_bytes + size <= outbox.limits.bytes_max as usize
         };
         let mut evicted = 0;
@@ -113,17 +119,9 @@ impl Outbox {
             self.dropped = self.dropped.wrapping_add(evicted);
         }
         self.queue_bytes += size;
+        self.replayed += usize::from(queued.replayed);
         self.queue.push_back(queued);
         (evicted > 0).then_some((DropReason::QueueFull, evicted))
-    }
-
-    /// Queues a retained message for a new subscription: not held to the number of messages,
-    /// which is for what piles up while nobody reads.
-    pub(crate) fn push_retained(&mut self, queued: Queued) -> Option<(DropReason, u32)> {
-        let messages_max = std::mem::replace(&mut self.limits.messages_max, u32::MAX);
-        let dropped = self.push(queued);
-        self.limits.messages_max = messages_max;
-        dropped
     }
 
     /// Accounts for a copy that is not even queued.
@@ -162,6 +160,7 @@ impl Outbox {
         self.queue = VecDeque::new();
         self.in_flight = VecDeque::new();
         self.queue_bytes = 0;
+        self.replayed = 0;
         self.resend = 0;
         gone
     }
@@ -169,10 +168,13 @@ impl Outbox {
     /// Drops what waits at QoS 0: its receiver is gone and it is not to be stored.
     pub(crate) fn clear_qos0(&mut self) -> u32 {
         let before = self.queue.len();
-        let bytes = &mut self.queue_bytes;
+        let (bytes, replayed) = (&mut self.queue_bytes, &mut self.replayed);
         self.queue.retain(|queued| {
             let keep = queued.qos != Qos::AtMostOnce;
-            *bytes -= if keep { 0 } else { queued.message.size() };
+            if !keep {
+                *bytes -= queued.message.size();
+                *replayed -= usize::from(queued.replayed);
+            }
             keep
         });
         let gone = (before - self.queue.len()) as u32;
@@ -205,6 +207,7 @@ impl Outbox {
     fn pop_queue(&mut self) -> Option<Queued> {
         let queued = self.queue.pop_front()?;
         self.queue_bytes -= queued.message.size();
+        self.replayed -= usize::from(queued.replayed);
         Some(queued)
     }
 
@@ -273,7 +276,7 @@ impl Deliveries for Outbox {
                 continue;
             }
             if head.qos == Qos::AtMostOnce {
-                let Queued { message, identifiers, qos, retain } = self.pop_queue()?;
+                let Queued { message, identifiers, qos, retain, .. } = self.pop_queue()?;
                 self.delivered = self.delivered.wrapping_add(1);
                 self.tally.delivered += 1;
                 return Some(Outgoing {

@@ -12,24 +12,53 @@ use gateway_model::{Message, Reason, Topic, TopicFilter};
 pub(crate) struct Retained {
     messages: BTreeMap<Topic, Arc<Message>>,
     bytes: usize,
+    /// No message expires before this.
+    first_expiry: Option<Instant>,
 }
 
 impl Retained {
     /// Stores, replaces or (with an empty payload) clears.
-    pub(crate) fn store(&mut self, message: &Arc<Message>, messages_max: usize, bytes_max: usize) -> Reason {
+    pub(crate) fn store(
+        &mut self,
+        message: &Arc<Message>,
+        now: Instant,
+        messages_max: usize,
+        bytes_max: usize,
+    ) -> Reason {
         if message.payload.is_empty() {
             self.remove(&message.topic);
             return Reason::Success;
         }
-        let replaced = self.messages.get(&message.topic).map_or(0, |old| old.size());
-        if self.bytes - replaced + message.size() > bytes_max
-            || (replaced == 0 && self.messages.len() >= messages_max)
-        {
+        let fits = |retained: &Self| {
+            let replaced = retained.messages.get(&message.topic).map(|old| old.size());
+            retained.bytes - replaced.unwrap_or(0) + message.size() <= bytes_max
+                && (replaced.is_some() || retained.messages.len() < messages_max)
+        };
+        if !fits(self) {
+            self.sweep(now);
+        }
+        if !fits(self) {
             return Reason::QuotaExceeded;
         }
-        self.bytes = self.bytes - replaced + message.size();
+        self.remove(&message.topic);
+        self.bytes += message.size();
         self.messages.insert(message.topic.clone(), message.clone());
+        self.first_expiry = self.first_expiry.into_iter().chain(message.expires_at).min();
         Reason::Success
+    }
+
+    /// Removes what has expired; costs a walk only when something has.
+    fn sweep(&mut self, now: Instant) {
+        if self.first_expiry.is_none_or(|first| first > now) {
+            return;
+        }
+        let bytes = &mut self.bytes;
+        self.messages.retain(|_, message| {
+            let keep = !message.is_expired(now);
+            *bytes -= if keep { 0 } else { message.size() };
+            keep
+        });
+        self.first_expiry = self.messages.values().filter_map(|message| message.expires_at).min();
     }
 
     fn remove(&mut self, topic: &Topic) {

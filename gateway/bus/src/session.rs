@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::outbox::{Outbox, Queued};
 use crate::subscriptions::Subscriptions;
+use crate::timers::Deadlines;
 use crate::{Counter, Counters, DropReason};
 
 /// Identity, subscriptions, outbox, will and expiry: whatever receives messages.
@@ -26,6 +27,8 @@ pub(crate) struct State {
     pub(crate) expiry: Expiry,
     /// Identifiers of exactly-once publishes received and not yet released.
     pub(crate) held: Vec<NonZeroU16>,
+    /// What waits while the session is away; none for most.
+    pub(crate) deadlines: Option<Box<Deadlines>>,
     /// The connection that holds the session; `None` while it is away.
     notify: Option<Arc<dyn Notify>>,
     /// Counts attachments, so that a connection that lost the session cannot touch it.
@@ -65,6 +68,7 @@ impl Session {
             will: None,
             expiry: Expiry::Immediately,
             held: Vec::new(),
+            deadlines: None,
             notify: None,
             epoch: 0,
             notified: false,
@@ -86,7 +90,7 @@ impl Session {
         let mut state = self.state.lock();
         let qos = state.effective_qos(message.qos, qos_max);
         if let Some((reason, count)) =
-            state.push(Queued { message: message.clone(), identifiers, qos, retain }, false)
+            state.push(Queued { message: message.clone(), identifiers, qos, retain, replayed: false })
         {
             drop(state);
             counters.add_dropped(reason, count.into());
@@ -120,6 +124,9 @@ impl Session {
         state.evict(Reason::SessionTakenOver);
         state.notify = Some(notify);
         state.evicted = None;
+        if let Some(deadlines) = &mut state.deadlines {
+            (deadlines.will, deadlines.expiry) = (None, None);
+        }
         state.outbox.restart(window);
         state.notified = false;
         state.wake();
@@ -137,7 +144,7 @@ impl State {
         if self.outbox.limits.upgrade_qos { subscribed } else { published.min(subscribed) }
     }
 
-    pub(crate) fn push(&mut self, queued: Queued, retained: bool) -> Option<(DropReason, u32)> {
+    pub(crate) fn push(&mut self, queued: Queued) -> Option<(DropReason, u32)> {
         let outbox = &mut self.outbox;
         if self.ended {
             outbox.reject();
@@ -147,7 +154,7 @@ impl State {
             outbox.reject();
             return Some((DropReason::Offline, 1));
         }
-        let dropped = if retained { outbox.push_retained(queued) } else { outbox.push(queued) };
+        let dropped = outbox.push(queued);
         self.wake();
         dropped
     }
@@ -171,6 +178,22 @@ impl State {
             notify.notify();
         }
         previous.is_some()
+    }
+
+    /// The timers' entry of `at` has come up: whether the will is due, and whether the session is
+    /// over. `None` if the entry no longer counts, or nothing waits any more.
+    pub(crate) fn look(&mut self, at: Instant, now: Instant) -> Option<(bool, bool)> {
+        let deadlines = self.deadlines.as_mut().filter(|deadlines| deadlines.armed == Some(at))?;
+        deadlines.armed = None;
+        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let due = (is_due(deadlines.will), is_due(deadlines.expiry));
+        if due.0 {
+            deadlines.will = None;
+        }
+        if deadlines.next().is_none() {
+            self.deadlines = None;
+        }
+        (!self.ended && self.notify.is_none()).then_some(due)
     }
 
     /// The connection lets go by itself.

@@ -5,47 +5,62 @@ use std::time::Instant;
 
 use crate::Session;
 
-/// What becomes due for sessions that are away.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Due {
-    Will,
-    Expiry,
-}
-
-/// Moments to look at a session again. Entries are never cancelled: an entry whose epoch is over
-/// is ignored when it comes up.
+/// Moments to look at sessions that are away.
+///
+/// A session has one entry that counts: the one its [`Deadlines::armed`] names. Entries are never
+/// cancelled; an entry that no longer counts is ignored when it comes up, and a new one is made
+/// only for an earlier moment, so a client that comes and goes does not pile them up.
 #[derive(Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<Entry>>,
 }
 
+/// What waits for a session that is away.
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    pub(crate) will: Option<Instant>,
+    pub(crate) expiry: Option<Instant>,
+    /// The moment of the entry among the timers.
+    pub(crate) armed: Option<Instant>,
+}
+
 struct Entry {
     at: Instant,
-    due: Due,
     session: Weak<Session>,
-    epoch: u32,
+}
+
+impl Deadlines {
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.will.into_iter().chain(self.expiry).min()
+    }
 }
 
 impl Timers {
-    pub(crate) fn add(&mut self, at: Instant, due: Due, session: &Arc<Session>, epoch: u32) {
-        self.heap.push(Reverse(Entry { at, due, session: Arc::downgrade(session), epoch }));
+    /// Makes sure that the session is looked at in time.
+    pub(crate) fn arm(&mut self, session: &Arc<Session>, deadlines: &mut Deadlines) {
+        let Some(next) = deadlines.next() else { return };
+        if deadlines.armed.is_none_or(|armed| next < armed) {
+            deadlines.armed = Some(next);
+            self.heap.push(Reverse(Entry { at: next, session: Arc::downgrade(session) }));
+        }
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|entry| entry.0.at)
     }
 
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Due, Weak<Session>, u32)> {
+    /// The next entry that has come up, with its moment.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Instant, Weak<Session>)> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse(entry)| (entry.due, entry.session, entry.epoch))
+        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.session))
     }
 }
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.due, self.epoch).cmp(&(other.at, other.due, other.epoch))
+        self.at.cmp(&other.at)
     }
 }
 
@@ -57,7 +72,7 @@ impl PartialOrd for Entry {
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
+        self.at == other.at
     }
 }
 
