@@ -11,4 +11,5 @@ mod scene;
 mod sessions;
 mod sharing;
 mod simulation;
+mod threads;
 mod wills;

@@ -1,0 +1,253 @@
+//! Many threads at once: publishers through caches of their own, receivers that come and go.
+//!
+//! Nothing here waits for time to pass; the bounds on waiting only turn a hang into a failure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use gateway_model::{Deliveries, Expiry, Notify, Open, Outgoing, Qos, Settlement, Subscription};
+
+use super::scene::{assert_balanced, filter, id, lasting, publish, secs_of, text, transient};
+use crate::{Attachment, Bus, DropReason, Limits, Moment, QueueLimits, SessionOptions};
+
+const PUBLISHERS: usize = 4;
+const MESSAGES: usize = 10_000;
+const QOS: Qos = Qos::AtLeastOnce;
+
+struct Doorbell(Sender<()>);
+
+impl Notify for Doorbell {
+    fn notify(&self) {
+        // The receiver may have hung up already.
+        let _ = self.0.send(());
+    }
+}
+
+struct Line {
+    attachment: Attachment,
+    bell: Receiver<()>,
+}
+
+/// How far a receiver has come with each publisher.
+#[derive(Default)]
+struct Progress([usize; PUBLISHERS]);
+
+#[test]
+fn nothing_is_lost_or_reordered_while_sessions_come_and_go() {
+    let (done, is_done) = channel();
+    std::thread::spawn(move || {
+        let bus = big_bus();
+        let moment = now();
+        let finished = AtomicBool::new(false);
+        let shared = AtomicU64::new(0);
+        let ready = std::sync::Barrier::new(PUBLISHERS + 3 + 2);
+        std::thread::scope(|scope| {
+            let (bus, finished, shared, ready) = (&bus, &finished, &shared, &ready);
+            let receivers: Vec<_> =
+                (0..3).map(|number| scope.spawn(move || receive(bus, moment, number, ready))).collect();
+            for number in 0..2 {
+                scope.spawn(move || share(bus, moment, number, ready, shared));
+            }
+            for number in 0..PUBLISHERS {
+                scope.spawn(move || send(bus, moment, number, ready));
+            }
+            scope.spawn(move || churn(bus, moment, finished));
+            let received: Vec<_> = receivers.into_iter().map(|receiver| receiver.join()).collect();
+            finished.store(true, Ordering::Release);
+            received.into_iter().for_each(|result| result.unwrap());
+        });
+        assert_balanced(&bus);
+        assert_eq!(shared.load(Ordering::Acquire), (PUBLISHERS * MESSAGES) as u64);
+        assert_eq!(bus.counters().dropped(DropReason::QueueFull), 0);
+        assert!(bus.sessions().iter().all(|view| view.queued + view.in_flight == 0));
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(secs_of(60)).expect("all threads come to their end");
+}
+
+/// Sessions are opened under one name from several threads; one of them holds it in the end.
+#[test]
+fn a_contested_name_has_one_holder() {
+    let (done, is_done) = channel();
+    std::thread::spawn(move || {
+        let bus = big_bus();
+        let moment = now();
+        std::thread::scope(|scope| {
+            let bus = &bus;
+            for number in 0..PUBLISHERS {
+                scope.spawn(move || {
+                    let mut cache = bus.route_cache();
+                    for round in 0..500 {
+                        let clean_start = (round + number) % 3 == 0;
+                        let expiry = [Expiry::Never, Expiry::Immediately][round % 2];
+                        let line = connect(bus, moment, "a", Open { clean_start, ..lasting(expiry) });
+                        subscribe(bus, moment, &line, "t", 1);
+                        let publish = publish("t", "x", QOS);
+                        bus.publish(moment, &line.attachment, publish, &mut cache);
+                        let _ = line.attachment.deliver(bus.counters(), |outbox| {
+                            outbox.next(moment.instant);
+                        });
+                        if round % 5 == 0 {
+                            bus.detach(moment, &line.attachment, true, None);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(bus.sessions().len() <= 1);
+        assert_balanced(&bus);
+        let line = connect(&bus, moment, "a", transient());
+        bus.detach(moment, &line.attachment, false, None);
+        assert!(bus.sessions().is_empty());
+        assert_balanced(&bus);
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(secs_of(60)).expect("all threads come to their end");
+}
+
+fn big_bus() -> Bus {
+    let queue = QueueLimits { messages_max: 1_000_000, bytes_max: u32::MAX, ..QueueLimits::default() };
+    Bus::new(Limits { queue, ..Limits::default() }, 7)
+}
+
+fn now() -> Moment {
+    Moment { instant: Instant::now(), unix_millis: 0 }
+}
+
+fn connect(bus: &Bus, moment: Moment, name: &str, open: Open) -> Line {
+    let (sender, bell) = channel();
+    let opened = bus.open(moment, id(name), open, SessionOptions::default(), Arc::new(Doorbell(sender)));
+    Line { attachment: opened.unwrap().0, bell }
+}
+
+fn subscribe(bus: &Bus, moment: Moment, line: &Line, path: &str, identifier: u32) {
+    let identifier = std::num::NonZeroU32::new(identifier);
+    let subscription = Subscription { identifier, ..Subscription::new(filter(path), QOS) };
+    bus.subscribe(moment.instant, &line.attachment, vec![subscription]);
+}
+
+fn send(bus: &Bus, moment: Moment, number: usize, ready: &std::sync::Barrier) {
+    let line = connect(bus, moment, &format!("publisher {number}"), transient());
+    let mut cache = bus.route_cache();
+    ready.wait();
+    for count in 0..MESSAGES {
+        let topic = format!("t/{}", count % 3);
+        let publish = publish(&topic, &format!("{number} {count}"), QOS);
+        let reason = bus.publish(moment, &line.attachment, publish, &mut cache);
+        assert!(!reason.is_error(), "{reason}");
+        if count % 100 == 0 {
+            bus.trim(&mut cache);
+        }
+    }
+    bus.detach(moment, &line.attachment, false, None);
+}
+
+/// Receives everything in order, while it changes other subscriptions and reconnects.
+fn receive(bus: &Bus, moment: Moment, number: usize, ready: &std::sync::Barrier) {
+    let name = format!("receiver {number}");
+    let open = || Open { receive_maximum: 64, ..lasting(Expiry::Never) };
+    let mut line = connect(bus, moment, &name, open());
+    subscribe(bus, moment, &line, "t/#", 1);
+    ready.wait();
+    let mut progress = Progress::default();
+    for round in 1.. {
+        let taken = take(bus, moment, &line);
+        taken.iter().for_each(|outgoing| progress.note(outgoing));
+        let is_reconnect = round % 13 == number;
+        // What is not acknowledged comes again on the next connection.
+        let acknowledged = if is_reconnect { taken.len() / 2 } else { taken.len() };
+        acknowledge(bus, &line, &taken[..acknowledged]);
+        if progress.is_complete() && acknowledged == taken.len() {
+            break;
+        }
+        if is_reconnect {
+            if round % 2 == 0 {
+                bus.detach(moment, &line.attachment, true, None);
+            }
+            line = connect(bus, moment, &name, open());
+        } else if round % 5 == 0 {
+            subscribe(bus, moment, &line, "t/+", 1);
+        } else if round % 5 == 2 {
+            bus.unsubscribe(&line.attachment, &[filter("t/+")]);
+        } else if taken.is_empty() {
+            line.bell.recv_timeout(secs_of(20)).expect("a wake-up was lost");
+        }
+    }
+}
+
+/// A member of a group that subscribes again and again, as workers do after they reconnect.
+fn share(bus: &Bus, moment: Moment, number: usize, ready: &std::sync::Barrier, total: &AtomicU64) {
+    let line = connect(bus, moment, &format!("worker {number}"), lasting(Expiry::Never));
+    subscribe(bus, moment, &line, "$share/g/t/+", 2);
+    ready.wait();
+    let mut last = [None; PUBLISHERS];
+    while total.load(Ordering::Acquire) < (PUBLISHERS * MESSAGES) as u64 {
+        let taken = take(bus, moment, &line);
+        for outgoing in &taken {
+            let (publisher, count) = parse(outgoing);
+            assert!(last[publisher] < Some(count), "in order");
+            last[publisher] = Some(count);
+        }
+        acknowledge(bus, &line, &taken);
+        total.fetch_add(taken.len() as u64, Ordering::AcqRel);
+        subscribe(bus, moment, &line, "$share/g/t/+", 2);
+        std::thread::yield_now();
+    }
+}
+
+/// Sessions that are never there for long.
+fn churn(bus: &Bus, moment: Moment, finished: &AtomicBool) {
+    for round in 0.. {
+        if finished.load(Ordering::Acquire) {
+            return;
+        }
+        let line = connect(bus, moment, &format!("brief {}", round % 3), transient());
+        subscribe(bus, moment, &line, ["t/#", "t/1", "+/2"][round % 3], 3);
+        take(bus, moment, &line);
+        if round % 4 > 0 {
+            bus.detach(moment, &line.attachment, false, None);
+        }
+        bus.poll(moment);
+        std::thread::yield_now();
+    }
+}
+
+fn take(bus: &Bus, moment: Moment, line: &Line) -> Vec<Outgoing> {
+    let mut taken = Vec::new();
+    let drain = |outbox: &mut dyn Deliveries| {
+        taken.extend(std::iter::from_fn(|| outbox.next(moment.instant)));
+    };
+    line.attachment.deliver(bus.counters(), drain).unwrap();
+    taken
+}
+
+fn acknowledge(bus: &Bus, line: &Line, taken: &[Outgoing]) {
+    for outgoing in taken {
+        assert!(line.attachment.settle(bus.counters(), outgoing.id.unwrap(), Settlement::Delivered));
+    }
+}
+
+fn parse(outgoing: &Outgoing) -> (usize, usize) {
+    let text = text(outgoing);
+    let (publisher, count) = text.split_once(' ').unwrap();
+    (publisher.parse().unwrap(), count.parse().unwrap())
+}
+
+impl Progress {
+    fn note(&mut self, outgoing: &Outgoing) {
+        let (publisher, count) = parse(outgoing);
+        let next = &mut self.0[publisher];
+        if outgoing.duplicate {
+            assert!(count < *next, "a duplicate was seen before");
+        } else {
+            assert_eq!(count, *next, "of publisher {publisher}: the next, and nothing left out");
+            *next += 1;
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.0.iter().all(|count| *count == MESSAGES)
+    }
+}
