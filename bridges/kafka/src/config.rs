@@ -110,10 +110,10 @@ pub enum ConfigError {
     Zero(&'static str),
     #[error("idempotence needs acks = \"all\"; set idempotence = false to run with less")]
     IdempotenceNeedsAcksAll,
-    #[error("security_protocol = \"{0}\" needs a [sasl] table, and no other protocol may have one")]
+    #[error("security_protocol \"{0}\" needs a [sasl] table, and no other protocol may have one")]
     SaslMismatch(&'static str),
-    #[error("{0} needs a gateway built with the cargo feature bridge-kafka/tls")]
-    NeedsTls(&'static str),
+    #[error("{key} \"{value}\" needs a gateway built with the cargo feature bridge-kafka/tls")]
+    NeedsTls { key: &'static str, value: &'static str },
     #[error("properties: \"{key}\" belongs to the bridge: {instead}")]
     OwnedProperty { key: String, instead: &'static str },
     /// librdkafka's own words.
@@ -179,7 +179,10 @@ impl Default for Config {
 
 impl Config {
     /// What can be said without librdkafka.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    ///
+    /// # Errors
+    /// The first setting that cannot be served.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.servers.iter().all(|server| server.trim().is_empty()) {
             return Err(ConfigError::NoServers);
         }
@@ -200,10 +203,11 @@ impl Config {
         }
         if !cfg!(feature = "tls") {
             if matches!(protocol, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl) {
-                return Err(ConfigError::NeedsTls(protocol.as_str()));
+                return Err(ConfigError::NeedsTls { key: "security_protocol", value: protocol.as_str() });
             }
             if let Some(sasl) = self.sasl.as_ref().filter(|sasl| sasl.mechanism != Mechanism::Plain) {
-                return Err(ConfigError::NeedsTls(sasl.mechanism.as_str()));
+                let value = sasl.mechanism.as_str();
+                return Err(ConfigError::NeedsTls { key: "sasl.mechanism", value });
             }
         }
         for (key, instead) in OWNED {
@@ -257,6 +261,19 @@ impl Config {
 }
 
 impl ConfigError {
+    /// The key that is wrong, within the bridge's table; empty if it is none in particular.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::NoServers => "servers",
+            Self::NoTopic => "topic",
+            Self::Zero(key) | Self::NeedsTls { key, .. } => key,
+            Self::IdempotenceNeedsAcksAll => "idempotence",
+            Self::SaslMismatch(_) => "security_protocol",
+            Self::OwnedProperty { .. } | Self::Property { .. } => "properties",
+            Self::Client(_) | Self::Thread(_) => "",
+        }
+    }
+
     pub(crate) fn from_kafka(error: KafkaError) -> Self {
         match error {
             KafkaError::ClientConfig(_, reason, key, value) => {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::retry::Backoff;
 use crate::signature::SecretError;
+use crate::translate::Translator;
 
 /// A `[[bridge]]` of kind `webhook`.
 #[derive(Clone, Deserialize)]
@@ -77,6 +78,20 @@ pub enum ConfigError {
     SystemAuthorities(std::io::Error),
 }
 
+impl ConfigError {
+    /// The key that is wrong, within the bridge's table.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Url { .. } => "url",
+            Self::Header { .. } => "headers",
+            Self::Secret(_) => "secret",
+            Self::Zero(key) => key,
+            Self::RetryDelays => "retry_delay_min_millis",
+            Self::Authorities { .. } | Self::SystemAuthorities(_) => "ca_file",
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let literal = |text: &str| text.parse::<Template>().expect("a constant template");
@@ -97,7 +112,11 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// What can be said without opening a file or a connection.
+    ///
+    /// # Errors
+    /// The first setting that cannot be served.
+    pub fn check(&self) -> Result<(), ConfigError> {
         self.check_url()?;
         for (name, value) in [
             ("lanes", u32::from(self.lanes)),
@@ -111,7 +130,8 @@ impl Config {
         if self.retry_delay_min_millis > self.retry_delay_max_millis {
             return Err(ConfigError::RetryDelays);
         }
-        Ok(())
+        // Headers and secrets.
+        Translator::new(self).map(drop)
     }
 
     pub(crate) fn backoff(&self) -> Backoff {
@@ -196,6 +216,8 @@ mod tests {
         for (more, word) in [
             (r#""lanes":0"#, "lanes"),
             (r#""timeout_secs":0"#, "timeout_secs"),
+            (r#""secret":"whsec_short""#, "secret"),
+            (r#""headers":{"a b":"c"}"#, "headers"),
             (r#""retry_delay_min_millis":9,"retry_delay_max_millis":3"#, "retry_delay"),
             (r#""lane":3"#, "unknown field"),
             (r#""body":"xml""#, "unknown variant"),

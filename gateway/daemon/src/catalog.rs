@@ -2,6 +2,7 @@
 //!
 //! Adding one is adding its lines to the lists here; nothing registers itself.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -35,8 +36,8 @@ const PROTOCOLS: &[ProtocolEntry] = &[
 
 const BRIDGES: &[BridgeKind] = &[
     #[cfg(feature = "kafka")]
-    BridgeKind { name: "kafka", schema: Schema::of::<bridge_kafka::Config>, make: kafka },
-    BridgeKind { name: "webhook", schema: Schema::of::<bridge_webhook::Config>, make: webhook },
+    BridgeKind { name: "kafka", schema: kafka_keys, make: kafka },
+    BridgeKind { name: "webhook", schema: webhook_keys, make: webhook },
 ];
 
 /// What the configuration may name, and the types of the sections.
@@ -47,7 +48,9 @@ pub fn known() -> Known {
             Schema::of::<protocol_mqtt::Config>("mqtt"),
             Schema::of::<protocol_mqtt_ws::Config>("mqtt-ws"),
             Schema::of::<protocol_coap::Config>("coap"),
-            Schema::of::<protocol_lwm2m::Config>("lwm2m"),
+            Schema::checked("lwm2m", |config: &protocol_lwm2m::Config| {
+                judged(config.check(), protocol_lwm2m::ConfigError::key)
+            }),
         ],
         protocols: PROTOCOLS.iter().map(|entry| (entry.name, entry.carrier)).collect(),
         bridges: BRIDGES.iter().map(|kind| (kind.schema)(kind.name)).collect(),
@@ -64,6 +67,32 @@ pub fn protocol(settings: &Settings, name: &str) -> Made {
 pub fn bridge(entry: &BridgeEntry) -> Result<Box<dyn Bridge>> {
     let kind = BRIDGES.iter().find(|kind| kind.name == entry.kind);
     (kind.ok_or_else(|| anyhow::anyhow!("unknown bridge kind {}", entry.kind))?.make)(entry)
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_keys(name: &'static str) -> Schema {
+    Schema::checked(name, |config: &bridge_kafka::Config| {
+        judged(config.check(), bridge_kafka::ConfigError::key)
+    })
+}
+
+fn webhook_keys(name: &'static str) -> Schema {
+    Schema::checked(name, |config: &bridge_webhook::Config| {
+        judged(config.check(), bridge_webhook::ConfigError::key)
+    })
+}
+
+/// An adapter's verdict in the configuration's terms: the key, and what is wrong with it.
+fn judged<E: Display>(
+    verdict: Result<(), E>,
+    key_of: impl Fn(&E) -> &'static str,
+) -> Result<(), (String, String)> {
+    verdict.map_err(|error| {
+        let (key, text) = (key_of(&error), error.to_string());
+        // The configuration puts the key before the text; the error's own words begin with it too.
+        let rest = text.strip_prefix(key).map(|rest| rest.trim_start_matches([':', ' ']).to_owned());
+        (key.to_owned(), rest.unwrap_or(text))
+    })
 }
 
 fn mqtt(settings: &Settings) -> Made {
@@ -99,4 +128,48 @@ fn kafka(entry: &BridgeEntry) -> Result<Box<dyn Bridge>> {
 
 fn webhook(entry: &BridgeEntry) -> Result<Box<dyn Bridge>> {
     Ok(Box::new(bridge_webhook::Webhook::new(&entry.name, entry.extract()?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use gateway_config::Layers;
+
+    use super::*;
+
+    fn problems_of(text: &str) -> String {
+        let loaded = Layers::new().text(Path::new("t.toml"), text).load(&known());
+        loaded.err().map(|problems| problems.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_an_adapter_cannot_serve_is_said_of_its_key() {
+        let bridge = "[[bridge]]\nname = \"a\"\ntopics = [\"t\"]\n";
+        for (text, words) in [
+            ("[lwm2m]\ntopic_prefix = \"a/#\"", "lwm2m.topic_prefix: \"a/#\" holds"),
+            ("[lwm2m]\nlifetime_secs_min = 9\nlifetime_secs_max = 8", "lwm2m.lifetime_secs_min: 9 is above"),
+            ("[lwm2m]\nauto_observe = [\"/3/x\"]", "lwm2m.auto_observe: \"/3/x\" is not a path"),
+            (&format!("{bridge}kind = \"webhook\""), "bridge[0].url: \"\": must begin with http"),
+            (
+                &format!("{bridge}kind = \"webhook\"\nurl = \"http://h\"\nlanes = 0"),
+                "bridge[0].lanes: must be at least 1",
+            ),
+            (
+                &format!("{bridge}kind = \"webhook\"\nurl = \"http://h\"\nsecret = \"hunter2\""),
+                "bridge[0].secret: must begin with whsec_",
+            ),
+            #[cfg(feature = "kafka")]
+            (&format!("{bridge}kind = \"kafka\"\ntopic = \"t\""), "bridge[0].servers: is empty"),
+            #[cfg(feature = "kafka")]
+            (
+                &format!("{bridge}kind = \"kafka\"\ntopic = \"t\"\nservers = [\"h\"]\nacks = \"leader\""),
+                "bridge[0].idempotence: needs acks",
+            ),
+        ] {
+            let problems = problems_of(text);
+            assert!(problems.contains(words), "{text}\n{problems}");
+            assert!(!problems.contains("hunter2"), "{problems}");
+        }
+    }
 }

@@ -88,6 +88,18 @@ pub enum ConfigError {
     AutoObserve(String),
 }
 
+impl ConfigError {
+    /// The key that is wrong, within the section.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::TopicPrefix(_) => "topic_prefix",
+            Self::ClientIdPrefix(_) => "client_id_prefix",
+            Self::Lifetimes { .. } => "lifetime_secs_min",
+            Self::AutoObserve(_) => "auto_observe",
+        }
+    }
+}
+
 impl Config {
     /// # Errors
     /// The first setting that cannot be served.
