@@ -12,6 +12,7 @@ use crate::{ensure, ensure_eq};
 
 crate::cases!("operations":
     the_banner_says_what_listens_where,
+    what_is_hardly_meant_is_warned_about_at_the_start,
     health_readiness_and_metrics_are_served,
     the_metrics_account_for_every_message,
     check_prints_the_origin_of_every_value,
@@ -24,11 +25,20 @@ crate::cases!("operations":
 );
 
 fn the_banner_says_what_listens_where(world: &mut World) -> Outcome {
-    let gateway = Gateway::start(world)?;
+    let settings = Settings { set: vec!["mqtt-ws.path=/iot/ws".to_owned()], ..Settings::default() };
+    let gateway = Gateway::start_with(world, settings)?;
     let ports = gateway.ports;
+    gateway.process.line(&format!("ws://127.0.0.1:{}/iot/ws", ports.websocket), 5)?;
     for port in [ports.mqtt, ports.websocket, ports.coap, ports.lwm2m, ports.admin] {
         gateway.process.line(&format!("127.0.0.1:{port}"), 5)?;
     }
+    gateway.stop()
+}
+
+fn what_is_hardly_meant_is_warned_about_at_the_start(world: &mut World) -> Outcome {
+    let settings = Settings { set: vec!["access.anonymous=never".to_owned()], ..Settings::default() };
+    let gateway = Gateway::start_with(world, settings)?;
+    gateway.process.line("nobody can connect", 5)?;
     gateway.stop()
 }
 

@@ -13,7 +13,7 @@ pub struct Listening {
 pub fn print(settings: &Settings, listening: &[Listening], admin: Option<SocketAddr>) {
     println!("tidegate {} \"{}\", data in {}", env!("CARGO_PKG_VERSION"), settings.node.name, settings.node.data_dir.display());
     for Listening { name, protocol, address } in listening {
-        println!("  {name:<12} {:<42} {}", url(protocol, *address), reach(*address));
+        println!("  {name:<12} {:<42} {}", url(settings, protocol, *address), reach(*address));
     }
     if let Some(address) = admin {
         println!("  {:<12} {:<42} /healthz /readyz /metrics", "admin", format!("http://{address}"));
@@ -29,9 +29,12 @@ pub fn print(settings: &Settings, listening: &[Listening], admin: Option<SocketA
     println!("ready");
 }
 
-fn url(protocol: &str, address: SocketAddr) -> String {
+fn url(settings: &Settings, protocol: &str, address: SocketAddr) -> String {
     match protocol {
-        "mqtt-ws" => format!("ws://{address}/mqtt"),
+        "mqtt-ws" => {
+            let path = settings.section::<protocol_mqtt_ws::Config>("mqtt-ws").unwrap_or_default().path;
+            format!("ws://{address}{path}")
+        }
         "coap" => format!("coap://{address}/ps/{{topic}}"),
         "lwm2m" => format!("coap://{address}/rd"),
         other => format!("{other}://{address}"),
@@ -40,4 +43,19 @@ fn url(protocol: &str, address: SocketAddr) -> String {
 
 fn reach(address: SocketAddr) -> &'static str {
     if address.ip().is_loopback() { "this machine only" } else { "open to the network" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+
+    #[test]
+    fn the_url_of_a_websocket_holds_its_path() {
+        let layers = gateway_config::Layers::new().set("mqtt-ws.path=/iot/ws");
+        let settings = layers.load(&catalog::known()).unwrap_or_else(|problems| panic!("{problems}"));
+        let address = SocketAddr::from(([127, 0, 0, 1], 8083));
+        assert_eq!(url(&settings, "mqtt-ws", address), "ws://127.0.0.1:8083/iot/ws");
+        assert_eq!(url(&settings, "mqtt", address), "mqtt://127.0.0.1:8083");
+    }
 }

@@ -16,11 +16,14 @@ use gateway_config::{BridgeEntry, QueueDrop, Settings};
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{banner, catalog, logging};
+use crate::{banner, catalog, logging, warnings};
 
 /// Runs the gateway until SIGINT or SIGTERM.
 pub fn run(settings: &Settings) -> Result<()> {
     logging::start(&settings.log);
+    for warning in warnings::warnings(settings) {
+        tracing::warn!("{warning}");
+    }
     // Every connection is a descriptor; what the system allows is there to be used.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let _lock = lock_data_dir(&settings.node.data_dir)?;
