@@ -227,12 +227,7 @@ impl Bus {
         cache: &mut RouteCache,
     ) -> Reason {
         if publish.retain {
-            return self.publish_retained(
-                moment,
-                publisher.client_id(),
-                Some(publisher.session.number),
-                publish,
-            );
+            return self.publish_retained(moment, publisher.client_id(), publish);
         }
         let generation = self.generation.load(Ordering::Acquire);
         let route = cache.route(&publish.topic, generation, |topic| self.routes.read().route(topic));
@@ -242,17 +237,17 @@ impl Bus {
             return Reason::NoMatchingSubscribers;
         }
         let message = make(moment, publisher.client_id().clone(), publish);
-        self.dispatch(&message, &route, Some(publisher.session.number))
+        self.dispatch(&message, &route)
     }
 
     /// Publishes in the gateway's own name (a word that begins with `$`).
     pub fn publish_as(&self, moment: Moment, publisher: &ClientId, publish: Publish) -> Reason {
         if publish.retain {
-            return self.publish_retained(moment, publisher, None, publish);
+            return self.publish_retained(moment, publisher, publish);
         }
         let route = self.routes.read().route(&publish.topic);
         self.counters.add(Counter::Accepted, 1);
-        self.dispatch(&make(moment, publisher.clone(), publish), &route, None)
+        self.dispatch(&make(moment, publisher.clone(), publish), &route)
     }
 
     /// Does what has become due; returns when to call again, if anything waits.
@@ -395,6 +390,9 @@ impl Bus {
             return granted;
         }
         for message in retained.read(&subscription.filter, now, usize::MAX) {
+            if subscription.no_local && message.publisher == session.client_id {
+                continue;
+            }
             let qos = state.effective_qos(message.qos, subscription.qos);
             let queued =
                 Queued { message, identifiers: identifiers.clone(), qos, retain: true, replayed: true };
@@ -406,13 +404,7 @@ impl Bus {
         granted
     }
 
-    fn publish_retained(
-        &self,
-        moment: Moment,
-        publisher: &ClientId,
-        number: Option<u64>,
-        publish: Publish,
-    ) -> Reason {
+    fn publish_retained(&self, moment: Moment, publisher: &ClientId, publish: Publish) -> Reason {
         let limits = &self.limits;
         if publish.payload.len() > limits.retained_payload_bytes_max {
             self.counters.add(Counter::Refused, 1);
@@ -428,13 +420,14 @@ impl Bus {
         }
         self.counters.add(Counter::Accepted, 1);
         let route = self.routes.read().route(&message.topic);
-        self.dispatch(&message, &route, number)
+        self.dispatch(&message, &route)
     }
 
-    fn dispatch(&self, message: &Arc<Message>, route: &Route, publisher: Option<u64>) -> Reason {
+    fn dispatch(&self, message: &Arc<Message>, route: &Route) -> Reason {
         let mut matched = 0;
         for target in &route.targets {
-            if target.no_local && publisher == Some(target.session.number) {
+            // By name, as a will is published when its connection is gone (MQTT-3.8.3-3).
+            if target.no_local && message.publisher == target.session.client_id {
                 continue;
             }
             matched += 1;

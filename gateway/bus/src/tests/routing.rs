@@ -59,6 +59,23 @@ fn no_local_leaves_out_what_the_session_published() {
     assert_eq!(scene.receive(&client).last().unwrap(), "by the other filter");
 }
 
+#[test]
+fn no_local_goes_by_the_name_of_the_publisher() {
+    let (mut scene, publisher, client) = scene();
+    let no_local = || Subscription { no_local: true, ..Subscription::new(filter("t"), ONE) };
+    scene.lose(&client);
+    scene.retain(&publisher, "t", "kept", ONE);
+    let with_will = super::scene::with_will(lasting(gateway_model::Expiry::Never), "t", 0);
+    let client = scene.open("a", with_will);
+    scene.subscribe_as(&client, no_local());
+    assert_eq!(scene.receive(&client), ["kept"]);
+    scene.retain(&client, "t", "own", ONE);
+    scene.subscribe_as(&client, no_local());
+    scene.lose(&client);
+    let client = scene.open("a", lasting(gateway_model::Expiry::Never));
+    assert!(scene.take(&client).is_empty(), "neither what it retained nor its will");
+}
+
 /// MQTT 5.0 section 3.3.1.3 [MQTT-3.3.1-12] and [MQTT-3.3.1-13].
 #[test]
 fn retain_is_shown_only_as_subscribed() {

@@ -31,7 +31,6 @@ impl Program {
     pub(super) fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let queue = Queue {
-            // A full queue and retained messages, which may outnumber it, are not mixed.
             messages_max: if dice.one_in(2) { 5 } else { 10_000 },
             drop_oldest: dice.one_in(2),
             store_qos0: dice.one_in(2),
@@ -113,8 +112,7 @@ impl Program {
         let clean_start = self.dice.one_in(4);
         let expiry = [None, Some(0), Some(5), Some(20)][self.dice.below(4)];
         let window = [1, 2, 3, 100][self.dice.below(4)];
-        let will =
-            (client >= 2 && self.dice.one_in(3)).then(|| Body { expires_at: None, ..self.body(client) });
+        let will = self.dice.one_in(3).then(|| Body { expires_at: None, ..self.body(client) });
         self.open_with(client, clean_start, expiry, window, will);
     }
 
@@ -166,13 +164,12 @@ impl Program {
         let filter = self.filter(client);
         let is_shared = filter.starts_with("$share/");
         let handlings = [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never];
-        let is_limited = self.reference.queue.messages_max < 100;
         let wish = Wish {
             qos: QOS[self.dice.below(3)],
             // All or none of a client's: how mixed ones overlap is left open by section 3.3.4.
             no_local: client < 2 && !is_shared,
             retain_as_published: self.dice.one_in(2),
-            retain_handling: if is_limited { RetainHandling::Never } else { handlings[self.dice.below(3)] },
+            retain_handling: handlings[self.dice.below(3)],
             identifier: self.dice.below(4) as u32,
         };
         self.log(format!("subscribe {client} {filter} {wish:?}"));
@@ -282,7 +279,7 @@ impl Program {
 
     fn body(&mut self, publisher: usize) -> Body {
         self.published += 1;
-        let retain = publisher >= 2 && self.dice.one_in(3);
+        let retain = self.dice.one_in(3);
         let clears = retain && self.dice.one_in(4);
         Body {
             topic: TOPICS[self.dice.below(TOPICS.len())],
