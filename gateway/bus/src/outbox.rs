@@ -108,7 +108,7 @@ impl Outbox {
         let mut evicted = 0;
         if !fits(self) {
             if self.limits.drop == DropPolicy::Oldest && size <= self.limits.bytes_max as usize {
-                while !fits(self) && self.pop_queue().is_some() {
+                while !fits(self) && self.drop_oldest(size) {
                     evicted += 1;
                 }
             }
@@ -202,6 +202,19 @@ impl Outbox {
 
     fn position(&self, id: DeliveryId) -> Option<usize> {
         self.in_flight.iter().position(|entry| identifier(entry.serial) == id)
+    }
+
+    /// Makes room for `size` bytes: where it is the number that is too large, replayed messages
+    /// stay, as they do not count.
+    fn drop_oldest(&mut self, size: usize) -> bool {
+        let has_room = self.queue_bytes + size <= self.limits.bytes_max as usize;
+        if !has_room || self.replayed == 0 {
+            return self.pop_queue().is_some();
+        }
+        let oldest = self.queue.iter().position(|queued| !queued.replayed);
+        let dropped = oldest.and_then(|index| self.queue.remove(index));
+        self.queue_bytes -= dropped.as_ref().map_or(0, |queued| queued.message.size());
+        dropped.is_some()
     }
 
     fn pop_queue(&mut self) -> Option<Queued> {

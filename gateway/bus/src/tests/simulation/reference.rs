@@ -72,6 +72,8 @@ pub(super) struct Copy {
     qos: Qos,
     retain: bool,
     identifiers: Vec<u32>,
+    /// Retained, for a new subscription: not held to the length of the queue.
+    is_replayed: bool,
 }
 
 pub(super) struct Sent {
@@ -193,7 +195,8 @@ impl Reference {
             let qos = body.qos.min(wish.qos);
             let identifiers = wish.identifiers();
             self.counts.matched += 1;
-            session.queue.push_back(Copy { body: body.clone(), qos, retain: true, identifiers });
+            let copy = Copy { body: body.clone(), qos, retain: true, identifiers, is_replayed: true };
+            session.queue.push_back(copy);
             session.is_owed_a_bell = true;
         }
     }
@@ -317,17 +320,19 @@ impl Session {
             counts.offline += 1;
             return;
         }
-        if self.queue.len() >= queue.messages_max {
+        let live = self.queue.iter().filter(|copy| !copy.is_replayed).count();
+        if live >= queue.messages_max {
             counts.queue_full += 1;
             if !queue.drop_oldest {
                 return;
             }
-            self.queue.pop_front();
+            let oldest = self.queue.iter().position(|copy| !copy.is_replayed);
+            self.queue.remove(oldest.unwrap());
         }
         let retain = body.retain && wishes.iter().any(|wish| wish.retain_as_published);
         let mut identifiers: Vec<u32> = wishes.iter().flat_map(Wish::identifiers).collect();
         identifiers.sort();
-        self.queue.push_back(Copy { body: body.clone(), qos, retain, identifiers });
+        self.queue.push_back(Copy { body: body.clone(), qos, retain, identifiers, is_replayed: false });
         self.is_owed_a_bell = true;
     }
 }
