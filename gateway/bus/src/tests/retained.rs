@@ -126,6 +126,28 @@ fn the_number_of_retained_messages_is_limited() {
 }
 
 #[test]
+fn expired_ones_make_room_without_being_read() {
+    for limits in [
+        Limits { retained_messages_max: 2, ..Limits::default() },
+        Limits { retained_bytes_max: 5000, ..Limits::default() },
+    ] {
+        let (mut scene, publisher, _) = scene_with(limits);
+        let text = "x".repeat(2000);
+        for (topic, secs) in [("1", 1), ("2", 100)] {
+            let expiry = Some(secs_of(secs));
+            scene.send(&publisher, Publish { expiry, retain: true, ..publish(topic, &text, ONE) });
+        }
+        assert_eq!(scene.retain(&publisher, "3", &text, ONE), Reason::QuotaExceeded);
+        scene.pass(1);
+        assert_ne!(scene.retain(&publisher, "3", &text, ONE), Reason::QuotaExceeded);
+        assert_eq!(scene.retain(&publisher, "4", &text, ONE), Reason::QuotaExceeded);
+        assert_eq!(scene.bus.retained_size().0, 2);
+        scene.pass(99);
+        assert_ne!(scene.retain(&publisher, "4", &text, ONE), Reason::QuotaExceeded);
+    }
+}
+
+#[test]
 fn the_bytes_of_retained_messages_are_limited() {
     let limits = Limits { retained_bytes_max: 5000, retained_payload_bytes_max: 3000, ..Limits::default() };
     let (mut scene, publisher, _) = scene_with(limits);

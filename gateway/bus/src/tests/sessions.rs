@@ -137,6 +137,29 @@ fn a_return_restarts_the_expiry() {
     assert!(scene.bus.sessions().is_empty());
 }
 
+/// Each way of going away has its own expiry; what an earlier one left behind does not count.
+#[test]
+fn only_the_last_goodbye_counts() {
+    let mut scene = Scene::new();
+    for secs in [30, 5, 20, 3, 10] {
+        let client = scene.open("a", lasting(Expiry::After(secs_of(secs))));
+        scene.lose(&client);
+        scene.pass(1);
+    }
+    scene.pass(8);
+    assert_eq!(scene.bus.sessions().len(), 1);
+    let client = scene.open("a", lasting(NEVER));
+    scene.lose(&client);
+    scene.pass(1000);
+    let client = scene.open("a", lasting(Expiry::After(secs_of(10))));
+    assert!(client.opened.session_present);
+    scene.lose(&client);
+    scene.pass(9);
+    assert_eq!(scene.bus.sessions().len(), 1);
+    scene.pass(1);
+    assert!(scene.bus.sessions().is_empty());
+}
+
 #[test]
 fn expiry_never_outlives_everything() {
     let mut scene = Scene::new();
