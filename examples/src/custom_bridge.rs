@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gateway_model::{Bridge, BridgeState, Message, Receipt, Settlement};
@@ -17,13 +17,13 @@ pub struct Appender {
     path: PathBuf,
     /// Opened when first needed, and again after an error.
     file: Option<File>,
-    state: BridgeState,
+    state: Arc<Mutex<BridgeState>>,
 }
 
 impl Appender {
     /// A path that cannot be written yet is not an error: it is tried until it can.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), file: None, state: BridgeState::Starting }
+        Self { path: path.into(), file: None, state: Arc::new(Mutex::new(BridgeState::Starting)) }
     }
 
     /// One write for the whole line, so that no half line is left behind by an error between two.
@@ -37,6 +37,10 @@ impl Appender {
             }
         };
         file.write_all(line)
+    }
+
+    fn set_state(&self, state: BridgeState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 }
 
@@ -52,16 +56,18 @@ impl Bridge for Appender {
             // waits, the next message is not taken, and order is kept.
             while let Err(error) = self.append(&line) {
                 self.file = None;
-                self.state = BridgeState::Retrying(format!("{}: {error}", self.path.display()).into());
+                let cause = format!("{}: {error}", self.path.display());
+                self.set_state(BridgeState::Retrying(cause.into()));
                 tokio::time::sleep(RETRY).await;
             }
-            self.state = BridgeState::Connected;
+            self.set_state(BridgeState::Connected);
             receipt.settle(Settlement::Delivered);
         })
     }
 
-    fn state(&self) -> BridgeState {
-        self.state.clone()
+    fn watch(&self) -> Box<dyn Fn() -> BridgeState + Send + Sync> {
+        let state = self.state.clone();
+        Box::new(move || state.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     fn close(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {

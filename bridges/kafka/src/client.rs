@@ -160,8 +160,9 @@ impl Client {
         self.shared.room.notified().await;
     }
 
-    pub fn state(&self) -> BridgeState {
-        lock(&self.shared.health).state.clone()
+    pub fn watch(&self) -> Box<dyn Fn() -> BridgeState + Send + Sync> {
+        let shared = self.shared.clone();
+        Box::new(move || lock(&shared.health).state.clone())
     }
 
     pub fn report_poison(&self, message: &Message, cause: &str) {

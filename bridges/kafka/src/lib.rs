@@ -71,8 +71,8 @@ impl Bridge for Kafka {
         })
     }
 
-    fn state(&self) -> BridgeState {
-        self.client.state()
+    fn watch(&self) -> Box<dyn Fn() -> BridgeState + Send + Sync> {
+        self.client.watch()
     }
 
     fn close(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {

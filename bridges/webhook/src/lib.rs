@@ -129,8 +129,9 @@ impl Bridge for Webhook {
         })
     }
 
-    fn state(&self) -> BridgeState {
-        self.health.state()
+    fn watch(&self) -> Box<dyn Fn() -> BridgeState + Send + Sync> {
+        let health = self.health.clone();
+        Box::new(move || health.state())
     }
 
     fn close(mut self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {

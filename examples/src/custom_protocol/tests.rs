@@ -12,7 +12,9 @@ fn open() -> (Connection, Recorder) {
     let opened = Opened {
         client_id: ClientId::parse("lines-1").unwrap(),
         session_present: false,
-        expiry: Expiry::Immediately, held: Vec::new() };
+        expiry: Expiry::Immediately,
+        held: Vec::new(),
+    };
     connection.handle(now, Event::Reply(Ticket(0), Reply::Opened(Ok(opened))), &mut recorder);
     (connection, recorder)
 }

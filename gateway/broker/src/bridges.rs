@@ -67,7 +67,8 @@ pub fn start_bridge(broker: &Arc<Broker>, session: BridgeSession, bridge: Box<dy
         session.filters.iter().map(|filter| Subscription::new(filter.clone(), Qos::AtLeastOnce)).collect();
     broker.bus.subscribe(moment.instant, &attachment, subscriptions);
     let stop = Arc::new(tokio::sync::Notify::new());
-    let state = Arc::new(Mutex::new(bridge.state()));
+    // Not the bridge's own: a failure of its first moments must be reported as a change too.
+    let state = Arc::new(Mutex::new(BridgeState::Starting));
     let feeder = Feeder {
         broker: broker.clone(),
         name: session.name.clone(),
@@ -122,23 +123,27 @@ impl Feeder {
             bell: self.bell.clone(),
         });
         let mut states = tokio::time::interval(STATE_EVERY);
-        loop {
-            self.report(bridge.state());
+        let state = bridge.watch();
+        'feed: loop {
+            self.report(state());
             let next = self.attachment.next(self.broker.bus.counters(), clock::moment().instant);
             let Ok(next) = next else { break };
-            if let Some(outgoing) = next {
-                let Some(id) = outgoing.id else { continue };
-                let receipt = Receipt::new(desk.clone(), id);
+            let Some((message, id)) = next.and_then(|outgoing| Some((outgoing.message, outgoing.id?))) else {
                 tokio::select! {
-                    () = bridge.send(outgoing.message, receipt) => {}
+                    () = self.bell.0.notified() => {}
+                    _ = states.tick() => {}
                     () = self.stop.notified() => break,
                 }
                 continue;
-            }
-            tokio::select! {
-                () = self.bell.0.notified() => {}
-                _ = states.tick() => {}
-                () = self.stop.notified() => break,
+            };
+            let mut sent = bridge.send(message, Receipt::new(desk.clone(), id));
+            // The bridge may take as long as its sink is away; what it says meanwhile is reported.
+            loop {
+                tokio::select! {
+                    () = &mut sent => break,
+                    _ = states.tick() => self.report(state()),
+                    () = self.stop.notified() => break 'feed,
+                }
             }
         }
         bridge.close().await;

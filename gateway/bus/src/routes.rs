@@ -52,7 +52,8 @@ impl Subscriber {
 
 /// Everybody who gets what is published to one topic.
 pub(crate) struct Route {
-    /// One per session: overlapping subscriptions are merged (MQTT 5.0 section 3.3.4).
+    /// One per session: overlapping subscriptions are merged (MQTT 5.0 section 3.3.4), except No
+    /// Local ones with others.
     pub(crate) targets: Vec<Target>,
     pub(crate) groups: Groups,
 }
@@ -123,7 +124,7 @@ impl Routes {
         let mut targets: Vec<Target> =
             found.iter().flat_map(|leaf| &leaf.subscribers).map(Target::from).collect();
         if found.len() > 1 {
-            targets.sort_by_key(|target| target.session.number);
+            targets.sort_by_key(|target| (target.session.number, target.no_local));
             targets.dedup_by(|later, earlier| earlier.merge(later));
         }
         Route { targets, groups: found.iter().flat_map(|leaf| leaf.groups.iter().cloned()).collect() }
@@ -170,13 +171,14 @@ impl From<&Subscriber> for Target {
 }
 
 impl Target {
-    /// Takes another subscription of the same session in; false if it is another session's.
+    /// Takes another subscription of the same session in. False if it is another session's, or if
+    /// only one of them leaves out the session's own messages: then neither QoS nor identifiers of
+    /// the one may show in a message that only the other matches (MQTT-3.8.3-3).
     fn merge(&mut self, other: &Target) -> bool {
-        if self.session.number != other.session.number {
+        if self.session.number != other.session.number || self.no_local != other.no_local {
             return false;
         }
         self.qos = self.qos.max(other.qos);
-        self.no_local &= other.no_local;
         self.retain_as_published |= other.retain_as_published;
         self.identifiers = match (self.identifiers.as_slice(), other.identifiers.as_slice()) {
             (_, []) => return true,

@@ -11,20 +11,32 @@ pub struct Listening {
 
 /// Says what listens where, what is closed, and how to open it.
 pub fn print(settings: &Settings, listening: &[Listening], admin: Option<SocketAddr>) {
-    println!("tidegate {} \"{}\", data in {}", env!("CARGO_PKG_VERSION"), settings.node.name, settings.node.data_dir.display());
+    println!(
+        "tidegate {} \"{}\", data in {}",
+        env!("CARGO_PKG_VERSION"),
+        settings.node.name,
+        settings.node.data_dir.display()
+    );
+    let bridges = || settings.bridges().iter().filter(|bridge| bridge.enabled);
+    let names =
+        listening.iter().map(|listener| listener.name.len()).chain(bridges().map(|bridge| bridge.name.len()));
+    let width = names.max().unwrap_or(0).max("admin".len()) + 1;
     for Listening { name, protocol, address } in listening {
-        println!("  {name:<12} {:<42} {}", url(settings, protocol, *address), reach(*address));
+        println!("  {name:<width$} {:<42} {}", url(settings, protocol, *address), reach(*address));
     }
     if let Some(address) = admin {
-        println!("  {:<12} {:<42} /healthz /readyz /metrics", "admin", format!("http://{address}"));
+        println!("  {:<width$} {:<42} /healthz /readyz /metrics", "admin", format!("http://{address}"));
     }
-    for bridge in settings.bridges().iter().filter(|bridge| bridge.enabled) {
+    for bridge in bridges() {
         let topics: Vec<_> = bridge.topics.iter().map(ToString::to_string).collect();
-        println!("  {:<12} {} from {}", bridge.name, bridge.kind, topics.join(", "));
+        println!("  {:<width$} {} from {}", bridge.name, bridge.kind, topics.join(", "));
     }
     if listening.iter().all(|listener| listener.address.ip().is_loopback()) {
         println!("Closed to other machines. To open MQTT to them: --set listener.mqtt.bind=0.0.0.0:1883");
-        println!("and a user for them to log in with: [[access.user]] in a file given with --config");
+        let access = settings.section::<gateway_access::Config>("access").unwrap_or_default();
+        if access.user.is_empty() {
+            println!("and a user for them to log in with: [[access.user]] in a file given with --config");
+        }
     }
     println!("ready");
 }

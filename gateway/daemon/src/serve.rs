@@ -122,7 +122,11 @@ fn start_bridge(entry: &BridgeEntry, broker: &Arc<Broker>) -> Result<BridgeHandl
     Ok(gateway_broker::start_bridge(broker, session, bridge))
 }
 
-fn open_listeners(settings: &Settings, broker: &Arc<Broker>, shards: &Shards) -> Result<Vec<banner::Listening>> {
+fn open_listeners(
+    settings: &Settings,
+    broker: &Arc<Broker>,
+    shards: &Shards,
+) -> Result<Vec<banner::Listening>> {
     let enabled = settings.listeners().iter().filter(|listener| listener.enabled);
     let open = |listener: &gateway_config::Listener| {
         let (carrier, protocol) = catalog::protocol(settings, &listener.protocol)?;

@@ -26,8 +26,13 @@ pub trait Bridge: Send {
         receipt: Receipt,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
-    /// For `/metrics` and logs.
-    fn state(&self) -> BridgeState;
+    /// A look at the state that works while `send` waits, for `/metrics` and logs.
+    fn watch(&self) -> Box<dyn Fn() -> BridgeState + Send + Sync>;
+
+    /// The state now.
+    fn state(&self) -> BridgeState {
+        (self.watch())()
+    }
 
     /// Stops; what is unsettled stays in the session.
     fn close(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
