@@ -191,6 +191,7 @@ impl Shard {
             self.settle_down(key, moment);
         }
         self.touched = touched;
+        self.tidy_timers();
         if self.stopping && self.slots.iter().all(Option::is_none) {
             return Poll::Ready(());
         }
@@ -313,7 +314,8 @@ impl Shard {
             self.timers.pop();
             let mut due = false;
             self.with(key, |connection, world, pool, _| {
-                if connection.generation != generation {
+                // An entry that an earlier one has replaced says nothing any more.
+                if connection.generation != generation || connection.armed != Some(at) {
                     return;
                 }
                 connection.armed = None;
@@ -425,6 +427,21 @@ impl Shard {
             self.timers.push(Reverse((at, key, connection.generation)));
         }
         self.slots[key as usize] = Some(connection);
+    }
+
+    /// Entries of earlier deadlines stay in the heap; before they outnumber the connections by far
+    /// it is made anew, so that its size is theirs and not that of their traffic.
+    fn tidy_timers(&mut self) {
+        const SPARE: usize = 256;
+        let connections = self.slots.len() - self.free.len();
+        if self.timers.len() <= 2 * connections + SPARE {
+            return;
+        }
+        let entry = |(key, slot): (usize, &Option<Box<Connection>>)| {
+            let connection = slot.as_ref()?;
+            Some(Reverse((connection.armed?, key as u32, connection.generation)))
+        };
+        self.timers = self.slots.iter().enumerate().filter_map(entry).collect();
     }
 
     fn remove(&mut self, key: u32, connection: Connection) {

@@ -252,6 +252,7 @@ impl Bus {
 
     /// Does what has become due; returns when to call again, if anything waits.
     pub fn poll(&self, moment: Moment) -> Option<Instant> {
+        self.tidy_timers();
         loop {
             let mut timers = self.timers.lock();
             let Some((at, session)) = timers.pop(moment.instant) else { return timers.next() };
@@ -291,6 +292,26 @@ impl Bus {
     pub fn retained_size(&self) -> (usize, usize) {
         let retained = self.retained.lock();
         (retained.count(), retained.bytes())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timer_count(&self) -> usize {
+        self.timers.lock().len()
+    }
+
+    /// Keeps of a crowd of timers those that still count.
+    fn tidy_timers(&self) {
+        let sessions = self.sessions.lock().len();
+        let crowd = self.timers.lock().take_crowd(sessions);
+        for (at, session) in crowd {
+            let counts = |session: &Arc<Session>| {
+                let state = session.state.lock();
+                state.deadlines.as_ref().is_some_and(|deadlines| deadlines.armed == Some(at))
+            };
+            if session.upgrade().as_ref().is_some_and(counts) {
+                self.timers.lock().put(at, session);
+            }
+        }
     }
 
     fn grant(&self, expiry: Expiry) -> Expiry {

@@ -45,6 +45,25 @@ impl Timers {
         }
     }
 
+    /// Takes all entries out if those that no longer count may outnumber the sessions by far.
+    pub(crate) fn take_crowd(&mut self, sessions: usize) -> Vec<(Instant, Weak<Session>)> {
+        const SPARE: usize = 256;
+        if self.heap.len() <= 2 * sessions + SPARE {
+            return Vec::new();
+        }
+        self.heap.drain().map(|Reverse(entry)| (entry.at, entry.session)).collect()
+    }
+
+    /// Puts an entry back.
+    pub(crate) fn put(&mut self, at: Instant, session: Weak<Session>) {
+        self.heap.push(Reverse(Entry { at, session }));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     pub(crate) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|entry| entry.0.at)
     }

@@ -140,3 +140,17 @@ fn a_will_may_be_retained_and_reach_its_own_session() {
     let client = scene.open("a", lasting(NEVER));
     assert_eq!(scene.receive(&client), ["will"]);
 }
+
+#[test]
+fn a_client_that_comes_and_goes_does_not_pile_up_timers() {
+    let (mut scene, _witness) = witnessed();
+    for _ in 0..3000 {
+        let client = scene.open("a", with_will(lasting(Expiry::After(secs_of(1_000_000))), "wills/a", 1));
+        scene.lose(&client);
+        scene.pass(2);
+    }
+    assert_eq!(scene.count(Counter::WillsPublished), 3000);
+    assert!(scene.bus.timer_count() < 1000, "{}", scene.bus.timer_count());
+    scene.pass(1_000_001);
+    assert_eq!(scene.bus.sessions().len(), 1, "only the witness");
+}

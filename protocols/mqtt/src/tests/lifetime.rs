@@ -96,11 +96,9 @@ fn mqtt_3_14_2_1_disconnect_with_will_keeps_it() {
 #[test]
 fn mqtt_3_14_2_2_2_disconnect_replaces_the_expiry() {
     let persistent = b"\x10\x13\x00\x04MQTT\x05\x02\x00\x0a\x05\x11\x00\x00\x00\x0a\x00\x01c";
-    for (secs, expiry) in [
-        (0u32, Expiry::Immediately),
-        (30, Expiry::After(Duration::from_secs(30))),
-        (u32::MAX, Expiry::Never),
-    ] {
+    for (secs, expiry) in
+        [(0u32, Expiry::Immediately), (30, Expiry::After(Duration::from_secs(30))), (u32::MAX, Expiry::Never)]
+    {
         let mut bench = Bench::open_with(Config::default(), persistent);
         let packet = [&b"\xe0\x07\x00\x05\x11"[..], &secs.to_be_bytes()].concat();
         assert_eq!(bench.exchange(&packet), b"");

@@ -207,7 +207,9 @@ impl Peer {
                     None => Ok(Opened {
                         client_id: open.client_id.unwrap_or(ClientId::parse("auto").unwrap()),
                         session_present: false,
-                        expiry: Expiry::Immediately, held: Vec::new() }),
+                        expiry: Expiry::Immediately,
+                        held: Vec::new(),
+                    }),
                 })
             }
             Request::Subscribe(subscriptions) => {
