@@ -9,7 +9,8 @@ use gateway_model::{Subscription, TopicFilter};
 /// thousands must not make each further one cost a walk over all of them.
 pub(crate) enum Subscriptions {
     Few(Vec<Subscription>),
-    Many(HashMap<TopicFilter, Subscription, RandomState>),
+    /// Boxed, so that the few do not pay for the many.
+    Many(Box<HashMap<TopicFilter, Subscription, RandomState>>),
 }
 
 /// From here on a walk is dearer than a hash.
@@ -48,7 +49,7 @@ impl Subscriptions {
                     list.push(subscription);
                 } else {
                     let all = std::mem::take(list).into_iter().chain([subscription]);
-                    *self = Self::Many(all.map(|one| (one.filter.clone(), one)).collect());
+                    *self = Self::Many(Box::new(all.map(|one| (one.filter.clone(), one)).collect()));
                 }
             }
             Self::Many(map) => {
