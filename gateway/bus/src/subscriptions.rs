@@ -7,6 +7,7 @@ use gateway_model::{Subscription, TopicFilter};
 ///
 /// Nearly every session has a few, which a list holds in the least memory; a session with
 /// thousands must not make each further one cost a walk over all of them.
+#[allow(clippy::box_collection)] // for the size of the other variant
 pub(crate) enum Subscriptions {
     Few(Vec<Subscription>),
     /// Boxed, so that the few do not pay for the many.
