@@ -125,6 +125,8 @@ impl Feeder {
         let mut states = tokio::time::interval(STATE_EVERY);
         let state = bridge.watch();
         'feed: loop {
+            // A sink that is always ready must not keep this thread from everything else.
+            tokio::task::consume_budget().await;
             self.report(state());
             let next = self.attachment.next(self.broker.bus.counters(), clock::moment().instant);
             let Ok(next) = next else { break };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gateway_access::{Access, Identity};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, TopicFilter,
+    ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic, TopicFilter,
 };
 
 use crate::clock;
@@ -76,6 +76,11 @@ impl Broker {
             .access
             .authenticate(peer, local, open.client_id.as_ref(), &open.credentials)
             .map_err(refuse)?;
+        if let Some(will) = &open.will {
+            let reason = self.check_publish(&identity, &will.publish.topic);
+            reason
+                .map_err(|reason| refuse(Refusal { reason, text: "the will's topic is refused".into() }))?;
+        }
         let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
         let (attachment, opened) =
             self.bus.open(moment, client_id, open, SessionOptions::default(), notify).map_err(|reason| {
@@ -96,13 +101,9 @@ impl Broker {
         publish: Publish,
         cache: &mut RouteCache,
     ) -> Reason {
-        if self.is_too_deep(&publish.topic) {
+        if let Err(reason) = self.check_publish(&principal.identity, &publish.topic) {
             self.bus.counters().add(gateway_bus::Counter::Refused, 1);
-            return Reason::TopicNameInvalid;
-        }
-        if !self.access.may_publish(&principal.identity, &publish.topic) {
-            self.bus.counters().add(gateway_bus::Counter::Refused, 1);
-            return Reason::NotAuthorized;
+            return reason;
         }
         self.bus.publish(moment, &principal.attachment, publish, cache)
     }
@@ -139,6 +140,16 @@ impl Broker {
             return Err(Reason::NotAuthorized);
         }
         Ok(self.bus.retained(moment.instant, filter, limit))
+    }
+
+    fn check_publish(&self, identity: &Identity, topic: &Topic) -> Result<(), Reason> {
+        if self.is_too_deep(topic) {
+            return Err(Reason::TopicNameInvalid);
+        }
+        if !self.access.may_publish(identity, topic) {
+            return Err(Reason::NotAuthorized);
+        }
+        Ok(())
     }
 
     fn is_too_deep(&self, path: &str) -> bool {

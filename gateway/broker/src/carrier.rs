@@ -9,6 +9,8 @@ use gateway_model::WireBuffer;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 /// What bytes travel on. Protocols never see the difference between the streams.
@@ -45,12 +47,20 @@ impl Carrier {
                     Poll::Pending => Read::Pending,
                 }
             }
-            Self::WebSocket(stream) => match Pin::new(stream).poll_next(cx) {
+            Self::WebSocket(stream) => match Pin::new(&mut **stream).poll_next(cx) {
                 Poll::Ready(Some(Ok(Message::Binary(frame)))) => Read::Frame(frame),
                 // Answered by the library.
                 Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => Read::Frame(Bytes::new()),
                 // Control packets travel in binary frames only (MQTT-6.0.0-1).
-                Poll::Ready(Some(_) | None) => Read::Closed,
+                Poll::Ready(Some(Ok(Message::Text(_)))) => {
+                    say_goodbye(stream, cx, Some(CloseCode::Unsupported));
+                    Read::Closed
+                }
+                Poll::Ready(Some(_) | None) => {
+                    // The library has queued the answer to a Close (RFC 6455 section 5.5.1).
+                    let _ = Pin::new(&mut **stream).poll_flush(cx);
+                    Read::Closed
+                }
                 Poll::Pending => Read::Pending,
             },
             Self::Datagram { .. } => Read::Pending,
@@ -72,8 +82,7 @@ impl Carrier {
         let socket = match self {
             Self::Tcp(stream) => stream,
             Self::WebSocket(stream) => {
-                let _ = Pin::new(&mut **stream).start_send(Message::Close(None));
-                let _ = Pin::new(&mut **stream).poll_flush(cx);
+                say_goodbye(stream, cx, None);
                 stream.get_mut()
             }
             Self::Datagram { .. } => return,
@@ -81,8 +90,23 @@ impl Carrier {
         let _ = socket2::SockRef::from(&*socket).shutdown(std::net::Shutdown::Write);
     }
 
+    /// Whether the carrier has a goodbye of its own.
+    pub(crate) fn says_goodbye(&self) -> bool {
+        matches!(self, Self::WebSocket(_))
+    }
+
     pub(crate) fn is_datagram(&self) -> bool {
         matches!(self, Self::Datagram { .. })
+    }
+}
+
+/// Sends a Close frame if the socket takes it now; the connection ends either way.
+fn say_goodbye(stream: &mut WebSocketStream<TcpStream>, cx: &mut Context<'_>, code: Option<CloseCode>) {
+    let frame = code.map(|code| CloseFrame { code, reason: Default::default() });
+    let mut stream = Pin::new(stream);
+    if matches!(stream.as_mut().poll_ready(cx), Poll::Ready(Ok(()))) {
+        let _ = stream.as_mut().start_send(Message::Close(frame));
+        let _ = stream.poll_flush(cx);
     }
 }
 

@@ -239,6 +239,9 @@ impl Connection {
         }
         if matches!(self.phase, Phase::Flushing { .. }) && !self.blocked {
             let failed = self.client.closing.is_some_and(|close| close.reason.is_error());
+            if !failed && self.carrier.says_goodbye() {
+                self.carrier.shutdown(&mut Context::from_waker(&self.waker));
+            }
             self.phase = if failed && !self.carrier.is_datagram() {
                 self.carrier.shutdown(&mut Context::from_waker(&self.waker));
                 // Reading starts again, to throw away.

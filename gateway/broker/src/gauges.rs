@@ -40,7 +40,11 @@ impl ListenerGauges {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         if usize::try_from(before).is_ok_and(|before| before >= connections_max) {
             self.connections.fetch_sub(1, Ordering::Relaxed);
-            self.over_limit.fetch_add(1, Ordering::Relaxed);
+            let refused = self.over_limit.fetch_add(1, Ordering::Relaxed) + 1;
+            // Each time the number has doubled: a flood may not fill the log as well.
+            if refused.is_power_of_two() {
+                tracing::warn!(listener = %self.name, refused, "listener.{}.connections_max is reached", self.name);
+            }
             return false;
         }
         self.connects.fetch_add(1, Ordering::Relaxed);

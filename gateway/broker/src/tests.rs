@@ -239,3 +239,24 @@ fn a_port_in_use_is_named() {
     drop(_guard);
     bench.stop();
 }
+
+#[test]
+fn a_will_passes_the_same_door_as_a_publish() {
+    struct Deaf;
+    impl gateway_model::Notify for Deaf {
+        fn notify(&self) {}
+    }
+    let bench = Bench::new();
+    let peer = Peer { address: bench.address, listener: "lines".into() };
+    let open = |topic: &str| {
+        let publish = Publish::new(gateway_model::Topic::parse(topic).unwrap(), "x");
+        let will = Some(Box::new(gateway_model::Will { publish, delay: Duration::ZERO }));
+        let open = Open { will, ..Open::transient() };
+        let opened = bench.broker.open(crate::clock::moment(), &peer, true, open, Arc::new(Deaf));
+        opened.map(|_| ()).map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(open("a/b"), Ok(()));
+    assert_eq!(open("$SYS/broker/version"), Err(Reason::NotAuthorized));
+    assert_eq!(open("1/2/3/4/5/6/7/8/9"), Err(Reason::TopicNameInvalid));
+    bench.stop();
+}

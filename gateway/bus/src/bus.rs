@@ -122,7 +122,7 @@ impl Bus {
             }
             state.will = open.will;
             state.expiry = expiry;
-            let held = state.held.clone();
+            let held = state.held.iter().copied().collect();
             (session.attach(&mut state, notify, window), held)
         };
         drop(sessions);
@@ -410,7 +410,7 @@ impl Bus {
         if !attachment.holds(&state) {
             return granted;
         }
-        for message in retained.read(&subscription.filter, now, usize::MAX) {
+        for message in retained.read(&subscription.filter, now, state.outbox.replay_room()) {
             if subscription.no_local && message.publisher == session.client_id {
                 continue;
             }

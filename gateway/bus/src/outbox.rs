@@ -124,6 +124,12 @@ impl Outbox {
         (evicted > 0).then_some((DropReason::QueueFull, evicted))
     }
 
+    /// How many retained messages are worth reading for a new subscription: as many as can fit, and
+    /// one more, whose drop tells that there were more.
+    pub(crate) fn replay_room(&self) -> usize {
+        (self.limits.bytes_max as usize).saturating_sub(self.queue_bytes) / Message::SIZE_MIN + 1
+    }
+
     /// Accounts for a copy that is not even queued.
     pub(crate) fn reject(&mut self) {
         self.matched = self.matched.wrapping_add(1);

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +27,7 @@ pub(crate) struct State {
     pub(crate) will: Option<Box<Will>>,
     pub(crate) expiry: Expiry,
     /// Identifiers of exactly-once publishes received and not yet released.
-    pub(crate) held: Vec<NonZeroU16>,
+    pub(crate) held: BTreeSet<NonZeroU16>,
     /// What waits while the session is away; none for most.
     pub(crate) deadlines: Option<Box<Deadlines>>,
     /// The connection that holds the session; `None` while it is away.
@@ -67,7 +68,7 @@ impl Session {
             subscriptions: Subscriptions::default(),
             will: None,
             expiry: Expiry::Immediately,
-            held: Vec::new(),
+            held: BTreeSet::new(),
             deadlines: None,
             notify: None,
             epoch: 0,
@@ -270,15 +271,10 @@ impl Attachment {
         if state.epoch != self.epoch {
             return;
         }
-        match state.held.iter().position(|known| *known == id) {
-            Some(index) if !held => {
-                state.held.swap_remove(index);
-                if state.held.is_empty() {
-                    state.held = Vec::new();
-                }
-            }
-            None if held => state.held.push(id),
-            _ => {}
+        if held {
+            state.held.insert(id);
+        } else {
+            state.held.remove(&id);
         }
     }
 

@@ -60,10 +60,15 @@ impl Message {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
+    /// What the smallest message is accounted with.
+    pub const SIZE_MIN: usize = size_of::<Message>() + 2 * size_of::<usize>();
+
     /// Bytes it is accounted with in limits: what it holds, not what the allocator rounds it to.
     pub fn size(&self) -> usize {
-        const FIXED: usize = size_of::<Message>() + 2 * size_of::<usize>();
-        FIXED + self.topic.len() + self.payload.len() + self.properties.as_ref().map_or(0, |p| p.size())
+        Self::SIZE_MIN
+            + self.topic.len()
+            + self.payload.len()
+            + self.properties.as_ref().map_or(0, |p| p.size())
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU16;
 
 use gateway_model::{Qos, Reason, Sink};
@@ -73,20 +73,18 @@ impl Acknowledgements {
 /// PUBLISH with one of them is the same message again (MQTT 5.0 section 4.3.3), also when it comes
 /// on a later connection: the session holds them.
 ///
-/// A plain list: windows are short, and a scan of 1,024 numbers is a few cache lines. A client
-/// before MQTT 5.0 can fill it with all 65,535 numbers, which are 128 KiB.
+/// A set, because a client before MQTT 5.0 can fill it with all 65,535 numbers.
 #[derive(Debug, Default)]
-pub(crate) struct Received(Vec<NonZeroU16>);
+pub(crate) struct Received(BTreeSet<NonZeroU16>);
 
 impl Received {
     /// Those that the session held from an earlier connection.
     pub(crate) fn resume(held: Vec<NonZeroU16>) -> Self {
-        Self(held)
+        Self(held.into_iter().collect())
     }
 
     pub(crate) fn insert(&mut self, packet_id: NonZeroU16, out: &mut dyn Sink) {
-        if !self.contains(packet_id) {
-            self.0.push(packet_id);
+        if self.0.insert(packet_id) {
             out.hold(packet_id, true);
         }
     }
@@ -97,10 +95,11 @@ impl Received {
 
     /// Whether it was there.
     pub(crate) fn remove(&mut self, packet_id: NonZeroU16, out: &mut dyn Sink) -> bool {
-        let Some(index) = self.0.iter().position(|known| *known == packet_id) else { return false };
-        self.0.swap_remove(index);
-        out.hold(packet_id, false);
-        true
+        let known = self.0.remove(&packet_id);
+        if known {
+            out.hold(packet_id, false);
+        }
+        known
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -12,6 +12,8 @@ use crate::codec::Header;
 pub struct Config {
     /// The largest packet a client may send, in bytes with its header. At most 268,435,460.
     pub packet_bytes_max: u32,
+    /// The largest CONNECT, in bytes with its header: what a stranger may make the gateway hold.
+    pub connect_bytes_max: u32,
     /// How many filters a SUBSCRIBE or UNSUBSCRIBE may hold.
     pub packet_filters_max: u16,
     /// How many publishes above QoS 0 a client may have unacknowledged (Receive Maximum). A client
@@ -39,6 +41,7 @@ impl Default for Config {
         }
         Self {
             packet_bytes_max: 1024 * 1024,
+            connect_bytes_max: 128 * 1024,
             packet_filters_max: 4096,
             receive_maximum: const { maximum(1024) },
             topic_alias_maximum: 16,

@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     pub(crate) frame_len_max: u32,
     /// Numbers the requests, so that a packet identifier used twice confuses no reply.
     pub(crate) requests: u32,
+    /// A SUBSCRIBE or UNSUBSCRIBE is not answered yet.
+    pub(crate) awaits_reply: bool,
     pub(crate) version: Version,
     /// Reason strings are welcome (MQTT 5.0 section 3.1.2.11.7).
     pub(crate) problem_information: bool,
@@ -96,6 +98,7 @@ impl Connection {
             silence_millis_max: 0,
             frame_len_max: FRAME_LEN_MAX,
             requests: 0,
+            awaits_reply: false,
             version: Version::V311,
             problem_information: true,
             expires_at_once: true,
@@ -112,7 +115,11 @@ impl Connection {
         let Some(header) = Header::parse(bytes)? else {
             return Ok(None);
         };
-        if header.frame_len() > self.config.frame_len_max() {
+        let max = match self.stage {
+            Stage::Connecting => self.config.connect_bytes_max as usize,
+            _ => self.config.frame_len_max(),
+        };
+        if header.frame_len() > max {
             return Err(Violation::new(Reason::PacketTooLarge, "packet is larger than allowed"));
         }
         if self.version == Version::V5 && header.is_padded() {
@@ -219,12 +226,14 @@ impl Connection {
         }
     }
 
-    /// Whether packets are taken now. A client that MQTT gives no Receive Maximum is held back
+    /// Whether packets are taken now. Not while a SUBSCRIBE or UNSUBSCRIBE waits for its reply: what
+    /// follows it, a DISCONNECT even, must find it answered (MQTT-3.8.4-1). A client that MQTT gives no Receive Maximum is held back
     /// here while too many of its publishes wait for their acknowledgement.
     #[inline]
     fn takes_packets(&self) -> bool {
         match self.stage {
             Stage::Connecting => true,
+            Stage::Open if self.awaits_reply => false,
             Stage::Open => self.inflow.as_ref().is_none_or(|inflow| {
                 self.version == Version::V5
                     || inflow.acknowledgements.len() < usize::from(self.config.receive_maximum.get())

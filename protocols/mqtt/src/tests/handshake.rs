@@ -237,3 +237,11 @@ fn an_eviction_while_opening_is_a_refusal() {
     assert_eq!(bench.out.take_bytes(), b"\x20\x02\x00\x03");
     assert_eq!(bench.closed_because(), Some(Reason::ServerShuttingDown));
 }
+
+#[test]
+fn a_connect_larger_than_strangers_may_send_is_refused_by_its_header() {
+    let config = Config { connect_bytes_max: 100, ..Config::default() };
+    let mut bench = Bench::new(config);
+    bench.receive(b"\x10\x63");
+    assert_eq!((bench.out.take_bytes(), bench.closed_because()), (Vec::new(), Some(Reason::PacketTooLarge)));
+}
