@@ -38,7 +38,7 @@ pub(crate) struct Connection {
     /// Numbers the requests, so that a packet identifier used twice confuses no reply.
     pub(crate) requests: u32,
     /// A SUBSCRIBE or UNSUBSCRIBE is not answered yet.
-    pub(crate) awaits_reply: bool,
+    pub(crate) reply_is_due: bool,
     pub(crate) version: Version,
     /// Reason strings are welcome (MQTT 5.0 section 3.1.2.11.7).
     pub(crate) problem_information: bool,
@@ -98,7 +98,7 @@ impl Connection {
             silence_millis_max: 0,
             frame_len_max: FRAME_LEN_MAX,
             requests: 0,
-            awaits_reply: false,
+            reply_is_due: false,
             version: Version::V311,
             problem_information: true,
             expires_at_once: true,
@@ -233,7 +233,7 @@ impl Connection {
     fn takes_packets(&self) -> bool {
         match self.stage {
             Stage::Connecting => true,
-            Stage::Open if self.awaits_reply => false,
+            Stage::Open if self.reply_is_due => false,
             Stage::Open => self.inflow.as_ref().is_none_or(|inflow| {
                 self.version == Version::V5
                     || inflow.acknowledgements.len() < usize::from(self.config.receive_maximum.get())

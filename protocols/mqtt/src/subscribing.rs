@@ -34,7 +34,7 @@ impl Connection {
             return Ok(());
         }
         self.note_invalid(ticket, asked);
-        self.awaits_reply = true;
+        self.reply_is_due = true;
         out.request(ticket, Request::Subscribe(subscriptions));
         Ok(())
     }
@@ -55,13 +55,13 @@ impl Connection {
             return Ok(());
         }
         self.note_invalid(ticket, asked);
-        self.awaits_reply = true;
+        self.reply_is_due = true;
         out.request(ticket, Request::Unsubscribe(filters));
         Ok(())
     }
 
     pub(crate) fn subscribed(&mut self, ticket: Ticket, reasons: Vec<Reason>, out: &mut dyn Sink) {
-        self.awaits_reply = false;
+        self.reply_is_due = false;
         if let Some(packet_id) = packet_id(ticket) {
             let reasons = self.with_invalid(ticket, reasons);
             self.write_suback(packet_id, reasons.into_iter().map(subscribe_reason).collect(), out);
@@ -69,7 +69,7 @@ impl Connection {
     }
 
     pub(crate) fn unsubscribed(&mut self, ticket: Ticket, reasons: Vec<Reason>, out: &mut dyn Sink) {
-        self.awaits_reply = false;
+        self.reply_is_due = false;
         if let Some(packet_id) = packet_id(ticket) {
             let reasons = self.with_invalid(ticket, reasons);
             self.write_unsuback(packet_id, reasons.into_iter().map(unsubscribe_reason).collect(), out);
