@@ -260,3 +260,31 @@ fn a_will_passes_the_same_door_as_a_publish() {
     assert_eq!(open("1/2/3/4/5/6/7/8/9"), Err(Reason::TopicNameInvalid));
     bench.stop();
 }
+
+#[test]
+fn a_websocket_close_is_answered_and_text_is_refused_with_a_code() {
+    let bench = Bench::new();
+    let upgrade: crate::Upgrade = Arc::new(|_, _, _| Ok(None));
+    let address = {
+        let _guard = bench.runtime.enter();
+        let carrier = Carrier::WebSocket { upgrade, message_bytes_max: 1024 };
+        let settings = ListenerSettings { carrier, ..settings(([127, 0, 0, 1], 0).into()) };
+        bind(&bench.broker, &bench.shards, settings).unwrap()
+    };
+    // Frames masked with zero (RFC 6455 section 5.2): a Close of 1000, and the text "a".
+    let cases: [(&[u8], [u8; 4]); 2] =
+        [(b"\x88\x82\0\0\0\0\x03\xe8", [0x88, 2, 0x03, 0xe8]), (b"\x81\x81\0\0\0\0a", [0x88, 2, 0x03, 0xeb])];
+    for (frame, answer) in cases {
+        let mut client = Client::new(address);
+        client.say(
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r",
+        );
+        while !client.hear().is_empty() {}
+        client.0.get_mut().write_all(frame).unwrap();
+        let mut said = [0; 4];
+        client.0.read_exact(&mut said).unwrap();
+        assert_eq!(said, answer);
+    }
+    bench.stop();
+}

@@ -194,3 +194,20 @@ fn the_gateway_itself_may_publish_and_retain() {
     assert_eq!(taken[0].message.accepted_unix_millis, scene.moment.unix_millis);
     assert_eq!(scene.retained_texts("$SYS/#"), ["1"]);
 }
+
+#[test]
+fn no_more_retained_messages_are_read_than_the_queue_can_hold() {
+    let queue = crate::QueueLimits { bytes_max: 3000, ..crate::QueueLimits::default() };
+    let (mut scene, publisher, client) = scene_with(Limits { queue, ..Limits::default() });
+    (0..500).for_each(|number| {
+        scene.retain(&publisher, &format!("t/{number:03}"), "x", ONE);
+    });
+    let before = scene.count(Counter::Matched);
+    scene.subscribe(&client, "t/#", ONE);
+    scene.subscribe(&client, "+/#", ONE);
+    let read = scene.count(Counter::Matched) - before;
+    assert!(read < 100, "{read} copies made for a queue of 3,000 bytes");
+    let waiting = scene.take(&client).len() as u64;
+    assert!(waiting > 0);
+    assert_eq!(read, waiting + scene.dropped(crate::DropReason::QueueFull), "the others are counted");
+}
