@@ -14,6 +14,7 @@ fn open() -> (Connection, Recorder) {
         session_present: false,
         expiry: Expiry::Immediately,
         held: Vec::new(),
+        authentication_data: None,
     };
     connection.handle(now, Event::Reply(Ticket(0), Reply::Opened(Ok(opened))), &mut recorder);
     (connection, recorder)
@@ -45,8 +46,16 @@ fn deliveries_are_lines() {
         retain: false,
     });
     let (qos, identifiers) = (Qos::AtMostOnce, Identifiers::None);
-    let outgoing =
-        Outgoing { message, id: None, qos, retain: false, duplicate: false, released: false, identifiers };
+    let outgoing = Outgoing {
+        message,
+        id: None,
+        qos,
+        retain: false,
+        duplicate: false,
+        released: false,
+        identifiers,
+        mount_len: 0,
+    };
     let mut outbox = Outbox([outgoing].into(), 0);
     connection.deliver(Instant::now(), &mut outbox, &mut recorder);
     assert_eq!(recorder.take_bytes(), b"plant/7 open\n");

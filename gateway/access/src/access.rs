@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 
 use gateway_config::Secret;
-use gateway_model::{ClientId, Credentials, Peer, Reason, Refusal, Topic, TopicFilter};
+use gateway_model::{Credentials, Peer, Reason, Refusal, Topic, TopicFilter};
 
-use crate::{Anonymous, Config};
+use crate::{Allowed, Anonymous, Config, Login, Verdict};
 
 /// Decides who may connect, and what they may publish and read.
 #[derive(Debug)]
@@ -31,23 +31,10 @@ impl Access {
     /// A user name must be known and its password right, wherever the client is: a name that is
     /// offered is never ignored. Without one, the `anonymous` setting decides. A client identifier
     /// that begins with `$` is the gateway's.
-    pub fn authenticate(
-        &self,
-        peer: &Peer,
-        listener_is_loopback: bool,
-        client_id: Option<&ClientId>,
-        credentials: &Credentials,
-    ) -> Result<Identity, Refusal> {
-        if client_id.is_some_and(|id| id.as_str().starts_with('$')) {
-            return Err(refusal(
-                Reason::ClientIdentifierNotValid,
-                "client identifiers that begin with $ belong to the gateway",
-            ));
-        }
-        match &credentials.username {
-            Some(username) => self.check_password(username, credentials),
-            None if self.allows_anonymous(peer, listener_is_loopback) => Ok(Identity::default()),
-            None => Err(self.anonymous_refusal()),
+    pub fn authenticate(&self, login: Login<'_>) -> Verdict {
+        match self.identify(login) {
+            Ok(identity) => Verdict::Allowed(Allowed { identity, data: None }),
+            Err(refusal) => Verdict::Refused(refusal),
         }
     }
 
@@ -59,6 +46,23 @@ impl Access {
     /// Whether the session may read what a filter matches: everything, for now.
     pub fn may_subscribe(&self, _: &Identity, _: &TopicFilter) -> bool {
         true
+    }
+
+    fn identify(&self, login: Login<'_>) -> Result<Identity, Refusal> {
+        if login.client_id.is_some_and(|id| id.as_str().starts_with('$')) {
+            return Err(refusal(
+                Reason::ClientIdentifierNotValid,
+                "client identifiers that begin with $ belong to the gateway",
+            ));
+        }
+        if login.authentication.is_some() {
+            return Err(refusal(Reason::BadAuthenticationMethod, "no such authentication method"));
+        }
+        match &login.credentials.username {
+            Some(username) => self.check_password(username, login.credentials),
+            None if self.allows_anonymous(login.peer, login.listener_is_loopback) => Ok(Identity::default()),
+            None => Err(self.anonymous_refusal()),
+        }
     }
 
     fn check_password(&self, username: &str, credentials: &Credentials) -> Result<Identity, Refusal> {
@@ -116,6 +120,7 @@ fn is_equal_in_constant_time(offered: &[u8], expected: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use gateway_model::ClientId;
 
     use super::*;
     use crate::User;
@@ -128,18 +133,33 @@ mod tests {
         Access::new(Config { anonymous, user: vec![user] })
     }
 
+    fn identify(
+        access: &Access,
+        peer: &Peer,
+        listener_is_loopback: bool,
+        client_id: Option<&ClientId>,
+        credentials: &Credentials,
+    ) -> Result<Identity, Refusal> {
+        let login = Login { peer, listener_is_loopback, client_id, credentials, authentication: None };
+        match access.authenticate(login) {
+            Verdict::Allowed(allowed) => Ok(allowed.identity),
+            Verdict::Refused(refusal) => Err(refusal),
+            Verdict::Slow(_) | Verdict::Challenge(..) => panic!("decided at once"),
+        }
+    }
+
     fn connect(
         access: &Access,
         address: &str,
         listener_is_loopback: bool,
         login: Option<(&str, &str)>,
     ) -> Result<Option<Box<str>>, Reason> {
-        let peer = Peer { address: address.parse().unwrap(), listener: "mqtt".into() };
+        let peer = Peer::new(address.parse().unwrap(), "mqtt".into());
         let credentials = Credentials {
             username: login.map(|(name, _)| name.into()),
             password: login.map(|(_, password)| Bytes::copy_from_slice(password.as_bytes())),
         };
-        let identity = access.authenticate(&peer, listener_is_loopback, None, &credentials);
+        let identity = identify(access, &peer, listener_is_loopback, None, &credentials);
         identity.map(|identity| identity.username).map_err(|refusal| refusal.reason)
     }
 
@@ -180,17 +200,17 @@ mod tests {
 
     #[test]
     fn a_name_without_a_password_is_refused() {
-        let peer = Peer { address: LOCAL.parse().unwrap(), listener: "mqtt".into() };
+        let peer = Peer::new(LOCAL.parse().unwrap(), "mqtt".into());
         let credentials = Credentials { username: Some("press".into()), password: None };
-        let refused = access(Anonymous::Always).authenticate(&peer, true, None, &credentials);
+        let refused = identify(&access(Anonymous::Always), &peer, true, None, &credentials);
         assert_eq!(refused.unwrap_err().reason, Reason::BadUserNameOrPassword);
     }
 
     #[test]
     fn a_refusal_says_which_setting_to_change() {
-        let peer = Peer { address: REMOTE.parse().unwrap(), listener: "mqtt".into() };
+        let peer = Peer::new(REMOTE.parse().unwrap(), "mqtt".into());
         let text = |anonymous| {
-            access(anonymous).authenticate(&peer, false, None, &Credentials::default()).unwrap_err().text
+            identify(&access(anonymous), &peer, false, None, &Credentials::default()).unwrap_err().text
         };
         let loopback = text(Anonymous::Loopback);
         assert!(loopback.contains("[[access.user]]") && loopback.contains("access.anonymous = \"always\""));
@@ -199,10 +219,9 @@ mod tests {
 
     #[test]
     fn names_of_the_gateway_are_refused() {
-        let peer = Peer { address: LOCAL.parse().unwrap(), listener: "mqtt".into() };
+        let peer = Peer::new(LOCAL.parse().unwrap(), "mqtt".into());
         let id = ClientId::parse("$bridge/plant").unwrap();
-        let refused = access(Anonymous::Always)
-            .authenticate(&peer, true, Some(&id), &Credentials::default())
+        let refused = identify(&access(Anonymous::Always), &peer, true, Some(&id), &Credentials::default())
             .unwrap_err();
         assert_eq!(refused.reason, Reason::ClientIdentifierNotValid);
     }

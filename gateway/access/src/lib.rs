@@ -9,6 +9,8 @@
 
 mod access;
 mod config;
+mod verdict;
 
 pub use access::{Access, Identity};
 pub use config::{Anonymous, Config, User};
+pub use verdict::{Allowed, Exchange, Login, Verdict};

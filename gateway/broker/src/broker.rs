@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gateway_access::{Access, Identity};
+use gateway_access::{Access, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
     ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic, TopicFilter,
@@ -72,10 +72,21 @@ impl Broker {
             let text = "the client identifier is longer than limits.client_id_bytes_max".into();
             return Err(refuse(Refusal { reason: Reason::ClientIdentifierNotValid, text }));
         }
-        let identity = self
-            .access
-            .authenticate(peer, local, open.client_id.as_ref(), &open.credentials)
-            .map_err(refuse)?;
+        let login = Login {
+            peer,
+            listener_is_loopback: local,
+            client_id: open.client_id.as_ref(),
+            credentials: &open.credentials,
+            authentication: open.authentication.as_ref(),
+        };
+        let identity = match self.access.authenticate(login) {
+            Verdict::Allowed(allowed) => allowed.identity,
+            Verdict::Refused(refusal) => return Err(refuse(refusal)),
+            Verdict::Slow(_) | Verdict::Challenge(..) => {
+                let text = "no such authentication method".into();
+                return Err(refuse(Refusal { reason: Reason::BadAuthenticationMethod, text }));
+            }
+        };
         if let Some(will) = &open.will {
             let reason = self.check_publish(&identity, &will.publish.topic);
             reason

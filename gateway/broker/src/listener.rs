@@ -58,7 +58,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn peer(&self, address: SocketAddr) -> Peer {
-        Peer { address, listener: self.name.clone() }
+        Peer::new(address, self.name.clone())
     }
 }
 

@@ -247,7 +247,7 @@ fn a_will_passes_the_same_door_as_a_publish() {
         fn notify(&self) {}
     }
     let bench = Bench::new();
-    let peer = Peer { address: bench.address, listener: "lines".into() };
+    let peer = Peer::new(bench.address, "lines".into());
     let open = |topic: &str| {
         let publish = Publish::new(gateway_model::Topic::parse(topic).unwrap(), "x");
         let will = Some(Box::new(gateway_model::Will { publish, delay: Duration::ZERO }));

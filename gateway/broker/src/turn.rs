@@ -99,6 +99,12 @@ impl Turn<'_> {
                 reason: Reason::ProtocolError,
                 text: "the connection has a session already".into(),
             })),
+            (Request::Authenticate(_) | Request::Reauthenticate(_), _) => {
+                Reply::Reauthenticated(Err(Refusal {
+                    reason: Reason::ProtocolError,
+                    text: "no authentication is under way".into(),
+                }))
+            }
             (Request::Subscribe(subscriptions), Some(principal)) => {
                 Reply::Subscribed(broker.subscribe(self.moment, principal, subscriptions))
             }

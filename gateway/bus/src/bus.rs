@@ -127,7 +127,7 @@ impl Bus {
         };
         drop(sessions);
         wills.into_iter().for_each(|will| self.publish_will(moment, &client_id, *will));
-        Ok((attachment, Opened { client_id, session_present, expiry, held }))
+        Ok((attachment, Opened { client_id, session_present, expiry, held, authentication_data: None }))
     }
 
     /// The connection ends. Void attachments change nothing.

@@ -278,6 +278,7 @@ fn outgoing(queued: &Queued, id: Option<DeliveryId>) -> Outgoing {
         duplicate: false,
         released: false,
         identifiers: queued.identifiers.clone(),
+        mount_len: 0,
     }
 }
 
@@ -306,6 +307,7 @@ impl Deliveries for Outbox {
                     duplicate: false,
                     released: false,
                     identifiers,
+                    mount_len: 0,
                 });
             }
             if self.in_flight.len() >= usize::from(self.window) {

@@ -30,9 +30,11 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::{
-    Deliveries, DeliveryId, Expiry, Message, Open, Opened, Publish, Reason, Refusal, Settlement,
-    Subscription, Topic, TopicError, TopicFilter, WireBuffer,
+    Authentication, Deliveries, DeliveryId, Expiry, Message, Open, Opened, Publish, Reason, Refusal,
+    Settlement, Subscription, Topic, TopicError, TopicFilter, WireBuffer,
 };
 
 /// A protocol's state machine for one peer. See the module documentation.
@@ -64,9 +66,20 @@ pub trait Protocol: Send + Sync {
 /// Who is at the other end.
 #[derive(Clone, Debug)]
 pub struct Peer {
+    /// Where it connects from, or where a trusted proxy says it does. The peer of a Unix socket
+    /// shows as 127.0.0.1 with port 0.
     pub address: SocketAddr,
     /// The listener's name in the configuration.
     pub listener: Arc<str>,
+    /// The name in its verified certificate, if the listener takes identities from there.
+    pub certificate_name: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// A peer without a certificate.
+    pub fn new(address: SocketAddr, listener: Arc<str>) -> Self {
+        Self { address, listener, certificate_name: None }
+    }
 }
 
 /// What an adapter can do to the world. Implemented by the driver; by a recorder in tests.
@@ -115,8 +128,14 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Authenticate, and open or resume the session. Once per adapter; after a refusal it may try
-    /// again with other credentials.
+    /// again with other credentials. Answered by [`Reply::Opened`], or first by
+    /// [`Reply::Challenge`] if it named an authentication method.
     Open(Box<Open>),
+    /// The client's answer to a [`Reply::Challenge`].
+    Authenticate(Bytes),
+    /// Authenticate the client of the open session anew (MQTT 5.0 section 4.12.1). Answered by
+    /// [`Reply::Reauthenticated`], or first by [`Reply::Challenge`].
+    Reauthenticate(Authentication),
     Subscribe(Vec<Subscription>),
     Unsubscribe(Vec<TopicFilter>),
     /// Read the retained messages of a filter, at most `limit` of them.
@@ -129,6 +148,10 @@ pub enum Request {
 #[derive(Clone, Debug)]
 pub enum Reply {
     Opened(Result<Opened, Refusal>),
+    /// Authentication goes on: show this to the client and answer with [`Request::Authenticate`].
+    Challenge(Bytes),
+    /// With what the method has to say in the end. After an `Err` the adapter closes.
+    Reauthenticated(Result<Option<Bytes>, Refusal>),
     /// One per subscription, in order: the granted QoS as a reason, or an error.
     Subscribed(Vec<Reason>),
     /// One per filter, in order.

@@ -41,6 +41,17 @@ pub struct Outgoing {
     pub released: bool,
     /// Identifiers of all subscriptions of this session that the message matched.
     pub identifiers: Identifiers,
+    /// How many bytes at the beginning of the message's topic are the receiver's mount point, which
+    /// it does not see. 0 for nearly all.
+    pub mount_len: u16,
+}
+
+impl Outgoing {
+    /// The topic as the receiver sees it: without its mount point.
+    #[inline]
+    pub fn topic(&self) -> &str {
+        self.message.topic.get(usize::from(self.mount_len)..).unwrap_or(&self.message.topic)
+    }
 }
 
 /// Subscription identifiers; nearly always none or one.

@@ -32,7 +32,7 @@ pub use filter::{FilterError, TopicFilter};
 pub use message::{Message, PayloadFormat, Properties, Publish};
 pub use qos::Qos;
 pub use reason::Reason;
-pub use session::{Credentials, Expiry, Open, Opened, Refusal, Will};
+pub use session::{Authentication, Credentials, Expiry, Open, Opened, Refusal, Will};
 pub use subscription::{RetainHandling, Subscription};
 pub use topic::{Topic, TopicError};
 pub use wire::WireBuffer;

@@ -11,6 +11,8 @@ pub struct Open {
     /// `None`: the gateway assigns one.
     pub client_id: Option<ClientId>,
     pub credentials: Credentials,
+    /// Present if the client wants to prove itself by a method of several steps.
+    pub authentication: Option<Authentication>,
     /// Throw an earlier session of that name away (MQTT 5.0 section 3.1.2.4).
     pub clean_start: bool,
     /// How long the session outlives its connection.
@@ -18,6 +20,10 @@ pub struct Open {
     /// How many deliveries above QoS 0 may be unsettled at a time; at least 1.
     pub receive_maximum: u16,
     pub will: Option<Box<Will>>,
+    /// The protocol and version spoken, as in [`crate::Adapter::protocol`]; for people to read.
+    pub protocol: &'static str,
+    /// The keep-alive the client asked for; 0 is none. For people to read.
+    pub keep_alive_secs: u16,
 }
 
 impl Open {
@@ -26,10 +32,13 @@ impl Open {
         Self {
             client_id: None,
             credentials: Credentials::default(),
+            authentication: None,
             clean_start: true,
             expiry: Expiry::Immediately,
             receive_maximum: u16::MAX,
             will: None,
+            protocol: "",
+            keep_alive_secs: 0,
         }
     }
 }
@@ -44,6 +53,21 @@ pub struct Credentials {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Credentials({})", if self.username.is_some() { "named" } else { "anonymous" })
+    }
+}
+
+/// The beginning of an enhanced authentication (MQTT 5.0 section 4.12). Its data is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// The method's name, such as `SCRAM-SHA-256`.
+    pub method: Box<str>,
+    /// What the client says first; methods in which the server speaks first have none.
+    pub data: Option<Bytes>,
+}
+
+impl std::fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Authentication({})", self.method)
     }
 }
 
@@ -65,6 +89,8 @@ pub struct Opened {
     pub expiry: Expiry,
     /// Packet identifiers that the adapter held with [`crate::Sink::hold`] before.
     pub held: Vec<NonZeroU16>,
+    /// What the authentication method has to say in the end.
+    pub authentication_data: Option<Bytes>,
 }
 
 /// Why no session was opened.

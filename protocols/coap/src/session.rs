@@ -49,7 +49,7 @@ impl Login {
             username: self.username.clone(),
             password: self.password.as_ref().map(|text| Bytes::copy_from_slice(text.as_bytes())),
         };
-        Ok(Open { client_id, credentials, receive_maximum, ..Open::transient() })
+        Ok(Open { client_id, credentials, receive_maximum, protocol: "coap", ..Open::transient() })
     }
 }
 

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use coap_lite::{CoapOption, Packet};
 use gateway_model::{
-    Adapter, ClientId, Close, Credentials, Deliveries, Event, Expiry, Open, Opened, Peer, Qos, Reason,
-    Refusal, Reply, Request, RetainHandling, Settlement, Sink, Subscription, Ticket, Will,
+    Adapter, ClientId, Close, Deliveries, Event, Expiry, Open, Opened, Peer, Qos, Reason, Refusal, Reply,
+    Request, RetainHandling, Settlement, Sink, Subscription, Ticket, Will,
 };
 use protocol_coap::block::{Block, Upload, UploadLimits, Uploads, szx_for};
 use protocol_coap::datagram::{Datagram, check_options};
@@ -240,11 +240,12 @@ impl Endpoint {
             translate::status(topics.status(out).ok()?, State::Offline, registration, &self.address);
         Some(Open {
             client_id: Some(ClientId::parse(&client_id).ok()?),
-            credentials: Credentials::default(),
             clean_start: false,
             expiry: Expiry::After(lifetime(registration)),
             receive_maximum: 1,
             will: Some(Box::new(Will { publish: offline, delay: OFFLINE_DELAY })),
+            protocol: self.protocol(),
+            ..Open::transient()
         })
     }
 

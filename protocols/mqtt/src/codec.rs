@@ -67,6 +67,17 @@ pub enum Version {
     V5 = 5,
 }
 
+impl Version {
+    /// As a metric label and log word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V31 => "mqtt31",
+            Self::V311 => "mqtt311",
+            Self::V5 => "mqtt5",
+        }
+    }
+}
+
 /// Any packet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Packet<'a> {

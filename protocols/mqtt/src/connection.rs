@@ -284,7 +284,7 @@ impl Adapter for Connection {
             Event::Reply(ticket, Reply::Subscribed(reasons)) => self.subscribed(ticket, reasons, out),
             Event::Reply(ticket, Reply::Unsubscribed(reasons)) => self.unsubscribed(ticket, reasons, out),
             // Never asked for: MQTT gets retained messages through its subscriptions.
-            Event::Reply(_, Reply::Retained(_)) => {}
+            Event::Reply(_, Reply::Retained(_) | Reply::Challenge(_) | Reply::Reauthenticated(_)) => {}
             Event::Timeout => self.timed_out(now, out),
             Event::Evicted(reason) => self.evicted(reason, out),
             Event::Closed => self.stage = Stage::Closed,
@@ -312,11 +312,6 @@ impl Adapter for Connection {
     }
 
     fn protocol(&self) -> &'static str {
-        match (&self.stage, self.version) {
-            (Stage::Connecting, _) => "mqtt",
-            (_, Version::V5) => "mqtt5",
-            (_, Version::V311) => "mqtt311",
-            (_, Version::V31) => "mqtt31",
-        }
+        if matches!(self.stage, Stage::Connecting) { "mqtt" } else { self.version.name() }
     }
 }

@@ -105,10 +105,13 @@ impl Connection {
                 username: packet.username.map(Into::into),
                 password: packet.password.map(Bytes::copy_from_slice),
             },
+            authentication: None,
             clean_start: packet.clean_start,
             expiry,
             receive_maximum: properties.receive_maximum,
             will: packet.will.as_ref().map(will).transpose()?.map(Box::new),
+            protocol: packet.version.name(),
+            keep_alive_secs: packet.keep_alive_secs,
         })
     }
 

@@ -24,7 +24,7 @@ impl Connection {
         let message = &*outgoing.message;
         let mut head = PublishHead {
             first: publish_flags(outgoing.duplicate, outgoing.qos, outgoing.retain),
-            topic: message.topic.as_bytes(),
+            topic: outgoing.topic().as_bytes(),
             packet_id: outgoing.id,
             properties_len: 0,
             payload_len: message.payload.len(),

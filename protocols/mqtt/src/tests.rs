@@ -84,7 +84,13 @@ impl Bench {
         let client_id = ClientId::parse(client_id).unwrap();
         self.reply(
             Ticket(0),
-            Reply::Opened(Ok(Opened { client_id, session_present, expiry, held: Vec::new() })),
+            Reply::Opened(Ok(Opened {
+                client_id,
+                session_present,
+                expiry,
+                held: Vec::new(),
+                authentication_data: None,
+            })),
         );
     }
 

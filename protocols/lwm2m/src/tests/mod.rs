@@ -38,7 +38,7 @@ impl Bench {
 
     fn at(protocol: &Lwm2m, address: &str, seed: u64) -> Self {
         let now = Instant::now();
-        let peer = Peer { address: address.parse().unwrap(), listener: "test".into() };
+        let peer = Peer::new(address.parse().unwrap(), "test".into());
         let adapter = protocol.connect(now, &peer, seed);
         Self { adapter, out: Recorder::default(), outbox: Outbox::default(), now, message_id: 100 }
     }
@@ -69,6 +69,7 @@ impl Bench {
             session_present: false,
             expiry: open.expiry,
             held: Vec::new(),
+            authentication_data: None,
         });
         self.adapter.handle(self.now, Event::Reply(ticket, Reply::Opened(opened)), &mut self.out);
         self.packets()
@@ -128,6 +129,7 @@ impl Bench {
             retain: false,
             duplicate: false,
             released: false,
+            mount_len: 0,
             identifiers: Identifiers::None,
         });
     }

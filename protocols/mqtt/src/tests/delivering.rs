@@ -36,6 +36,7 @@ fn outgoing(message: Message) -> Outgoing {
         retain: false,
         duplicate: false,
         released: false,
+        mount_len: 0,
         identifiers: Identifiers::None,
     }
 }

@@ -92,7 +92,8 @@ fn mqtt_4_3_3_qos_2_is_published_once_also_across_a_reconnect() {
     let mut again = Bench::new(Config::default());
     again.connect(CONNECT_311);
     let client_id = ClientId::parse("c").unwrap();
-    let opened = Opened { client_id, session_present: true, expiry: Expiry::Never, held };
+    let opened =
+        Opened { client_id, session_present: true, expiry: Expiry::Never, held, authentication_data: None };
     again.reply(Ticket(0), Reply::Opened(Ok(opened)));
     again.out.take_bytes();
     assert_eq!(again.exchange(b"\x3c\x05\x00\x01a\x00\x07"), b"\x50\x02\x00\x07");

@@ -154,6 +154,7 @@ impl Peer {
             retain: false,
             duplicate: false,
             released: false,
+            mount_len: 0,
             identifiers: Identifiers::Many(identifiers.into()),
         });
     }
@@ -209,6 +210,7 @@ impl Peer {
                         session_present: false,
                         expiry: Expiry::Immediately,
                         held: Vec::new(),
+                        authentication_data: None,
                     }),
                 })
             }
