@@ -74,7 +74,9 @@ fn answer_requests(bench: &mut Bench, disorder: &mut Disorder) {
             Request::Unsubscribe(asked) => {
                 bench.reply(ticket, Reply::Unsubscribed(vec![Reason::Success; asked.len()]));
             }
-            Request::Retained { .. } => unreachable!("MQTT never asks"),
+            Request::Authenticate(_) | Request::Reauthenticate(_) | Request::Retained { .. } => {
+                unreachable!("MQTT never asks")
+            }
         }
     }
     let tickets: Vec<Ticket> = bench.out.published.drain(..).map(|(ticket, _)| ticket).collect();
