@@ -228,6 +228,7 @@ impl Peer {
                 self.unsubscribed.extend(filters);
                 Reply::Unsubscribed(reasons)
             }
+            Request::Authenticate(_) | Request::Reauthenticate(_) => unreachable!("CoAP has no such methods"),
             Request::Retained { filter, limit } => {
                 let matching = self.retained.values().filter(|message| filter.matches(&message.topic));
                 Reply::Retained(Ok(matching.take(limit).cloned().collect()))
