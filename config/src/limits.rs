@@ -87,6 +87,9 @@ pub struct Limits {
     /// Sessions, connected or not.
     #[serde(deserialize_with = "zero_is_unlimited")]
     pub sessions_max: u32,
+    /// Logins whose password is being checked; one more is refused as busy.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub logins_pending_max: u32,
 }
 
 impl Default for Limits {
@@ -96,6 +99,7 @@ impl Default for Limits {
             subscriptions_max: 100_000,
             client_id_bytes_max: 1024,
             sessions_max: 1_000_000,
+            logins_pending_max: 1000,
         }
     }
 }

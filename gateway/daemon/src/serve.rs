@@ -66,6 +66,7 @@ fn broker(settings: &Settings) -> Result<Broker> {
     let limits = DoorLimits {
         topic_levels_max: settings.limits.topic_levels_max.into(),
         client_id_bytes_max: settings.limits.client_id_bytes_max.into(),
+        logins_pending_max: settings.limits.logins_pending_max as usize,
     };
     let access = Access::new(settings.section("access")?);
     Ok(Broker::new(Bus::new(bus_limits(settings), random()), access, limits, random()))
