@@ -31,6 +31,8 @@ pub struct Broker {
 pub struct DoorLimits {
     /// Levels of a topic or filter: more are refused as invalid.
     pub topic_levels_max: usize,
+    /// Bytes of a topic or filter: longer ones are refused as invalid.
+    pub topic_bytes_max: usize,
     /// Bytes of a client identifier: a longer one is refused as not valid.
     pub client_id_bytes_max: usize,
     /// Logins whose proof is being checked on other threads; one more is refused as busy.
@@ -150,7 +152,7 @@ impl Broker {
         subscriptions: Vec<Subscription>,
     ) -> Vec<Reason> {
         let check = |subscription: &Subscription| match &subscription.filter {
-            filter if self.is_too_deep(filter.path()) => Err(Reason::TopicFilterInvalid),
+            filter if self.is_too_long(filter.path()) => Err(Reason::TopicFilterInvalid),
             filter if !self.access.may_subscribe(&principal.identity, filter) => Err(Reason::NotAuthorized),
             _ => Ok(()),
         };
@@ -178,7 +180,7 @@ impl Broker {
     }
 
     fn check_publish(&self, identity: &Identity, topic: &Topic) -> Result<(), Reason> {
-        if self.is_too_deep(topic) {
+        if self.is_too_long(topic) {
             return Err(Reason::TopicNameInvalid);
         }
         if !self.access.may_publish(identity, topic) {
@@ -187,7 +189,11 @@ impl Broker {
         Ok(())
     }
 
-    fn is_too_deep(&self, path: &str) -> bool {
+    /// Whether a topic or filter is over the limits of length or levels.
+    fn is_too_long(&self, path: &str) -> bool {
+        if path.len() > self.limits.topic_bytes_max {
+            return true;
+        }
         // A text has at most one level more than bytes, so short ones need not be counted.
         let max = self.limits.topic_levels_max;
         path.len() >= max && path.bytes().filter(|byte| *byte == b'/').count() >= max

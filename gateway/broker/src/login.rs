@@ -192,7 +192,12 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            let limits = DoorLimits { topic_levels_max: 8, client_id_bytes_max: 64, logins_pending_max: 1 };
+            let limits = DoorLimits {
+                topic_levels_max: 8,
+                topic_bytes_max: 64,
+                client_id_bytes_max: 64,
+                logins_pending_max: 1,
+            };
             let broker =
                 Broker::new(Bus::new(Limits::default(), 1), Access::new(Config::default()), limits, 2);
             let (sender, offloaded) = mpsc::channel();

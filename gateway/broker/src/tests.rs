@@ -95,7 +95,12 @@ impl Bench {
     fn new() -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let limits = DoorLimits { topic_levels_max: 8, client_id_bytes_max: 64, logins_pending_max: 8 };
+        let limits = DoorLimits {
+            topic_levels_max: 8,
+            topic_bytes_max: 64,
+            client_id_bytes_max: 64,
+            logins_pending_max: 8,
+        };
         let access = Access::new(gateway_access::Config::default());
         let broker = Arc::new(Broker::new(Bus::new(Limits::default(), 1), access, limits, 2));
         let shards = start_shards(&broker, 2, 3).unwrap();
@@ -259,6 +264,8 @@ fn a_will_passes_the_same_door_as_a_publish() {
     assert_eq!(open("a/b"), Ok(()));
     assert_eq!(open("$SYS/broker/version"), Err(Reason::NotAuthorized));
     assert_eq!(open("1/2/3/4/5/6/7/8/9"), Err(Reason::TopicNameInvalid));
+    assert_eq!(open(&"x".repeat(64)), Ok(()));
+    assert_eq!(open(&"x".repeat(65)), Err(Reason::TopicNameInvalid));
     bench.stop();
 }
 

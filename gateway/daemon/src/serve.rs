@@ -65,6 +65,7 @@ async fn serve(settings: &Settings) -> Result<()> {
 fn broker(settings: &Settings) -> Result<Broker> {
     let limits = DoorLimits {
         topic_levels_max: settings.limits.topic_levels_max.into(),
+        topic_bytes_max: settings.limits.topic_bytes_max.into(),
         client_id_bytes_max: settings.limits.client_id_bytes_max.into(),
         logins_pending_max: settings.limits.logins_pending_max as usize,
     };
