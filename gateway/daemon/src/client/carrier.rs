@@ -20,7 +20,7 @@ use super::tls;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Bytes in order, both ways.
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
@@ -45,6 +45,11 @@ impl Carrier {
     async fn connect_patiently(options: &ConnectOptions) -> Result<Self, ClientError> {
         let address = address(options);
         let unreachable = |error: String| ClientError::Unreachable { address: address.clone(), error };
+        // Files that cannot be read are told before the broker is bothered.
+        let secured = match options.is_tls() {
+            true => Some((options.tls.connector()?, options.tls.name(options.host())?)),
+            false => None,
+        };
         let mut stream: Box<dyn Stream> = match &options.unix {
             Some(path) => {
                 let stream = UnixStream::connect(path).await;
@@ -57,11 +62,9 @@ impl Carrier {
                 Box::new(stream)
             }
         };
-        if options.is_tls() {
-            let (connector, name) = (options.tls.connector()?, options.tls.name(options.host())?);
-            let secured = connector.connect(name, stream).await;
-            stream =
-                Box::new(secured.map_err(|error| unreachable(format!("TLS: {}", tls::explained(&error))))?);
+        if let Some((connector, name)) = secured {
+            let broken = |error| unreachable(format!("TLS: {}", tls::explained(&error)));
+            stream = Box::new(connector.connect(name, stream).await.map_err(broken)?);
         }
         let Some(path) = options.web_path() else { return Ok(Self::Plain(stream)) };
         let scheme = if options.is_tls() { "wss" } else { "ws" };

@@ -74,10 +74,21 @@ impl Connection {
 
     /// Sends the CONNECT and reads what comes, until a CONNACK says yes.
     async fn log_in(&mut self, options: &ConnectOptions) -> Result<(), ClientError> {
+        let hint = match (options.is_tls(), &options.tls.cert) {
+            (false, _) => "; if its port is for TLS: --tls or --cafile FILE",
+            (true, None) => "; it may want a certificate of yours: --cert FILE --key FILE",
+            (true, Some(_)) => "",
+        };
         self.flush().await?;
-        let Some(frame) = self.frame().await? else {
-            let hint = if options.is_tls() { "" } else { "; if its port is for TLS: --tls or --cafile FILE" };
-            return Err(ClientError::NoBroker(format!("closed instead of answering CONNECT{hint}")));
+        let frame = match self.frame().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                return Err(ClientError::Lost(format!("closed instead of an answer to CONNECT{hint}")));
+            }
+            Err(ClientError::Lost(text)) if options.is_tls() && !text.contains("--cert") => {
+                return Err(ClientError::Lost(format!("{text}{hint}")));
+            }
+            Err(error) => return Err(error),
         };
         let packet = frame.packet(self.version)?;
         self.report.received(&packet);

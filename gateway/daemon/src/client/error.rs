@@ -76,10 +76,11 @@ impl ClientError {
 }
 
 /// For `--help`.
-pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 message or subscription refused, 2 wrong usage, \
-                              7 connection lost, 14 broker unreachable, 27 timeout (-W); a refused \
-                              connection ends with the code of the CONNACK: 135 not authorized, 134 bad \
-                              user name or password, before MQTT 5 5 and 4";
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0 done, 1 message or subscription refused, 2 wrong usage, 7 connection lost, 14 broker unreachable,
+  27 timeout (-W). Connection refused: the code of the CONNACK, 135 not authorized, 134 bad user name
+  or password; before MQTT 5 these are 5 and 4";
 
 /// MQTT 3.1.1 table 3.1.
 fn return_code(reason: Reason) -> u8 {

@@ -66,10 +66,6 @@ pub struct ConnectOptions {
     /// disconnect or will. For publish also NAME=VALUE, and user-property=NAME=VALUE
     #[arg(short = 'D', long = "property", value_name = "PROPERTY")]
     pub properties: Vec<String>,
-    #[command(flatten)]
-    pub will: WillOptions,
-    #[command(flatten)]
-    pub tls: TlsOptions,
     /// Tell on standard error what is sent and received
     #[arg(short, long)]
     pub debug: bool,
@@ -82,6 +78,10 @@ pub struct ConnectOptions {
     /// Print help
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
+    #[command(flatten)]
+    pub will: WillOptions,
+    #[command(flatten)]
+    pub tls: TlsOptions,
 }
 
 /// What the broker is to publish if the client vanishes.
@@ -270,6 +270,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 mod tests {
     use clap::Parser;
 
+    use super::super::property::fold_properties;
     use super::*;
 
     #[derive(Parser)]
@@ -280,7 +281,8 @@ mod tests {
     }
 
     fn options(line: &str) -> ConnectOptions {
-        Client::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}")).connect
+        let arguments = fold_properties(line.split(' ').map(Into::into));
+        Client::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}")).connect
     }
 
     #[test]
@@ -288,12 +290,12 @@ mod tests {
         for line in [
             "pub -c",
             "pub -x -1",
-            "pub -V 311 -u me -P word -D publish\0content-type\0x",
+            "pub -V 311 -u me -P word -D publish content-type x",
             "pub -V 311 -P word",
             "pub -V 31 -x 5",
-            "pub -x 5 -D connect\0session-expiry-interval\05",
+            "pub -x 5 -D connect session-expiry-interval 5",
             "pub --will-topic a/#",
-            "pub -D will\0content-type\0x",
+            "pub -D will content-type x",
             "pub --cert cert.pem --key key.pem",
             "pub --insecure",
             "pub -P file:///nowhere/at/all",

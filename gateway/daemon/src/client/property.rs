@@ -196,9 +196,14 @@ fn property<'a>(command: Command, name: &str, values: &[&'a str]) -> Result<Prop
 mod tests {
     use super::*;
 
+    /// As one argument, with the separator between the words.
+    fn joined(text: &str) -> String {
+        text.replace('|', SEPARATOR)
+    }
+
     fn folded(line: &str) -> Vec<String> {
         let folded = fold_properties(line.split(' ').map(OsString::from));
-        folded.into_iter().map(|argument| argument.into_string().unwrap()).collect()
+        folded.into_iter().map(|argument| argument.into_string().unwrap().replace(SEPARATOR, "|")).collect()
     }
 
     #[test]
@@ -208,11 +213,11 @@ mod tests {
             [
                 "pub",
                 "-D",
-                "publish\0user-property\0k\0v",
+                "publish|user-property|k|v",
                 "a",
                 "hello",
                 "--property",
-                "connect\0receive-maximum\0-5"
+                "connect|receive-maximum|-5"
             ]
         );
         assert_eq!(folded("pub -D content-type=x a"), ["pub", "-D", "content-type=x", "a"]);
@@ -225,14 +230,14 @@ mod tests {
         let texts = [
             "content-type=text/plain",
             "user-property=k=v=w",
-            "publish\0message-expiry-interval\09",
-            "connect\0session-expiry-interval\07",
-            "disconnect\0session-expiry-interval\00",
-            "subscribe\0subscription-identifier\03",
-            "will\0will-delay-interval\05",
-            "unsubscribe\0user-property\0a\0b",
+            "publish|message-expiry-interval|9",
+            "connect|session-expiry-interval|7",
+            "disconnect|session-expiry-interval|0",
+            "subscribe|subscription-identifier|3",
+            "will|will-delay-interval|5",
+            "unsubscribe|user-property|a|b",
         ]
-        .map(str::to_owned);
+        .map(joined);
         let of = |command| {
             let buffer = properties(&texts, command).unwrap();
             format!("{:?}", buffer.as_properties().iter().collect::<Vec<_>>())
@@ -256,13 +261,13 @@ mod tests {
             "response-topic=a/#",
             "x=y",
             "user-property=k",
-            "publish\0user-property\0k",
-            "publish\0content-type",
-            "publish\0will-delay-interval\05",
-            "publish\0topic-alias\00",
-            "publish\0payload-format-indicator\02",
+            "publish|user-property|k",
+            "publish|content-type",
+            "publish|will-delay-interval|5",
+            "publish|topic-alias|0",
+            "publish|payload-format-indicator|2",
         ] {
-            assert!(properties(&[wrong.to_owned()], Command::Publish).is_err(), "{wrong}");
+            assert!(properties(&[joined(wrong)], Command::Publish).is_err(), "{wrong}");
         }
         let twice = ["content-type=a", "content-type=b"].map(str::to_owned);
         assert!(properties(&twice, Command::Publish).is_err());

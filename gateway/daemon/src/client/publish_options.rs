@@ -7,7 +7,7 @@ use super::error::{ClientError, EXIT_CODES};
 use super::options::{ConnectOptions, qos, seconds};
 
 #[derive(Args, Clone, Debug)]
-#[command(disable_help_flag = true, after_help = EXIT_CODES)]
+#[command(disable_help_flag = true, args_override_self = true, after_help = EXIT_CODES)]
 pub struct PublishOptions {
     /// Topic and message, instead of -t and -m
     #[arg(value_name = "TOPIC [MESSAGE]", num_args = 0..=2)]

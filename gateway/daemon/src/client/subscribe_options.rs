@@ -8,8 +8,18 @@ use super::error::{ClientError, EXIT_CODES};
 use super::format::Format;
 use super::options::{ConnectOptions, qos, seconds};
 
+/// For `--help`.
+const LETTERS: &str = "\
+Format (-F):
+  %t topic, %p payload, %x %X payload in hex, %l its length, %q QoS, %r retain, %d duplicate,
+  %m packet identifier, %j all as JSON, %J the same with the payload as JSON
+  MQTT 5: %A topic alias, %C content type, %D correlation data, %E expiry, %F payload format,
+  %P user properties, %R response topic, %S subscription identifiers
+  Time (UTC): %I ISO 8601, %U since 1970; @Y @m @d @H @M @S @N and others as in date(1)
+  %% @@ \\n \\t \\r \\0 \\a \\e \\v \\\\; a width as in %-20t or %06l, a precision as in %.10p";
+
 #[derive(Args, Clone, Debug)]
-#[command(disable_help_flag = true, after_help = EXIT_CODES)]
+#[command(disable_help_flag = true, args_override_self = true, after_help = format!("{LETTERS}\n\n{EXIT_CODES}"))]
 pub struct SubscribeOptions {
     /// Topic filters, instead of -t
     #[arg(value_name = "FILTER")]
@@ -38,12 +48,7 @@ pub struct SubscribeOptions {
     /// Print the topic before the payload
     #[arg(short, long, conflicts_with = "format")]
     pub verbose: bool,
-    /// How to print. Of the message: %t topic, %p payload, %x and %X payload in hex, %l its length,
-    /// %q QoS, %r retain, %d duplicate, %m packet identifier; %j all as JSON, %J the same with the
-    /// payload as JSON. MQTT 5: %A topic alias, %C content type, %D correlation data, %E expiry,
-    /// %F payload format, %P user properties, %R response topic, %S subscription identifiers.
-    /// Time (UTC): %I ISO 8601, %U since 1970, @Y @m @d @H @M @S @N and so on as in date(1).
-    /// %% @@ \n \t \r \0 \a \e \v \\; a width as in %-20t or %06l, a precision as in %.10p
+    /// How to print a message, as in '%t %p'; the letters are below
     #[arg(short = 'F', long)]
     pub format: Option<String>,
     /// %j and %J over several lines
