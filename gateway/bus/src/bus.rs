@@ -41,6 +41,18 @@ pub struct SessionOptions {
     pub in_flight_max: Option<u16>,
 }
 
+/// How many there are at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Connected or not, bridges included.
+    pub sessions: usize,
+    pub subscriptions: usize,
+    pub shared_subscriptions: usize,
+    /// Different filters that somebody subscribed to.
+    pub filters: usize,
+    pub retained: usize,
+}
+
 /// Both clocks at one moment: the steady one for durations, the wall clock for people.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -100,11 +112,14 @@ impl Bus {
         let session_present = !open.clean_start
             && previous.as_ref().is_some_and(|session| session.state.lock().expiry != Expiry::Immediately);
         let mut wills = Vec::new();
+        let mut took_over = false;
         let session = match previous {
             Some(session) if session_present => session,
             previous => {
                 if let Some(previous) = previous {
-                    wills.extend(self.end(&previous));
+                    let will;
+                    (took_over, will) = self.end(&previous);
+                    wills.extend(will);
                 }
                 let number = self.next_session.fetch_add(1, Ordering::Relaxed);
                 let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue));
@@ -117,31 +132,32 @@ impl Bus {
         let (attachment, held) = {
             let mut state = session.state.lock();
             if session_present {
+                took_over = state.is_attached();
                 wills.extend(self.take_over(&mut state));
                 self.counters.add(Counter::SessionsResumed, 1);
             }
             state.will = open.will;
             state.expiry = expiry;
             let held = state.held.iter().copied().collect();
-            (session.attach(&mut state, notify, window), held)
+            (session.attach(&mut state, notify, window, took_over), held)
         };
         drop(sessions);
         wills.into_iter().for_each(|will| self.publish_will(moment, &client_id, *will));
         Ok((attachment, Opened { client_id, session_present, expiry, held, authentication_data: None }))
     }
 
-    /// The connection ends. Void attachments change nothing.
+    /// The connection ends. Void attachments change nothing; whether this one was not.
     pub fn detach(
         &self,
         moment: Moment,
         attachment: &Attachment,
         publish_will: bool,
         expiry: Option<Expiry>,
-    ) {
+    ) -> bool {
         let session = &attachment.session;
         let mut state = session.state.lock();
         if !attachment.holds(&state) {
-            return;
+            return false;
         }
         state.release();
         if let Some(expiry) = expiry {
@@ -153,7 +169,7 @@ impl Bus {
             drop(state);
             self.remove(session);
             will.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
-            return;
+            return true;
         }
         if !state.outbox.limits.store_qos0 {
             let gone = state.outbox.clear_qos0();
@@ -175,6 +191,7 @@ impl Bus {
         }
         drop(state);
         now_due.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
+        true
     }
 
     /// Adds subscriptions and queues the retained messages they ask for. One reason each: the
@@ -288,6 +305,26 @@ impl Bus {
         self.routes.read().count()
     }
 
+    /// What there is, counted without a look at each.
+    pub fn totals(&self) -> Totals {
+        let sessions = self.sessions.lock().len();
+        let (retained, _) = self.retained_size();
+        let routes = self.routes.read();
+        Totals {
+            sessions,
+            retained,
+            subscriptions: routes.count(),
+            shared_subscriptions: routes.shared(),
+            filters: routes.filters(),
+        }
+    }
+
+    /// Whether any subscription matches the topic: what costs something to make need not be made for
+    /// nobody.
+    pub fn is_wanted(&self, topic: &str) -> bool {
+        self.routes.read().wants(topic)
+    }
+
     /// Retained messages and their bytes.
     pub fn retained_size(&self) -> (usize, usize) {
         let retained = self.retained.lock();
@@ -349,19 +386,21 @@ impl Bus {
         self.end(session);
     }
 
-    /// Ends a session: subscriptions, queue and all. Returns its will, if that is still due.
-    fn end(&self, session: &Arc<Session>) -> Option<Box<Will>> {
-        let (filters, will) = {
+    /// Ends a session: subscriptions, queue and all. Whether a connection held it, and its will, if
+    /// that is still due.
+    fn end(&self, session: &Arc<Session>) -> (bool, Option<Box<Will>>) {
+        let (filters, will, took_over) = {
             let mut state = session.state.lock();
             if state.ended {
-                return None;
+                return (false, None);
             }
             state.ended = true;
-            if state.evict(Reason::SessionTakenOver) {
+            let took_over = state.evict(Reason::SessionTakenOver);
+            if took_over {
                 self.counters.add(Counter::SessionsTakenOver, 1);
             }
             self.counters.add_dropped(DropReason::SessionEnded, state.outbox.clear().into());
-            (std::mem::take(&mut state.subscriptions).into_filters(), state.will.take())
+            (std::mem::take(&mut state.subscriptions).into_filters(), state.will.take(), took_over)
         };
         self.counters.add(Counter::SessionsEnded, 1);
         if !filters.is_empty() {
@@ -369,7 +408,7 @@ impl Bus {
             filters.iter().for_each(|filter| routes.unsubscribe(filter, session));
             self.generation.fetch_add(1, Ordering::Release);
         }
-        will
+        (took_over, will)
     }
 
     fn subscribe_one(&self, now: Instant, attachment: &Attachment, subscription: Subscription) -> Reason {

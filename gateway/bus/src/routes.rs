@@ -15,6 +15,10 @@ pub(crate) struct Routes {
     wildcard: Trie<Leaf>,
     /// Subscriptions, shared ones included.
     count: usize,
+    /// Those of them that are shared.
+    shared: usize,
+    /// Those of them that may match a topic of the gateway's own, which begins with `$`.
+    reserved: usize,
 }
 
 #[derive(Default)]
@@ -74,7 +78,13 @@ impl Route {
 
 impl Routes {
     pub(crate) fn new(hasher: FixedState) -> Self {
-        Self { exact: HashMap::with_hasher(hasher.clone()), wildcard: Trie::new(hasher), count: 0 }
+        Self {
+            exact: HashMap::with_hasher(hasher.clone()),
+            wildcard: Trie::new(hasher),
+            count: 0,
+            shared: 0,
+            reserved: 0,
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -97,6 +107,8 @@ impl Routes {
             },
         };
         self.count += usize::from(is_new);
+        self.shared += usize::from(is_new && filter.group().is_some());
+        self.reserved += usize::from(is_new && filter.path().starts_with('$'));
     }
 
     pub(crate) fn unsubscribe(&mut self, filter: &TopicFilter, session: &Session) {
@@ -108,6 +120,8 @@ impl Routes {
             Some(name) => leaf.groups.retain(|group| &*group.name != name || !group.leave(session)),
         }
         self.count -= 1;
+        self.shared -= usize::from(filter.group().is_some());
+        self.reserved -= usize::from(filter.path().starts_with('$'));
         if leaf.subscribers.is_empty() && leaf.groups.is_empty() {
             if filter.has_wildcard() {
                 self.wildcard.remove(path);
@@ -115,6 +129,25 @@ impl Routes {
                 self.exact.remove(path);
             }
         }
+    }
+
+    pub(crate) fn shared(&self) -> usize {
+        self.shared
+    }
+
+    /// Filters that somebody subscribed to.
+    pub(crate) fn filters(&self) -> usize {
+        self.exact.len() + self.wildcard.len()
+    }
+
+    /// Whether any subscription matches the topic.
+    pub(crate) fn wants(&self, topic: &str) -> bool {
+        if topic.starts_with('$') && self.reserved == 0 {
+            return false;
+        }
+        let mut wanted = self.exact.contains_key(topic);
+        self.wildcard.matches(topic, |_| wanted = true);
+        wanted
     }
 
     pub(crate) fn route(&self, topic: &Topic) -> Route {

@@ -74,6 +74,11 @@ impl TopicFilter {
         &self.text[self.path_start as usize..]
     }
 
+    /// The same kind of filter (shared in the same group) with another filter proper.
+    pub fn with_path(&self, path: &str) -> Result<Self, FilterError> {
+        Self::parse(&[&self.text[..self.path_start as usize], path].concat())
+    }
+
     /// The group of a shared subscription.
     pub fn group(&self) -> Option<&str> {
         let start = self.path_start as usize;
@@ -168,5 +173,7 @@ mod tests {
         }
         let shared = TopicFilter::parse("$share/g/a/#").unwrap();
         assert_eq!((shared.group(), shared.path()), (Some("g"), "a/#"));
+        assert_eq!(shared.with_path("b/+").unwrap().as_str(), "$share/g/b/+");
+        assert_eq!(shared.with_path("b#"), Err(FilterError::Wildcard));
     }
 }
