@@ -25,22 +25,25 @@ impl Connection {
         if self.outgoing_alias_maximum > 0 && outgoing.topic().len() >= OutgoingAliases::TOPIC_LEN_MIN {
             return self.send_aliased(now, outgoing, outbox, out);
         }
-        let message = &*outgoing.message;
+        let is_5 = self.version == Version::V5;
+        let properties = if is_5 { OutgoingProperties::of(outgoing, now) } else { None };
         let mut head = head(outgoing);
-        let properties = (self.version == Version::V5).then(|| OutgoingProperties::new(outgoing, now));
-        if let Some(properties) = &properties {
-            head.properties_len = properties.wire_len();
-        }
+        head.properties_len = match &properties {
+            Some(properties) => properties.wire_len(),
+            None => usize::from(is_5), // their length, 0
+        };
         if head.frame_len() > self.frame_len_max as usize {
             return too_large(outgoing, head.frame_len(), outbox, out);
         }
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
-        if let Some(properties) = &properties {
-            properties.encode(bytes);
+        match &properties {
+            Some(properties) => properties.encode(bytes),
+            None if is_5 => bytes.push(0),
+            None => {}
         }
-        wire.append(&message.payload);
+        wire.append(&outgoing.message.payload);
     }
 
     /// The same towards a client that takes topic aliases, for a topic that is worth one.
