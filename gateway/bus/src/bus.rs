@@ -46,6 +46,18 @@ pub struct SessionOptions {
     pub in_flight_max: Option<u16>,
 }
 
+/// How many there are at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Connected or not, bridges included.
+    pub sessions: usize,
+    pub subscriptions: usize,
+    pub shared_subscriptions: usize,
+    /// Different filters that somebody subscribed to.
+    pub filters: usize,
+    pub retained: usize,
+}
+
 /// Both clocks at one moment: the steady one for durations, the wall clock for people.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -111,11 +123,14 @@ impl Bus {
         let session_present = !open.clean_start
             && previous.as_ref().is_some_and(|session| session.state.lock().expiry != Expiry::Immediately);
         let mut wills = Vec::new();
+        let mut took_over = false;
         let session = match previous {
             Some(session) if session_present => session,
             previous => {
                 if let Some(previous) = previous {
-                    wills.extend(self.end(&previous));
+                    let will;
+                    (took_over, will) = self.end(&previous);
+                    wills.extend(will);
                 }
                 let number = self.next_session.fetch_add(1, Ordering::Relaxed);
                 let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue));
@@ -128,13 +143,14 @@ impl Bus {
         let (attachment, held) = {
             let mut state = session.state.lock();
             if session_present {
+                took_over = state.is_attached();
                 wills.extend(self.take_over(&mut state));
                 self.counters.add(Counter::SessionsResumed, 1);
             }
             state.will = open.will;
             state.expiry = expiry;
             let held = state.held.iter().copied().collect();
-            (session.attach(&mut state, notify, window), held)
+            (session.attach(&mut state, notify, window, took_over), held)
         };
         drop(sessions);
         if session_present {
@@ -144,18 +160,18 @@ impl Bus {
         Ok((attachment, Opened { client_id, session_present, expiry, held, authentication_data: None }))
     }
 
-    /// The connection ends. Void attachments change nothing.
+    /// The connection ends. Void attachments change nothing; whether this one was not.
     pub fn detach(
         &self,
         moment: Moment,
         attachment: &Attachment,
         publish_will: bool,
         expiry: Option<Expiry>,
-    ) {
+    ) -> bool {
         let session = &attachment.session;
         let mut state = session.state.lock();
         if !attachment.holds(&state) {
-            return;
+            return false;
         }
         state.release();
         if let Some(expiry) = expiry {
@@ -167,7 +183,7 @@ impl Bus {
             drop(state);
             self.remove(session);
             will.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
-            return;
+            return true;
         }
         // What others of a group may take goes to them first.
         let groups = state.outbox.groups();
@@ -197,6 +213,7 @@ impl Bus {
             }
         }
         now_due.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
+        true
     }
 
     /// Does what has become due; returns when to call again, if anything waits.
@@ -223,6 +240,26 @@ impl Bus {
 
     pub fn subscription_count(&self) -> usize {
         self.routes.read().count()
+    }
+
+    /// What there is, counted without a look at each.
+    pub fn totals(&self) -> Totals {
+        let sessions = self.sessions.lock().len();
+        let (retained, _) = self.retained_size();
+        let routes = self.routes.read();
+        Totals {
+            sessions,
+            retained,
+            subscriptions: routes.count(),
+            shared_subscriptions: routes.shared(),
+            filters: routes.filters(),
+        }
+    }
+
+    /// Whether any subscription matches the topic: what costs something to make need not be made for
+    /// nobody.
+    pub fn is_wanted(&self, topic: &str) -> bool {
+        self.routes.read().wants(topic)
     }
 
     /// Retained messages and their bytes.
@@ -313,20 +350,23 @@ impl Bus {
         self.end(session);
     }
 
-    /// Ends a session: subscriptions, queue and all. Returns its will, if that is still due.
-    fn end(&self, session: &Arc<Session>) -> Option<Box<Will>> {
-        let (filters, will, left) = {
+    /// Ends a session: subscriptions, queue and all. Whether a connection held it, and its will, if
+    /// that is still due.
+    fn end(&self, session: &Arc<Session>) -> (bool, Option<Box<Will>>) {
+        let (filters, will, took_over, left) = {
             let mut state = session.state.lock();
             if state.ended {
-                return None;
+                return (false, None);
             }
             state.ended = true;
-            if state.evict(Reason::SessionTakenOver) {
+            let took_over = state.evict(Reason::SessionTakenOver);
+            if took_over {
                 self.counters.add(Counter::SessionsTakenOver, 1);
             }
             let left = state.outbox.take_shared();
             self.counters.add_dropped(DropReason::SessionEnded, state.outbox.clear().into());
-            (std::mem::take(&mut state.subscriptions).into_filters(), state.will.take(), left)
+            let filters = std::mem::take(&mut state.subscriptions).into_filters();
+            (filters, state.will.take(), took_over, left)
         };
         self.counters.add(Counter::SessionsEnded, 1);
         if !filters.is_empty() {
@@ -335,6 +375,6 @@ impl Bus {
             self.generation.fetch_add(1, Ordering::Release);
         }
         self.bequeath(session, left);
-        will
+        (took_over, will)
     }
 }

@@ -35,7 +35,7 @@ mod tests;
 mod timers;
 mod trie;
 
-pub use bus::{Bus, Moment, SessionOptions};
+pub use bus::{Bus, Moment, SessionOptions, Totals};
 pub use counters::{Counter, Counters, DropReason};
 pub use limits::{DropPolicy, Limits, QueueLimits, Sharing};
 pub use priorities::PriorityDefault;

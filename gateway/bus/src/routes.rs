@@ -21,6 +21,10 @@ pub(crate) struct Routes {
     priorities: Priorities,
     /// Subscriptions, shared ones included.
     count: usize,
+    /// Those of them that are shared.
+    shared: usize,
+    /// Those of them that may match a topic of the gateway's own, which begins with `$`.
+    reserved: usize,
 }
 
 #[derive(Default)]
@@ -99,6 +103,8 @@ impl Routes {
             last_group: 0,
             priorities,
             count: 0,
+            shared: 0,
+            reserved: 0,
         }
     }
 
@@ -110,7 +116,8 @@ impl Routes {
     /// group that it is a member of then.
     pub(crate) fn subscribe(&mut self, filter: &TopicFilter, subscriber: Subscriber) -> Option<Arc<Group>> {
         let Some(name) = filter.group() else {
-            self.count += usize::from(self.leaf(filter).subscribe(subscriber));
+            let is_new = self.leaf(filter).subscribe(subscriber);
+            self.note(filter, is_new);
             return None;
         };
         let group = match self.leaf(filter).group(name) {
@@ -121,7 +128,9 @@ impl Routes {
                 group
             }
         };
-        self.count += usize::from(group.join(subscriber));
+        let is_new = group.join(subscriber);
+        self.shared += usize::from(is_new);
+        self.note(filter, is_new);
         Some(group)
     }
 
@@ -135,6 +144,8 @@ impl Routes {
         }
         let is_empty = leaf.subscribers.is_empty() && leaf.groups.is_none();
         self.count -= 1;
+        self.shared -= usize::from(filter.group().is_some());
+        self.reserved -= usize::from(filter.path().starts_with('$'));
         if let Some(number) = orphan {
             self.groups.remove(&number);
         }
@@ -162,6 +173,25 @@ impl Routes {
 
     pub(crate) fn priority(&self, topic: &Topic) -> u8 {
         self.priorities.of(topic)
+    }
+
+    pub(crate) fn shared(&self) -> usize {
+        self.shared
+    }
+
+    /// Filters that somebody subscribed to.
+    pub(crate) fn filters(&self) -> usize {
+        self.exact.len() + self.wildcard.len()
+    }
+
+    /// Whether any subscription matches the topic.
+    pub(crate) fn wants(&self, topic: &str) -> bool {
+        if topic.starts_with('$') && self.reserved == 0 {
+            return false;
+        }
+        let mut wanted = self.exact.contains_key(topic);
+        self.wildcard.matches(topic, |_| wanted = true);
+        wanted
     }
 
     pub(crate) fn route(&self, topic: &Topic) -> Route {
@@ -192,6 +222,11 @@ impl Routes {
             self.exact.insert(key, Leaf::default());
         }
         self.exact.get_mut(path).expect("it was just put there")
+    }
+
+    fn note(&mut self, filter: &TopicFilter, is_new: bool) {
+        self.count += usize::from(is_new);
+        self.reserved += usize::from(is_new && filter.path().starts_with('$'));
     }
 
     fn get(&self, filter: &TopicFilter) -> Option<&Leaf> {

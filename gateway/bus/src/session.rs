@@ -47,6 +47,8 @@ pub(crate) struct State {
 pub struct Attachment {
     pub session: Arc<Session>,
     epoch: u32,
+    /// Another connection held the session, or the one of that name before it.
+    pub took_over: bool,
 }
 
 /// A look at one session, for metrics and the admin page.
@@ -129,6 +131,7 @@ impl Session {
         state: &mut State,
         notify: Arc<dyn Notify>,
         window: u16,
+        took_over: bool,
     ) -> Attachment {
         state.evict(Reason::SessionTakenOver);
         state.notify = Some(notify);
@@ -139,7 +142,7 @@ impl Session {
         state.outbox.restart(window);
         state.notified = false;
         state.wake();
-        Attachment { session: self.clone(), epoch: state.epoch }
+        Attachment { session: self.clone(), epoch: state.epoch, took_over }
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Trie<V> {
     levels: HashMap<Box<str>, Level, FixedState>,
     free_levels: Vec<u32>,
     levels_made: u32,
+    /// Filters with a value.
+    len: usize,
 }
 
 struct Node<V> {
@@ -51,7 +53,12 @@ impl<V: Default> Trie<V> {
             levels: HashMap::with_hasher(hasher),
             free_levels: Vec::new(),
             levels_made: 0,
+            len: 0,
         }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// The value of a filter, made if there is none.
@@ -61,12 +68,14 @@ impl<V: Default> Trie<V> {
             if level == "#" {
                 let node = &mut self.nodes[at as usize];
                 node.uses += u32::from(node.hash.is_none());
+                self.len += usize::from(node.hash.is_none());
                 return node.hash.get_or_insert_default();
             }
             at = if level == "+" { self.plus_of(at) } else { self.child_of(at, level) };
         }
         let node = &mut self.nodes[at as usize];
         node.uses += u32::from(node.exact.is_none());
+        self.len += usize::from(node.exact.is_none());
         node.exact.get_or_insert_default()
     }
 
@@ -93,6 +102,7 @@ impl<V: Default> Trie<V> {
             return;
         }
         node.uses -= 1;
+        self.len -= 1;
         for (parent, level) in path.into_iter().rev() {
             if self.nodes[at as usize].uses > 0 {
                 return;

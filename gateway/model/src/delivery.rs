@@ -52,6 +52,13 @@ impl Outgoing {
     pub fn topic(&self) -> &str {
         self.message.topic.get(usize::from(self.mount_len)..).unwrap_or(&self.message.topic)
     }
+
+    /// The response topic as the receiver sees it: without its mount point, if it is below it.
+    pub fn response_topic(&self) -> Option<&str> {
+        let response = self.message.properties.as_ref()?.response_topic.as_ref()?;
+        let mount = self.message.topic.get(..usize::from(self.mount_len)).unwrap_or_default();
+        response.strip_prefix(mount).filter(|rest| !rest.is_empty()).or(Some(response))
+    }
 }
 
 /// Subscription identifiers; nearly always none or one.
@@ -112,4 +119,45 @@ pub enum Settlement {
 /// May be called on any thread, under the session's lock: it must not block or call back.
 pub trait Notify: Send + Sync {
     fn notify(&self);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClientId, Properties, Topic};
+
+    #[test]
+    fn a_receiver_does_not_see_its_mount_point() {
+        let outgoing = |topic: &str, response: &str, mount_len| Outgoing {
+            message: Arc::new(Message {
+                topic: Topic::parse(topic).unwrap(),
+                payload: Default::default(),
+                properties: Some(Box::new(Properties {
+                    response_topic: Topic::parse(response).ok(),
+                    ..Properties::default()
+                })),
+                publisher: ClientId::parse("p").unwrap(),
+                accepted_unix_millis: 0,
+                expires_at: None,
+                qos: Qos::AtMostOnce,
+                retain: false,
+            }),
+            id: None,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            duplicate: false,
+            released: false,
+            identifiers: Identifiers::None,
+            mount_len,
+        };
+        let shown = |topic: &str, response: &str, mount_len| {
+            let outgoing = outgoing(topic, response, mount_len);
+            (outgoing.topic().to_owned(), outgoing.response_topic().map(str::to_owned))
+        };
+        assert_eq!(shown("m/a", "m/b", 2), ("a".to_owned(), Some("b".to_owned())));
+        assert_eq!(shown("m/a", "x/b", 2), ("a".to_owned(), Some("x/b".to_owned())));
+        assert_eq!(shown("m/a", "m/", 2), ("a".to_owned(), Some("m/".to_owned())));
+        assert_eq!(shown("m/a", "m/b", 0), ("m/a".to_owned(), Some("m/b".to_owned())));
+        assert_eq!(shown("m/a", "", 0), ("m/a".to_owned(), None));
+    }
 }

@@ -79,6 +79,11 @@ impl TopicFilter {
         &self.text[self.path_start as usize..]
     }
 
+    /// The same kind of filter (shared in the same group, exclusive) with another filter proper.
+    pub fn with_path(&self, path: &str) -> Result<Self, FilterError> {
+        Self::parse(&[&self.text[..self.path_start as usize], path].concat())
+    }
+
     /// The group of a shared subscription. That of `$queue/` has the empty name, which no
     /// `$share/` can have.
     pub fn group(&self) -> Option<&str> {
@@ -229,5 +234,11 @@ mod tests {
         assert_eq!(parts("$exclusive/a/+"), (None, true, "a/+".to_owned()));
         assert_eq!(parts("$SYS/#"), (None, false, "$SYS/#".to_owned()));
         assert_eq!(parts("$queues/a"), (None, false, "$queues/a".to_owned()));
+        let with_path = |text: &str, path| TopicFilter::parse(text).unwrap().with_path(path);
+        for prefix in ["", "$share/g/", "$queue/", "$exclusive/"] {
+            let filter = with_path(&[prefix, "a/#"].concat(), "b/+").unwrap();
+            assert_eq!(filter.as_str(), [prefix, "b/+"].concat());
+        }
+        assert_eq!(with_path("$share/g/a", "b#"), Err(FilterError::Wildcard));
     }
 }

@@ -67,10 +67,14 @@ pub(crate) fn check_payload(properties: Option<&Properties>, payload: &[u8]) -> 
 }
 
 /// The properties of an outgoing PUBLISH: first counted, then written.
+#[derive(Clone, Copy)]
 pub(crate) struct OutgoingProperties<'a> {
     properties: Option<&'a Properties>,
+    /// As the receiver sees it.
+    response_topic: Option<&'a str>,
     identifiers: &'a [u32],
     expiry_secs: Option<u32>,
+    alias: Option<u16>,
     len: usize,
 }
 
@@ -81,10 +85,19 @@ impl<'a> OutgoingProperties<'a> {
         // MQTT-3.3.2-6: what is left of it, not what it was published with.
         let expiry_secs = message.expiry_secs_left(now);
         let properties = message.properties.as_deref();
+        let response_topic = properties.and_then(|_| outgoing.response_topic());
         let len = identifiers.iter().map(|id| 1 + variable_len(*id as usize)).sum::<usize>()
             + expiry_secs.map_or(0, |_| 5)
-            + properties.map_or(0, properties_len);
-        Self { properties, identifiers, expiry_secs, len }
+            + properties.map_or(0, |properties| properties_len(properties, response_topic));
+        Self { properties, response_topic, identifiers, expiry_secs, alias: None, len }
+    }
+
+    /// Three bytes more, for a Topic Alias.
+    pub(crate) fn with_alias(mut self, alias: u16) -> Self {
+        debug_assert!(self.alias.is_none());
+        self.alias = Some(alias);
+        self.len += Property::TopicAlias(alias).wire_len();
+        self
     }
 
     /// Bytes on the wire, with the length field.
@@ -99,8 +112,11 @@ impl<'a> OutgoingProperties<'a> {
         if self.len == 0 {
             return;
         }
+        if let Some(alias) = self.alias {
+            Property::TopicAlias(alias).write(into);
+        }
         if let Some(properties) = self.properties {
-            each(properties, |property| property.write(into));
+            each(properties, self.response_topic, |property| property.write(into));
         }
         if let Some(secs) = self.expiry_secs {
             Property::MessageExpirySecs(secs).write(into);
@@ -111,21 +127,21 @@ impl<'a> OutgoingProperties<'a> {
     }
 }
 
-fn properties_len(properties: &Properties) -> usize {
+fn properties_len(properties: &Properties, response_topic: Option<&str>) -> usize {
     let mut len = 0;
-    each(properties, |property| len += property.wire_len());
+    each(properties, response_topic, |property| len += property.wire_len());
     len
 }
 
 /// The properties that travel with a message, in the order they are written.
-fn each(properties: &Properties, mut visit: impl FnMut(Property<'_>)) {
+fn each(properties: &Properties, response_topic: Option<&str>, mut visit: impl FnMut(Property<'_>)) {
     if let Some(format) = properties.payload_format {
         visit(Property::PayloadFormat(format));
     }
     if let Some(content_type) = &properties.content_type {
         visit(Property::ContentType(content_type));
     }
-    if let Some(topic) = &properties.response_topic {
+    if let Some(topic) = response_topic {
         visit(Property::ResponseTopic(topic));
     }
     if let Some(data) = &properties.correlation_data {

@@ -241,3 +241,26 @@ fn bytes_that_are_no_topic_are_not_remembered() {
     }
     assert_eq!(scene.cache.topic(b"a").unwrap().as_str(), "a");
 }
+
+#[test]
+fn it_is_known_what_is_wanted_and_how_much_there_is() {
+    let (scene, _publisher, client) = scene();
+    let filters = ["t", "a/+", "a/#", "$share/g/a/+", "$SYS/+/x"];
+    for filter in filters {
+        scene.subscribe(&client, filter, ONE);
+        scene.subscribe(&client, filter, ONE);
+    }
+    let totals = scene.bus.totals();
+    assert_eq!((totals.sessions, totals.retained), (2, 0));
+    assert_eq!((totals.subscriptions, totals.shared_subscriptions, totals.filters), (5, 1, 4));
+    for (topic, wanted) in
+        [("t", true), ("a/b", true), ("a", true), ("b", false), ("$SYS/a/x", true), ("$SYS/a/y", false)]
+    {
+        assert_eq!(scene.bus.is_wanted(topic), wanted, "{topic}");
+    }
+    filters.iter().for_each(|filter| assert_eq!(scene.unsubscribe(&client, filter), Reason::Success));
+    let totals = scene.bus.totals();
+    assert_eq!((totals.subscriptions, totals.shared_subscriptions, totals.filters), (0, 0, 0));
+    scene.subscribe(&client, "#", ONE);
+    assert!(!scene.bus.is_wanted("$SYS/a/x"), "wildcards do not match it (MQTT 5.0 section 4.7.2)");
+}

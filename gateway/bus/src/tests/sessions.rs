@@ -261,3 +261,22 @@ fn views_tell_what_there_is() {
     scene.lose(&client);
     assert!(!scene.bus.sessions()[0].connected);
 }
+
+#[test]
+fn who_opens_and_who_leaves_learns_whether_a_connection_was_there() {
+    let scene = Scene::new();
+    for (expiry, clean_start) in [(NEVER, false), (NEVER, true), (Expiry::Immediately, true)] {
+        let open = || Open { clean_start, ..lasting(expiry) };
+        let first = scene.open("a", open());
+        assert!(!first.attachment.took_over);
+        let second = scene.open("a", open());
+        assert!(second.attachment.took_over, "{expiry:?} {clean_start}");
+        let detach =
+            |client: &super::scene::Client| scene.bus.detach(scene.moment, &client.attachment, false, None);
+        assert!(!detach(&first));
+        assert!(detach(&second) && !detach(&second));
+        let third = scene.open("a", open());
+        assert!(!third.attachment.took_over);
+        scene.goodbye(&third, Some(Expiry::Immediately));
+    }
+}
