@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use gateway_model::{Deliveries, Outgoing, Qos, Reason, Settlement, Sink};
+use gateway_model::{Deliveries, Outgoing, Qos, Reason, Settled, Settlement, Sink};
 
 use crate::alias::{OutgoingAlias, OutgoingAliases};
 use crate::codec::{Acknowledgement, PacketType, PublishHead, Version, publish_flags};
@@ -101,10 +101,15 @@ impl Connection {
             PacketType::Pubrec => Settlement::Received,
             _ => Settlement::Completed,
         };
-        let known = out.settle(id, settlement);
+        let reason = match out.settle(id, settlement) {
+            Settled::Done => Reason::Success,
+            Settled::Unknown => Reason::PacketIdentifierNotFound,
+            // PUBACK for QoS 2, PUBREC or PUBCOMP for QoS 1, PUBCOMP before PUBREC: an unexpected or
+            // out of order packet (MQTT 5.0 section 2.4, 0x82).
+            Settled::Misfit => return Err(Violation::protocol("acknowledgement does not fit its publish")),
+        };
         if settlement == Settlement::Received {
             // MQTT-4.3.3-4: the answer is a PUBREL, and from 5.0 on it can say "never heard of".
-            let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
             self.release(id, reason, out);
         }
         Ok(())
