@@ -4,12 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gateway_access::{Access, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic, TopicFilter,
+    ClientId, Close, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic,
+    TopicFilter,
 };
 
 use crate::clock;
 use crate::gauges::Gauges;
 use crate::refusals::Refusals;
+use crate::services::events::Asked;
+use crate::services::mount::Mount;
+use crate::services::rewrite::Who;
+use crate::services::{NameCache, Services, ServicesSettings};
 
 /// The door: what clients may do is decided here, and here only.
 pub struct Broker {
@@ -22,6 +27,7 @@ pub struct Broker {
     pub(crate) gauges: Gauges,
     pub(crate) refused: AtomicU64,
     refusals: Refusals,
+    pub(crate) services: Services,
 }
 
 /// What is refused before the bus sees it.
@@ -38,6 +44,15 @@ pub struct DoorLimits {
 pub struct Principal {
     pub attachment: Attachment,
     pub identity: Identity,
+    /// What stands before its topics, if anything does.
+    pub(crate) mount: Option<Arc<Mount>>,
+}
+
+impl Principal {
+    /// Its names, as placeholders fill them in.
+    pub(crate) fn who(&self) -> Who<'_> {
+        Who { client_id: self.attachment.client_id().as_str(), username: self.identity.username.as_deref() }
+    }
 }
 
 impl Broker {
@@ -51,7 +66,18 @@ impl Broker {
             gauges: Gauges::default(),
             refused: AtomicU64::new(0),
             refusals: Refusals::default(),
+            services: Services::new(ServicesSettings::default()),
         }
+    }
+
+    /// The same broker with services other than the default ones.
+    pub fn with_services(self, settings: ServicesSettings) -> Self {
+        Self { services: Services::new(settings), ..self }
+    }
+
+    /// A listener was opened.
+    pub fn listens(&self, listener: &str, address: std::net::SocketAddr) {
+        self.services.listens(listener, address.port());
     }
 
     /// Authenticates and opens a session. A refusal is logged with what to change.
@@ -87,32 +113,52 @@ impl Broker {
                 return Err(refuse(Refusal { reason: Reason::BadAuthenticationMethod, text }));
             }
         };
+        let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
+        let mount = self.services.enter(peer, &client_id, &identity, &mut open).map_err(refuse)?;
         if let Some(will) = &open.will {
             let reason = self.check_publish(&identity, &will.publish.topic);
             reason
                 .map_err(|reason| refuse(Refusal { reason, text: "the will's topic is refused".into() }))?;
         }
-        let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
+        let asked = Asked::of(&open);
+        let turn = self.services.turn(self, &client_id);
         let (attachment, opened) =
             self.bus.open(moment, client_id, open, SessionOptions::default(), notify).map_err(|reason| {
                 refuse(Refusal { reason, text: "too many sessions: session.sessions_max".into() })
             })?;
-        Ok((Principal { attachment, identity }, opened))
+        let principal = Principal { attachment, identity, mount };
+        self.services.opened(self, moment, turn, (peer, asked), &principal, &opened);
+        Ok((principal, opened))
     }
 
-    /// Does what has become due: session expiry, delayed wills.
+    /// The connection ends, by a goodbye or without one.
+    pub(crate) fn detach(&self, moment: Moment, principal: &Principal, close: Option<Close>) {
+        let turn = self.services.turn(self, principal.attachment.client_id());
+        let (publish_will, expiry) = close.map_or((true, None), |close| (close.publish_will, close.expiry));
+        if self.bus.detach(moment, &principal.attachment, publish_will, expiry) {
+            self.services.closed(moment, turn, principal, close);
+        }
+    }
+
+    /// Does what has become due: session expiry, delayed wills, `$SYS`.
     pub fn poll(&self) {
-        self.bus.poll(clock::moment());
+        let moment = clock::moment();
+        self.bus.poll(moment);
+        self.services.sys.poll(self, moment);
     }
 
     pub(crate) fn publish(
         &self,
         moment: Moment,
         principal: &Principal,
-        publish: Publish,
-        cache: &mut RouteCache,
+        mut publish: Publish,
+        (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Reason {
-        if let Err(reason) = self.check_publish(&principal.identity, &publish.topic) {
+        let renamed = match self.services.renames(principal) {
+            true => self.services.rename_publish(principal, &mut publish, cache, names),
+            false => Ok(()),
+        };
+        if let Err(reason) = renamed.and_then(|()| self.check_publish(&principal.identity, &publish.topic)) {
             self.bus.counters().add(gateway_bus::Counter::Refused, 1);
             return reason;
         }
@@ -120,6 +166,38 @@ impl Broker {
     }
 
     pub(crate) fn subscribe(
+        &self,
+        moment: Moment,
+        principal: &Principal,
+        subscriptions: Vec<Subscription>,
+    ) -> Vec<Reason> {
+        self.services.clients.subscribes.fetch_add(1, Ordering::Relaxed);
+        if !self.services.renames(principal) {
+            return self.subscribe_renamed(moment, principal, subscriptions);
+        }
+        let one = |subscription: Subscription| {
+            let renamed = self.services.rename_subscription(principal, subscription);
+            renamed.map_or_else(
+                |reason| reason,
+                |renamed| self.subscribe_renamed(moment, principal, vec![renamed])[0],
+            )
+        };
+        subscriptions.into_iter().map(one).collect()
+    }
+
+    pub(crate) fn unsubscribe(&self, principal: &Principal, filters: &[TopicFilter]) -> Vec<Reason> {
+        self.services.clients.unsubscribes.fetch_add(1, Ordering::Relaxed);
+        if !self.services.renames(principal) {
+            return self.bus.unsubscribe(&principal.attachment, filters);
+        }
+        let one = |filter: &TopicFilter| match self.services.rename_filter(principal, filter) {
+            Ok(filter) => self.bus.unsubscribe(&principal.attachment, &[filter])[0],
+            Err(_) => Reason::NoSubscriptionExisted,
+        };
+        filters.iter().map(one).collect()
+    }
+
+    fn subscribe_renamed(
         &self,
         moment: Moment,
         principal: &Principal,
@@ -147,10 +225,11 @@ impl Broker {
         filter: &TopicFilter,
         limit: usize,
     ) -> Result<Vec<Arc<Message>>, Reason> {
-        if !self.access.may_subscribe(&principal.identity, filter) {
+        let filter = self.services.rename_filter(principal, filter)?;
+        if !self.access.may_subscribe(&principal.identity, &filter) {
             return Err(Reason::NotAuthorized);
         }
-        Ok(self.bus.retained(moment.instant, filter, limit))
+        Ok(self.bus.retained(moment.instant, &filter, limit))
     }
 
     fn check_publish(&self, identity: &Identity, topic: &Topic) -> Result<(), Reason> {
