@@ -78,6 +78,9 @@ pub struct Limits {
     /// Levels (`a/b/c` has three) of a topic or filter.
     #[serde(deserialize_with = "zero_is_unlimited")]
     pub topic_levels_max: u16,
+    /// Bytes of a topic or filter, 1 to 65535.
+    #[serde(deserialize_with = "at_least_one")]
+    pub topic_bytes_max: u16,
     /// Filters of one session.
     #[serde(deserialize_with = "zero_is_unlimited")]
     pub subscriptions_max: u32,
@@ -87,15 +90,20 @@ pub struct Limits {
     /// Sessions, connected or not.
     #[serde(deserialize_with = "zero_is_unlimited")]
     pub sessions_max: u32,
+    /// Logins whose password is being checked; one more is refused as busy.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub logins_pending_max: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             topic_levels_max: 128,
+            topic_bytes_max: u16::MAX,
             subscriptions_max: 100_000,
             client_id_bytes_max: 1024,
             sessions_max: 1_000_000,
+            logins_pending_max: 1000,
         }
     }
 }

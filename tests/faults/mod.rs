@@ -1,5 +1,10 @@
 //! What no client should send, and what must not come of it.
 
+use crate::harness::Case;
+
+mod excess;
 mod garbage;
 
-pub use garbage::cases;
+pub fn cases() -> Vec<Case> {
+    [excess::cases, garbage::cases].into_iter().flat_map(|cases| cases()).collect()
+}

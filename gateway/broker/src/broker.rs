@@ -1,7 +1,7 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use gateway_access::{Access, Identity, Login, Verdict};
+use gateway_access::{Access, Allowed, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
     ClientId, Close, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic,
@@ -28,6 +28,8 @@ pub struct Broker {
     pub(crate) refused: AtomicU64,
     refusals: Refusals,
     pub(crate) services: Services,
+    /// Logins that other threads are deciding.
+    logins_pending: AtomicUsize,
 }
 
 /// What is refused before the bus sees it.
@@ -35,8 +37,12 @@ pub struct Broker {
 pub struct DoorLimits {
     /// Levels of a topic or filter: more are refused as invalid.
     pub topic_levels_max: usize,
+    /// Bytes of a topic or filter: longer ones are refused as invalid.
+    pub topic_bytes_max: usize,
     /// Bytes of a client identifier: a longer one is refused as not valid.
     pub client_id_bytes_max: usize,
+    /// Logins whose proof is being checked on other threads; one more is refused as busy.
+    pub logins_pending_max: usize,
 }
 
 /// A client that was let in.
@@ -67,6 +73,7 @@ impl Broker {
             refused: AtomicU64::new(0),
             refusals: Refusals::default(),
             services: Services::new(ServicesSettings::default()),
+            logins_pending: AtomicUsize::new(0),
         }
     }
 
@@ -80,55 +87,77 @@ impl Broker {
         self.services.listens(listener, address.port());
     }
 
-    /// Authenticates and opens a session. A refusal is logged with what to change.
-    pub fn open(
-        &self,
-        moment: Moment,
-        peer: &Peer,
-        local: bool,
-        mut open: Open,
-        notify: Arc<dyn Notify>,
-    ) -> Result<(Principal, Opened), Refusal> {
-        let refuse = |refusal: Refusal| {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            self.refusals.log(moment.instant, peer, &refusal);
-            refusal
-        };
+    /// Whether a client may open what it asks for.
+    pub(crate) fn authenticate(&self, peer: &Peer, local: bool, open: &Open) -> Verdict {
         if open.client_id.as_ref().is_some_and(|id| id.as_str().len() > self.limits.client_id_bytes_max) {
             let text = "the client identifier is longer than limits.client_id_bytes_max".into();
-            return Err(refuse(Refusal { reason: Reason::ClientIdentifierNotValid, text }));
+            return Verdict::Refused(Refusal { reason: Reason::ClientIdentifierNotValid, text });
         }
-        let login = Login {
+        self.access.authenticate(Login {
             peer,
             listener_is_loopback: local,
             client_id: open.client_id.as_ref(),
             credentials: &open.credentials,
             authentication: open.authentication.as_ref(),
-        };
-        let identity = match self.access.authenticate(login) {
-            Verdict::Allowed(allowed) => allowed.identity,
-            Verdict::Refused(refusal) => return Err(refuse(refusal)),
-            Verdict::Slow(_) | Verdict::Challenge(..) => {
-                let text = "no such authentication method".into();
-                return Err(refuse(Refusal { reason: Reason::BadAuthenticationMethod, text }));
-            }
-        };
+        })
+    }
+
+    pub(crate) fn authenticate_again(&self, login: Login<'_>) -> Verdict {
+        self.access.authenticate(login)
+    }
+
+    /// Takes a place among the logins that other threads decide, if there is one.
+    pub(crate) fn may_start_login(&self) -> bool {
+        let before = self.logins_pending.fetch_add(1, Ordering::Relaxed);
+        let may = before < self.limits.logins_pending_max;
+        if !may {
+            self.logins_pending.fetch_sub(1, Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// Another thread has decided a login.
+    pub(crate) fn login_decided(&self) {
+        self.logins_pending.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Opens the session of a client that was let in.
+    pub(crate) fn admit(
+        &self,
+        moment: Moment,
+        peer: &Peer,
+        mut open: Open,
+        allowed: Allowed,
+        notify: Arc<dyn Notify>,
+    ) -> Result<(Principal, Opened), Refusal> {
+        let identity = allowed.identity;
         let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
-        let mount = self.services.enter(peer, &client_id, &identity, &mut open).map_err(refuse)?;
+        let mount = self
+            .services
+            .enter(peer, &client_id, &identity, &mut open)
+            .map_err(|refusal| self.refuse(moment, peer, refusal))?;
         if let Some(will) = &open.will {
-            let reason = self.check_publish(&identity, &will.publish.topic);
-            reason
-                .map_err(|reason| refuse(Refusal { reason, text: "the will's topic is refused".into() }))?;
+            let refusal = |reason| Refusal { reason, text: "the will's topic is refused".into() };
+            self.check_publish(&identity, &will.publish.topic)
+                .map_err(|reason| self.refuse(moment, peer, refusal(reason)))?;
         }
         let asked = Asked::of(&open);
         let turn = self.services.turn(self, &client_id);
-        let (attachment, opened) =
-            self.bus.open(moment, client_id, open, SessionOptions::default(), notify).map_err(|reason| {
-                refuse(Refusal { reason, text: "too many sessions: session.sessions_max".into() })
-            })?;
+        let opened = self.bus.open(moment, client_id, open, SessionOptions::default(), notify);
+        let (attachment, opened) = opened.map_err(|reason| {
+            let text = "too many sessions: limits.sessions_max".into();
+            self.refuse(moment, peer, Refusal { reason, text })
+        })?;
         let principal = Principal { attachment, identity, mount };
         self.services.opened(self, moment, turn, (peer, asked), &principal, &opened);
-        Ok((principal, opened))
+        Ok((principal, Opened { authentication_data: allowed.data, ..opened }))
+    }
+
+    /// Counts a refusal, and logs it with what to change.
+    pub(crate) fn refuse(&self, moment: Moment, peer: &Peer, refusal: Refusal) -> Refusal {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.refusals.log(moment.instant, peer, &refusal);
+        refusal
     }
 
     /// The connection ends, by a goodbye or without one.
@@ -204,7 +233,7 @@ impl Broker {
         subscriptions: Vec<Subscription>,
     ) -> Vec<Reason> {
         let check = |subscription: &Subscription| match &subscription.filter {
-            filter if self.is_too_deep(filter.path()) => Err(Reason::TopicFilterInvalid),
+            filter if self.is_too_long(filter.path()) => Err(Reason::TopicFilterInvalid),
             filter if !self.access.may_subscribe(&principal.identity, filter) => Err(Reason::NotAuthorized),
             _ => Ok(()),
         };
@@ -233,7 +262,7 @@ impl Broker {
     }
 
     fn check_publish(&self, identity: &Identity, topic: &Topic) -> Result<(), Reason> {
-        if self.is_too_deep(topic) {
+        if self.is_too_long(topic) {
             return Err(Reason::TopicNameInvalid);
         }
         if !self.access.may_publish(identity, topic) {
@@ -242,7 +271,11 @@ impl Broker {
         Ok(())
     }
 
-    fn is_too_deep(&self, path: &str) -> bool {
+    /// Whether a topic or filter is over the limits of length or levels.
+    fn is_too_long(&self, path: &str) -> bool {
+        if path.len() > self.limits.topic_bytes_max {
+            return true;
+        }
         // A text has at most one level more than bytes, so short ones need not be counted.
         let max = self.limits.topic_levels_max;
         path.len() >= max && path.bytes().filter(|byte| *byte == b'/').count() >= max

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use gateway_access::Verdict;
 use gateway_bus::Moment;
 use gateway_model::{Adapter, Close, Event, Reason, WireBuffer};
 
@@ -31,8 +32,6 @@ pub(crate) struct Connection {
     /// The earliest entry for this connection among the shard's timers.
     pub(crate) armed: Option<Instant>,
     pub(crate) phase: Phase,
-    /// Distinguishes this connection from an earlier one in the same slot.
-    pub(crate) generation: u32,
     /// It is on the shard's list of connections to serve in this pass.
     pub(crate) touched: bool,
 }
@@ -67,7 +66,6 @@ impl Connection {
         client: Client,
         signal: Arc<Signal>,
         gauges: Arc<ListenerGauges>,
-        generation: u32,
     ) -> Self {
         let waker = signal.waker();
         Self {
@@ -82,7 +80,6 @@ impl Connection {
             blocked: false,
             armed: None,
             phase: Phase::Open,
-            generation,
             touched: false,
         }
     }
@@ -161,11 +158,23 @@ impl Connection {
     pub(crate) fn handle(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, event: Event) {
         self.turn(world, pool, moment, |adapter, turn| adapter.handle(moment.instant, event, turn));
         self.answer(world, pool, moment);
+        self.feed_partial(world, pool, moment);
+    }
+
+    /// Shows the adapter again what it left over.
+    fn feed_partial(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
         if !self.partial.is_empty() && self.client.closing.is_none() {
             let partial = std::mem::take(&mut self.partial);
             let consumed = self.feed(world, pool, moment, &partial);
             self.keep(partial, consumed);
         }
+    }
+
+    /// What another thread found about the client's proof.
+    pub(crate) fn decided(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, verdict: Verdict) {
+        self.turn(world, pool, moment, |_, turn| turn.resume(verdict));
+        self.answer(world, pool, moment);
+        self.feed_partial(world, pool, moment);
     }
 
     /// Keeps what was not consumed, in no more memory than it needs.

@@ -8,6 +8,7 @@
 //!   no adapter can go round them.
 //! - `shard.rs` is the driver: one thread and one tokio runtime per core, on which one task owns
 //!   that core's connections. There is no task, no channel and no timer per connection.
+//! - `login.rs` is a client's way in.
 //! - `turn.rs` is what an adapter sees of all this.
 //! - `bridges.rs` feeds sinks from their sessions.
 //! - `services.rs` renames topics, subscribes for clients, and tells of itself in `$SYS`.
@@ -21,6 +22,7 @@ mod clock;
 mod connection;
 mod gauges;
 mod listener;
+mod login;
 mod refusals;
 mod services;
 mod shard;

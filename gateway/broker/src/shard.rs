@@ -18,14 +18,16 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use gateway_access::Verdict;
 use gateway_bus::Moment;
-use gateway_model::{Event, Reason};
+use gateway_model::{Event, Reason, Refusal};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 use tokio_tungstenite::WebSocketStream;
@@ -34,6 +36,7 @@ use crate::broker::scramble;
 use crate::carrier::Carrier;
 use crate::connection::{Connection, Phase, Pool};
 use crate::listener::Listener;
+use crate::login::SlowLogin;
 use crate::signal::{IO, OUTBOX, ReadyQueue, Signal};
 use crate::sockets::DatagramSocket;
 use crate::turn::{Client, World};
@@ -57,6 +60,8 @@ pub(crate) enum Arrival {
     Stream(TcpStream, SocketAddr, Arc<Listener>),
     Upgraded(Box<WebSocketStream<tokio::net::TcpStream>>, SocketAddr, Arc<Listener>),
     Socket(UdpSocket, Arc<Listener>),
+    /// What another thread found about a login: slot and generation of its connection.
+    Verdict(u32, u32, Verdict),
     /// Say goodbye to everybody and end.
     Stop,
 }
@@ -81,7 +86,11 @@ pub fn start_shards(broker: &Arc<Broker>, count: usize, seed: u64) -> std::io::R
     let shards = Shards { handles: handles.into(), turn: Arc::default() };
     for (index, seed) in seeds.into_iter().enumerate() {
         // One pass, then one look at the sockets: the task is the whole load of its runtime.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .event_interval(1)
+            .max_blocking_threads(1)
+            .build()?;
         let broker = broker.clone();
         let all = shards.clone();
         let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
@@ -143,7 +152,7 @@ impl Shard {
     fn new(broker: Arc<Broker>, shards: Shards, index: usize, seed: u64) -> Self {
         let now = clock::moment().instant;
         Self {
-            world: World::new(broker),
+            world: World::new(broker, offload_to(shards.clone(), index)),
             shards,
             index,
             slots: Vec::new(),
@@ -215,6 +224,7 @@ impl Shard {
                     self.connect(Carrier::WebSocket(stream), address, &listener, moment);
                 }
                 Arrival::Socket(socket, listener) => self.open_socket(socket, listener),
+                Arrival::Verdict(key, generation, verdict) => self.decided(key, generation, verdict, moment),
                 Arrival::Stop => self.stop(moment),
             }
         }
@@ -274,13 +284,12 @@ impl Shard {
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let peer = listener.peer(address);
         let adapter = listener.protocol.connect(moment.instant, &peer, scramble(self.seed));
-        let client = Client { peer, local: listener.local, principal: None, closing: None, settled: false };
+        let client = Client::new(peer, listener.local, self.generation);
         let signal = Signal::new(&self.handle().queue, key);
         if !carrier.is_datagram() {
             signal.raise(IO);
         }
-        let connection =
-            Connection::new(carrier, adapter, client, signal, listener.gauges.clone(), self.generation);
+        let connection = Connection::new(carrier, adapter, client, signal, listener.gauges.clone());
         self.slots[key as usize] = Some(Box::new(connection));
         key
     }
@@ -292,6 +301,16 @@ impl Shard {
             Ok(socket) => self.sockets.push(socket),
             Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
         }
+    }
+
+    fn decided(&mut self, key: u32, generation: u32, verdict: Verdict, moment: Moment) {
+        self.world.broker.login_decided();
+        self.with(key, |connection, world, pool, _| {
+            if connection.client.generation == generation && connection.phase == Phase::Open {
+                connection.decided(world, pool, moment, verdict);
+            }
+        });
+        self.touch(key);
     }
 
     fn stop(&mut self, moment: Moment) {
@@ -315,7 +334,7 @@ impl Shard {
             let mut due = false;
             self.with(key, |connection, world, pool, _| {
                 // An entry that an earlier one has replaced says nothing any more.
-                if connection.generation != generation || connection.armed != Some(at) {
+                if connection.client.generation != generation || connection.armed != Some(at) {
                     return;
                 }
                 connection.armed = None;
@@ -424,7 +443,7 @@ impl Shard {
             && connection.armed.is_none_or(|armed| at < armed)
         {
             connection.armed = Some(at);
-            self.timers.push(Reverse((at, key, connection.generation)));
+            self.timers.push(Reverse((at, key, connection.client.generation)));
         }
         self.slots[key as usize] = Some(connection);
     }
@@ -439,7 +458,7 @@ impl Shard {
         }
         let entry = |(key, slot): (usize, &Option<Box<Connection>>)| {
             let connection = slot.as_ref()?;
-            Some(Reverse((connection.armed?, key as u32, connection.generation)))
+            Some(Reverse((connection.armed?, key as u32, connection.client.generation)))
         };
         self.timers = self.slots.iter().enumerate().filter_map(entry).collect();
     }
@@ -469,6 +488,20 @@ impl Shard {
             cx.waker().wake_by_ref();
         }
     }
+}
+
+/// Decides logins on a thread of this runtime that is for nothing else.
+fn offload_to(shards: Shards, index: usize) -> Box<dyn Fn(SlowLogin) + Send> {
+    Box::new(move |SlowLogin { key, generation, work }| {
+        let shards = shards.clone();
+        tokio::task::spawn_blocking(move || {
+            let verdict = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+                let text = "the proof could not be checked".into();
+                Verdict::Refused(Refusal { reason: Reason::ImplementationSpecificError, text })
+            });
+            shards.handles[index].send(Arrival::Verdict(key, generation, verdict));
+        });
+    })
 }
 
 /// A datagram peer that has no session and waits for nothing: its datagram was noise, or one that

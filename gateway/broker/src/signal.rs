@@ -35,6 +35,10 @@ impl Signal {
         Arc::new(Self { queue: queue.clone(), key, raised: AtomicU8::new(0) })
     }
 
+    pub(crate) fn key(&self) -> u32 {
+        self.key
+    }
+
     /// What was raised since the last look.
     pub(crate) fn take(&self) -> u8 {
         self.raised.swap(0, Ordering::AcqRel)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_access::Access;
+use gateway_access::{Access, Allowed};
 use gateway_bus::{Bus, Limits};
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Event, Open, Peer, Protocol, Publish, Qos, Reason, Reply, Request,
@@ -95,7 +95,12 @@ impl Bench {
     fn new() -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let limits = DoorLimits { topic_levels_max: 8, client_id_bytes_max: 64 };
+        let limits = DoorLimits {
+            topic_levels_max: 8,
+            topic_bytes_max: 64,
+            client_id_bytes_max: 64,
+            logins_pending_max: 8,
+        };
         let access = Access::new(gateway_access::Config::default());
         let broker = Arc::new(Broker::new(Bus::new(Limits::default(), 1), access, limits, 2));
         let shards = start_shards(&broker, 2, 3).unwrap();
@@ -252,12 +257,15 @@ fn a_will_passes_the_same_door_as_a_publish() {
         let publish = Publish::new(gateway_model::Topic::parse(topic).unwrap(), "x");
         let will = Some(Box::new(gateway_model::Will { publish, delay: Duration::ZERO }));
         let open = Open { will, ..Open::transient() };
-        let opened = bench.broker.open(crate::clock::moment(), &peer, true, open, Arc::new(Deaf));
+        let moment = crate::clock::moment();
+        let opened = bench.broker.admit(moment, &peer, open, Allowed::default(), Arc::new(Deaf));
         opened.map(|_| ()).map_err(|refusal| refusal.reason)
     };
     assert_eq!(open("a/b"), Ok(()));
     assert_eq!(open("$SYS/broker/version"), Err(Reason::NotAuthorized));
     assert_eq!(open("1/2/3/4/5/6/7/8/9"), Err(Reason::TopicNameInvalid));
+    assert_eq!(open(&"x".repeat(64)), Ok(()));
+    assert_eq!(open(&"x".repeat(65)), Err(Reason::TopicNameInvalid));
     bench.stop();
 }
 

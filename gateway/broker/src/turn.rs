@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use gateway_bus::{Moment, RouteCache};
 use gateway_model::{
-    Close, DeliveryId, Outcome, Peer, Publish, Reason, Refusal, Reply, Request, Settlement, Sink, Ticket,
-    Topic, TopicError, WireBuffer,
+    Close, DeliveryId, Outcome, Peer, Publish, Reason, Reply, Request, Settlement, Sink, Ticket, Topic,
+    TopicError, WireBuffer,
 };
 
+use crate::login::{PendingLogin, SlowLogin};
 use crate::services::NameCache;
 use crate::signal::Signal;
 use crate::traffic::Traffic;
@@ -33,6 +34,8 @@ pub(crate) struct World {
     /// Answers for the adapter whose turn it is.
     pub(crate) replies: VecDeque<(Ticket, Reply)>,
     deferred: Vec<Deferred>,
+    /// Has a login decided elsewhere; the verdict comes back through [`Turn::resume`].
+    pub(crate) offload: Box<dyn Fn(SlowLogin) + Send>,
 }
 
 enum Deferred {
@@ -48,16 +51,25 @@ pub(crate) struct Client {
     /// The listener is bound to a loopback address.
     pub(crate) local: bool,
     pub(crate) principal: Option<Principal>,
+    pub(crate) login: Option<Box<PendingLogin>>,
     pub(crate) closing: Option<Close>,
     /// Something left the in-flight window, so more may be delivered.
     pub(crate) settled: bool,
+    /// Distinguishes this connection from an earlier one in the same slot.
+    pub(crate) generation: u32,
+}
+
+impl Client {
+    pub(crate) fn new(peer: Peer, local: bool, generation: u32) -> Self {
+        Self { peer, local, principal: None, login: None, closing: None, settled: false, generation }
+    }
 }
 
 /// Deliveries stop being written beyond this, until the socket has taken them.
 const ROOM: usize = 64 * 1024;
 
 impl World {
-    pub(crate) fn new(broker: Arc<Broker>) -> Self {
+    pub(crate) fn new(broker: Arc<Broker>, offload: Box<dyn Fn(SlowLogin) + Send>) -> Self {
         let cache = broker.bus.route_cache();
         let traffic = broker.services.shard_traffic();
         Self {
@@ -67,6 +79,7 @@ impl World {
             traffic,
             replies: VecDeque::new(),
             deferred: Vec::new(),
+            offload,
         }
     }
 }
@@ -91,31 +104,13 @@ impl Turn<'_> {
         }
     }
 
-    fn answer(&mut self, request: Request) -> Reply {
+    fn answer(&mut self, ticket: Ticket, request: Request) {
         let broker = &self.world.broker;
-        match (request, &self.client.principal) {
-            (Request::Open(open), None) => {
-                let opened = broker.open(
-                    self.moment,
-                    &self.client.peer,
-                    self.client.local,
-                    *open,
-                    self.signal.clone(),
-                );
-                Reply::Opened(opened.map(|(principal, opened)| {
-                    self.client.principal = Some(principal);
-                    opened
-                }))
-            }
-            (Request::Open(_), Some(_)) => Reply::Opened(Err(Refusal {
-                reason: Reason::ProtocolError,
-                text: "the connection has a session already".into(),
-            })),
-            (Request::Authenticate(_) | Request::Reauthenticate(_), _) => {
-                Reply::Reauthenticated(Err(Refusal {
-                    reason: Reason::ProtocolError,
-                    text: "no authentication is under way".into(),
-                }))
+        let reply = match (request, &self.client.principal) {
+            (Request::Open(open), _) => return self.open(ticket, open),
+            (Request::Authenticate(data), _) => return self.authenticate(ticket, &data),
+            (Request::Reauthenticate(authentication), _) => {
+                return self.reauthenticate(ticket, &authentication);
             }
             (Request::Subscribe(subscriptions), Some(principal)) => {
                 Reply::Subscribed(broker.subscribe(self.moment, principal, subscriptions))
@@ -133,7 +128,8 @@ impl Turn<'_> {
                 Reply::Unsubscribed(vec![Reason::NotAuthorized; filters.len()])
             }
             (Request::Retained { .. }, None) => Reply::Retained(Err(Reason::NotAuthorized)),
-        }
+        };
+        self.world.replies.push_back((ticket, reply));
     }
 }
 
@@ -166,8 +162,7 @@ impl Sink for Turn<'_> {
             self.world.deferred.push(Deferred::Request(ticket, request));
             return;
         }
-        let reply = self.answer(request);
-        self.world.replies.push_back((ticket, reply));
+        self.answer(ticket, request);
     }
 
     fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool {

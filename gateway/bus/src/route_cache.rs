@@ -10,8 +10,10 @@ use crate::routes::Route;
 ///
 /// A direct-mapped table: a topic has one place, found by its hash; another topic with the same
 /// place pushes it out. So a topic that is published again costs one hash and one comparison, and
-/// the table never needs cleaning. It grows while it is crowded, up to the limit.
+/// the table never needs cleaning. It grows while it is crowded, up to the limit. Long topics share
+/// one place, so that nobody fills the memory with them.
 pub struct RouteCache {
+    /// The first is the place of long topics, the others are a power of two.
     slots: Vec<Option<Slot>>,
     slots_max: usize,
     /// Evictions since the last growth.
@@ -29,6 +31,9 @@ struct Slot {
 }
 
 const SLOTS_MIN: usize = 64;
+/// A longer topic costs so much to send that finding its route again does not show.
+const SHORT_BYTES_MAX: usize = 256;
+const LONG_PLACE: usize = 0;
 
 impl RouteCache {
     pub(crate) fn new(topics_max: usize, hasher: FixedState) -> Self {
@@ -87,17 +92,19 @@ impl RouteCache {
     }
 
     fn place(&self, raw: &[u8]) -> usize {
+        if raw.len() > SHORT_BYTES_MAX {
+            return LONG_PLACE;
+        }
         let mut hasher = self.hasher.build_hasher();
         hasher.write(raw);
-        hasher.finish() as usize & self.slots.len().wrapping_sub(1).min(self.slots_max - 1)
+        1 + (hasher.finish() as usize & (self.slots.len().max(SLOTS_MIN + 1) - 2))
     }
 
     fn remember(&mut self, topic: Topic, mut place: usize) {
         if self.slots.is_empty() {
-            self.slots.resize_with(SLOTS_MIN, || None);
-            place &= SLOTS_MIN - 1;
+            self.slots.resize_with(1 + SLOTS_MIN, || None);
         }
-        if self.slots[place].is_some() {
+        if self.slots[place].is_some() && place != LONG_PLACE {
             self.crowded += 1;
             if self.crowded > self.slots.len() / 4 && self.slots.len() < self.slots_max {
                 self.grow();
@@ -109,9 +116,9 @@ impl RouteCache {
     }
 
     fn grow(&mut self) {
-        let larger = (self.slots.len() * 4).min(self.slots_max);
+        let larger = ((self.slots.len() - 1) * 4).min(self.slots_max);
         let old = std::mem::take(&mut self.slots);
-        self.slots.resize_with(larger, || None);
+        self.slots.resize_with(1 + larger, || None);
         self.crowded = 0;
         for slot in old.into_iter().flatten() {
             let place = self.place(slot.topic.as_bytes());

@@ -68,7 +68,9 @@ async fn serve(settings: &Settings) -> Result<()> {
 fn broker(settings: &Settings) -> Result<Broker> {
     let limits = DoorLimits {
         topic_levels_max: settings.limits.topic_levels_max.into(),
+        topic_bytes_max: settings.limits.topic_bytes_max.into(),
         client_id_bytes_max: settings.limits.client_id_bytes_max.into(),
+        logins_pending_max: settings.limits.logins_pending_max as usize,
     };
     let access = Access::new(settings.section("access")?);
     let broker = Broker::new(Bus::new(bus_limits(settings), random()), access, limits, random());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_access::Access;
+use gateway_access::{Access, Allowed};
 use gateway_bus::{Bus, Limits, Moment, RouteCache};
 use gateway_model::{
     ClientId, Close, Deliveries, Expiry, Notify, Open, Outgoing, Peer, Placeholders, Properties, Publish,
@@ -74,7 +74,12 @@ impl Scene {
     fn new(settings: ServicesSettings) -> Self {
         let bus = Bus::new(Limits::default(), 1);
         let routes = bus.route_cache();
-        let limits = DoorLimits { topic_levels_max: 32, client_id_bytes_max: 64 };
+        let limits = DoorLimits {
+            topic_levels_max: 32,
+            topic_bytes_max: 4096,
+            client_id_bytes_max: 64,
+            logins_pending_max: 1,
+        };
         let access = Access::new(gateway_access::Config::default());
         let broker = Broker::new(bus, access, limits, 2).with_services(settings);
         broker.listens("site", ([127, 0, 0, 1], 1884).into());
@@ -90,7 +95,8 @@ impl Scene {
 
     fn try_open(&self, listener: &str, open: Open) -> Result<Principal, Refusal> {
         let peer = Peer::new(([127, 0, 0, 1], 40_000).into(), listener.into());
-        self.broker.open(self.moment, &peer, true, open, Arc::new(Deaf)).map(|(principal, _)| principal)
+        let admitted = self.broker.admit(self.moment, &peer, open, Allowed::default(), Arc::new(Deaf));
+        admitted.map(|(principal, _)| principal)
     }
 
     /// At the listener without a mount point.

@@ -1,0 +1,296 @@
+//! From a client's proof to its session, which may take several steps and milliseconds of CPU.
+//!
+//! ```text
+//!   Request::Open ──▶ Access ──▶ Allowed ──▶ Bus::open ──▶ Reply::Opened
+//!                       ▲  │├──▶ Refused ────────────────▶ Reply::Opened(Err)
+//!     Exchange::answer ─┘  │├──▶ Slow: on another thread, then again from its verdict
+//!                          └┴──▶ Challenge ──▶ Reply::Challenge … Request::Authenticate
+//! ```
+//!
+//! `Request::Reauthenticate` goes the same way and ends in `Reply::Reauthenticated`.
+
+use bytes::Bytes;
+use gateway_access::{Allowed, Exchange, Login, Verdict};
+use gateway_model::{Authentication, Credentials, Open, Reason, Refusal, Reply, Ticket};
+
+use crate::turn::Turn;
+
+/// A login that is not decided yet.
+pub(crate) struct PendingLogin {
+    ticket: Ticket,
+    /// What to open; `None` if the session is open and its client proves itself anew.
+    open: Option<Box<Open>>,
+    /// What the client's answer goes to; `None` while another thread decides.
+    exchange: Option<Box<dyn Exchange>>,
+}
+
+/// Work for a thread that nobody waits for; its verdict belongs to the connection in that slot.
+pub(crate) struct SlowLogin {
+    pub(crate) key: u32,
+    pub(crate) generation: u32,
+    pub(crate) work: Box<dyn FnOnce() -> Verdict + Send>,
+}
+
+impl Turn<'_> {
+    pub(crate) fn open(&mut self, ticket: Ticket, open: Box<Open>) {
+        if self.client.principal.is_some() || self.client.login.is_some() {
+            let text = "the connection has a session already".into();
+            let refusal = Refusal { reason: Reason::ProtocolError, text };
+            return self.reply(ticket, Reply::Opened(Err(refusal)));
+        }
+        let verdict = self.world.broker.authenticate(&self.client.peer, self.client.local, &open);
+        self.decide(PendingLogin { ticket, open: Some(open), exchange: None }, verdict);
+    }
+
+    /// The client's answer to a challenge.
+    pub(crate) fn authenticate(&mut self, ticket: Ticket, data: &Bytes) {
+        let pending = self.client.login.take().map(|login| *login);
+        match pending {
+            Some(PendingLogin { ticket, open, exchange: Some(exchange) }) => {
+                let verdict = exchange.answer(data);
+                self.decide(PendingLogin { ticket, open, exchange: None }, verdict);
+            }
+            pending => {
+                self.client.login = pending.map(Box::new);
+                self.reply(ticket, Reply::Reauthenticated(Err(not_asked())));
+            }
+        }
+    }
+
+    /// The client of an open session proves itself anew (MQTT 5.0 section 4.12.1).
+    pub(crate) fn reauthenticate(&mut self, ticket: Ticket, authentication: &Authentication) {
+        let Some(principal) = self.client.principal.as_ref().filter(|_| self.client.login.is_none()) else {
+            return self.reply(ticket, Reply::Reauthenticated(Err(not_asked())));
+        };
+        let login = Login {
+            peer: &self.client.peer,
+            listener_is_loopback: self.client.local,
+            client_id: Some(principal.attachment.client_id()),
+            credentials: &Credentials::default(),
+            authentication: Some(authentication),
+        };
+        let verdict = self.world.broker.authenticate_again(login);
+        self.decide(PendingLogin { ticket, open: None, exchange: None }, verdict);
+    }
+
+    /// The verdict of another thread.
+    pub(crate) fn resume(&mut self, verdict: Verdict) {
+        if let Some(login) = self.client.login.take() {
+            self.decide(*login, verdict);
+        }
+    }
+
+    fn decide(&mut self, login: PendingLogin, verdict: Verdict) {
+        match verdict {
+            Verdict::Allowed(allowed) => self.allowed(login, allowed),
+            Verdict::Refused(refusal) => self.refused(login, refusal),
+            Verdict::Challenge(data, exchange) => {
+                let ticket = login.ticket;
+                self.client.login = Some(Box::new(PendingLogin { exchange: Some(exchange), ..login }));
+                self.reply(ticket, Reply::Challenge(data));
+            }
+            Verdict::Slow(work) => {
+                if !self.world.broker.may_start_login() {
+                    let text = "too many logins at a time: limits.logins_pending_max".into();
+                    return self.refused(login, Refusal { reason: Reason::ServerBusy, text });
+                }
+                self.client.login = Some(Box::new(login));
+                let (key, generation) = (self.signal.key(), self.client.generation);
+                (self.world.offload)(SlowLogin { key, generation, work });
+            }
+        }
+    }
+
+    fn allowed(&mut self, login: PendingLogin, allowed: Allowed) {
+        let broker = self.world.broker.clone();
+        let Some(open) = login.open else {
+            return self.allowed_again(login.ticket, allowed);
+        };
+        let opened = broker.admit(self.moment, &self.client.peer, *open, allowed, self.signal.clone());
+        let reply = opened.map(|(principal, opened)| {
+            self.client.principal = Some(principal);
+            opened
+        });
+        self.reply(login.ticket, Reply::Opened(reply));
+    }
+
+    /// A session stays with whom it was opened by: another name needs another connection.
+    fn allowed_again(&mut self, ticket: Ticket, allowed: Allowed) {
+        let known = self.client.principal.as_ref().map(|principal| &principal.identity.username);
+        let result = if known == Some(&allowed.identity.username) {
+            Ok(allowed.data)
+        } else {
+            let text = "re-authentication under another user name".into();
+            let refusal = Refusal { reason: Reason::NotAuthorized, text };
+            Err(self.world.broker.refuse(self.moment, &self.client.peer, refusal))
+        };
+        self.reply(ticket, Reply::Reauthenticated(result));
+    }
+
+    fn refused(&mut self, login: PendingLogin, refusal: Refusal) {
+        let refusal = self.world.broker.refuse(self.moment, &self.client.peer, refusal);
+        self.reply(
+            login.ticket,
+            match login.open {
+                Some(_) => Reply::Opened(Err(refusal)),
+                None => Reply::Reauthenticated(Err(refusal)),
+            },
+        );
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.world.replies.push_back((ticket, reply));
+    }
+}
+
+fn not_asked() -> Refusal {
+    Refusal { reason: Reason::ProtocolError, text: "no authentication is under way".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use gateway_access::{Access, Config, Identity};
+    use gateway_bus::{Bus, Limits};
+    use gateway_model::{Opened, Peer, WireBuffer};
+
+    use super::*;
+    use crate::signal::{ReadyQueue, Signal};
+    use crate::turn::{Client, World};
+    use crate::{Broker, DoorLimits, clock};
+
+    /// One client at the door, and the logins it sent to another thread.
+    struct Bench {
+        world: World,
+        client: Client,
+        signal: Arc<Signal>,
+        offloaded: mpsc::Receiver<SlowLogin>,
+    }
+
+    /// Lets in whoever says "please".
+    struct Politeness;
+
+    impl Exchange for Politeness {
+        fn answer(self: Box<Self>, data: &[u8]) -> Verdict {
+            match data {
+                b"please" => allowed("press"),
+                b"more" => Verdict::Challenge("again".into(), self),
+                _ => Verdict::Refused(Refusal { reason: Reason::NotAuthorized, text: "rude".into() }),
+            }
+        }
+    }
+
+    fn allowed(name: &str) -> Verdict {
+        let identity = Identity { username: Some(name.into()) };
+        Verdict::Allowed(Allowed { identity, data: Some("welcome".into()) })
+    }
+
+    fn opening() -> PendingLogin {
+        PendingLogin { ticket: Ticket(7), open: Some(Box::new(Open::transient())), exchange: None }
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let limits = DoorLimits {
+                topic_levels_max: 8,
+                topic_bytes_max: 64,
+                client_id_bytes_max: 64,
+                logins_pending_max: 1,
+            };
+            let broker =
+                Broker::new(Bus::new(Limits::default(), 1), Access::new(Config::default()), limits, 2);
+            let (sender, offloaded) = mpsc::channel();
+            let offload = Box::new(move |login| sender.send(login).unwrap());
+            let peer = Peer::new(([127, 0, 0, 1], 1).into(), "lines".into());
+            let client = Client::new(peer, true, 3);
+            let signal = Signal::new(&Arc::<ReadyQueue>::default(), 5);
+            Self { world: World::new(Arc::new(broker), offload), client, signal, offloaded }
+        }
+
+        fn turn(&mut self, call: impl FnOnce(&mut Turn<'_>)) -> Option<Reply> {
+            let mut wire = WireBuffer::default();
+            let mut turn = Turn {
+                moment: clock::moment(),
+                world: &mut self.world,
+                wire: &mut wire,
+                client: &mut self.client,
+                signal: &self.signal,
+                delivering: false,
+            };
+            call(&mut turn);
+            self.world.replies.pop_front().map(|(ticket, reply)| {
+                assert_eq!(ticket, Ticket(7));
+                reply
+            })
+        }
+    }
+
+    #[test]
+    fn a_slow_verdict_comes_from_elsewhere_and_opens_the_session() {
+        let mut bench = Bench::new();
+        let slow = Verdict::Slow(Box::new(|| allowed("press")));
+        assert!(bench.turn(|turn| turn.decide(opening(), slow)).is_none());
+        let SlowLogin { key, generation, work } = bench.offloaded.try_recv().unwrap();
+        assert_eq!((key, generation), (5, 3));
+        let again = bench.turn(|turn| turn.open(Ticket(7), Box::new(Open::transient())));
+        assert!(matches!(again, Some(Reply::Opened(Err(_)))), "one login at a time");
+        let verdict = work();
+        bench.world.broker.login_decided();
+        let opened = bench.turn(|turn| turn.resume(verdict));
+        let Some(Reply::Opened(Ok(Opened { authentication_data, .. }))) = opened else {
+            panic!("{opened:?}")
+        };
+        assert_eq!(authentication_data.as_deref(), Some(&b"welcome"[..]));
+        assert_eq!(bench.client.principal.unwrap().identity.username.as_deref(), Some("press"));
+    }
+
+    #[test]
+    fn no_more_logins_than_allowed_wait_for_another_thread() {
+        let mut bench = Bench::new();
+        let slow = || Verdict::Slow(Box::new(|| allowed("press")));
+        assert!(bench.turn(|turn| turn.decide(opening(), slow())).is_none());
+        bench.client.login = None;
+        let refused = bench.turn(|turn| turn.decide(opening(), slow()));
+        let Some(Reply::Opened(Err(refusal))) = refused else { panic!("{refused:?}") };
+        assert_eq!(refusal.reason, Reason::ServerBusy);
+        assert!(refusal.text.contains("limits.logins_pending_max"));
+        bench.world.broker.login_decided();
+        assert!(bench.turn(|turn| turn.decide(opening(), slow())).is_none());
+    }
+
+    #[test]
+    fn a_challenge_goes_on_until_the_exchange_decides() {
+        let mut bench = Bench::new();
+        let challenge = || Verdict::Challenge("say".into(), Box::new(Politeness));
+        let reply = bench.turn(|turn| turn.decide(opening(), challenge()));
+        assert!(matches!(reply, Some(Reply::Challenge(data)) if &data[..] == b"say"));
+        let reply = bench.turn(|turn| turn.authenticate(Ticket(8), &"more".into()));
+        assert!(matches!(reply, Some(Reply::Challenge(data)) if &data[..] == b"again"));
+        let reply = bench.turn(|turn| turn.authenticate(Ticket(8), &"please".into()));
+        assert!(matches!(reply, Some(Reply::Opened(Ok(_)))));
+        let again = |name: &'static str| {
+            let login = PendingLogin { ticket: Ticket(7), open: None, exchange: None };
+            move |turn: &mut Turn<'_>| turn.decide(login, allowed(name))
+        };
+        assert!(matches!(bench.turn(again("press")), Some(Reply::Reauthenticated(Ok(Some(_))))));
+        let other = bench.turn(again("other"));
+        let Some(Reply::Reauthenticated(Err(refusal))) = other else { panic!("{other:?}") };
+        assert_eq!(refusal.reason, Reason::NotAuthorized);
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_is_a_protocol_error() {
+        let mut bench = Bench::new();
+        for call in [
+            |turn: &mut Turn<'_>| turn.authenticate(Ticket(7), &"please".into()),
+            |turn: &mut Turn<'_>| {
+                let authentication = Authentication { method: "polite".into(), data: None };
+                turn.reauthenticate(Ticket(7), &authentication);
+            },
+        ] {
+            let Some(Reply::Reauthenticated(Err(refusal))) = bench.turn(call) else { panic!() };
+            assert_eq!(refusal.reason, Reason::ProtocolError);
+        }
+    }
+}
