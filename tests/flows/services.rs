@@ -36,6 +36,7 @@ fn the_gateway_tells_of_itself_in_sys(world: &mut World) -> Outcome {
         }
         heard.matching("$SYS/brokers/press/stats/connections.count", |count| count == "1")?;
         heard.matching("$SYS/broker/clients/connected", |count| count == "1")?;
+        heard.matching("$SYS/brokers/press/metrics/packets/connect/received", |count| count != "0")?;
         publish(world, port, &["-t", "a", "-m", "x", "-q", "1"])?;
         heard.matching("$SYS/brokers/press/messages/qos1/received", |count| count != "0")?;
     }

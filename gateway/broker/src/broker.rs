@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use gateway_access::{Access, Allowed, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Close, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic,
-    TopicFilter,
+    ClientId, Close, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal, Subscription,
+    Topic, TopicFilter,
 };
 
 use crate::clock;
@@ -82,9 +82,9 @@ impl Broker {
         Self { services: Services::new(settings), ..self }
     }
 
-    /// A listener was opened.
-    pub fn listens(&self, listener: &str, address: std::net::SocketAddr) {
-        self.services.listens(listener, address.port());
+    /// A listener was opened: what it counts, and at which port, is told in `$SYS`.
+    pub fn listens(&self, listener: &str, port: u16, protocol: Arc<dyn Protocol>) {
+        self.services.listens(listener, port, protocol);
     }
 
     /// Whether a client may open what it asks for.
@@ -156,6 +156,7 @@ impl Broker {
     /// Counts a refusal, and logs it with what to change.
     pub(crate) fn refuse(&self, moment: Moment, peer: &Peer, refusal: Refusal) -> Refusal {
         self.refused.fetch_add(1, Ordering::Relaxed);
+        self.services.clients.connects_refused.count(refusal.reason);
         self.refusals.log(moment.instant, peer, &refusal);
         refusal
     }
@@ -189,6 +190,7 @@ impl Broker {
         };
         if let Err(reason) = renamed.and_then(|()| self.check_publish(&principal.identity, &publish.topic)) {
             self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+            self.services.clients.publishes_refused.count(reason);
             return reason;
         }
         self.bus.publish(moment, &principal.attachment, publish, cache)
@@ -206,10 +208,10 @@ impl Broker {
         }
         let one = |subscription: Subscription| {
             let renamed = self.services.rename_subscription(principal, subscription);
-            renamed.map_or_else(
-                |reason| reason,
-                |renamed| self.subscribe_renamed(moment, principal, vec![renamed])[0],
-            )
+            match renamed {
+                Ok(renamed) => self.subscribe_renamed(moment, principal, vec![renamed])[0],
+                Err(reason) => self.refuse_filter(reason),
+            }
         };
         subscriptions.into_iter().map(one).collect()
     }
@@ -242,9 +244,14 @@ impl Broker {
         }
         let one = |subscription: Subscription| match check(&subscription) {
             Ok(()) => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
-            Err(reason) => reason,
+            Err(reason) => self.refuse_filter(reason),
         };
         subscriptions.into_iter().map(one).collect()
+    }
+
+    fn refuse_filter(&self, reason: Reason) -> Reason {
+        self.services.clients.subscribes_refused.count(reason);
+        reason
     }
 
     pub(crate) fn retained(

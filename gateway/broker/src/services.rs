@@ -17,15 +17,15 @@ pub(crate) mod sys;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gateway_access::Identity;
 use gateway_bus::{Moment, RouteCache};
 use gateway_model::{
-    ClientId, Close, Open, Opened, Peer, Placeholders, Publish, Reason, Refusal, Subscription, Topic,
-    TopicFilter,
+    ClientId, Close, Open, Opened, Peer, Placeholders, Protocol, Publish, Reason, Refusal, Subscription,
+    Topic, TopicFilter,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -60,8 +60,8 @@ pub(crate) struct Services {
     pub(crate) clients: Clients,
     /// One per shard.
     traffic: Mutex<Vec<Arc<Traffic>>>,
-    /// The port of each listener.
-    ports: RwLock<HashMap<Box<str>, u16>>,
+    /// The port of each listener, and what is spoken there.
+    listeners: RwLock<HashMap<Box<str>, (u16, Arc<dyn Protocol>)>>,
 }
 
 /// Clients that came and went.
@@ -74,6 +74,18 @@ pub(crate) struct Clients {
     pub(crate) anonymous: AtomicU64,
     pub(crate) subscribes: AtomicU64,
     pub(crate) unsubscribes: AtomicU64,
+    pub(crate) connects_refused: Refused,
+    pub(crate) publishes_refused: Refused,
+    /// Filters.
+    pub(crate) subscribes_refused: Refused,
+}
+
+/// Requests that were refused.
+#[derive(Default)]
+pub(crate) struct Refused {
+    pub(crate) all: AtomicU64,
+    /// Those that the client had no right to.
+    pub(crate) not_authorized: AtomicU64,
 }
 
 /// What one publishing thread remembers of names.
@@ -81,6 +93,20 @@ pub(crate) struct Clients {
 pub(crate) struct NameCache {
     rewritten: RewriteCache,
     scratch: Vec<u8>,
+}
+
+impl Refused {
+    pub(crate) fn count(&self, reason: Reason) {
+        let is_right = matches!(
+            reason,
+            Reason::NotAuthorized
+                | Reason::BadUserNameOrPassword
+                | Reason::BadAuthenticationMethod
+                | Reason::Banned
+        );
+        self.all.fetch_add(1, Ordering::Relaxed);
+        self.not_authorized.fetch_add(u64::from(is_right), Ordering::Relaxed);
+    }
 }
 
 impl Clients {
@@ -101,7 +127,7 @@ impl Services {
             sys: Sys::new(settings.sys, &settings.node),
             clients: Clients::default(),
             traffic: Mutex::default(),
-            ports: RwLock::default(),
+            listeners: RwLock::default(),
         }
     }
 
@@ -126,8 +152,17 @@ impl Services {
         total
     }
 
-    pub(crate) fn listens(&self, listener: &str, port: u16) {
-        self.ports.write().insert(listener.into(), port);
+    pub(crate) fn listens(&self, listener: &str, port: u16, protocol: Arc<dyn Protocol>) {
+        self.listeners.write().insert(listener.into(), (port, protocol));
+    }
+
+    /// What protocols have counted, all their listeners together.
+    fn protocol_counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        for (_, protocol) in self.listeners.read().values() {
+            protocol.counts().into_iter().for_each(|(name, count)| *counts.entry(name).or_default() += count);
+        }
+        counts
     }
 
     /// The mount point of a client that comes by a listener. Its will is renamed.
@@ -175,7 +210,7 @@ impl Services {
         clients.anonymous.fetch_add(u64::from(principal.identity.username.is_none()), Ordering::Relaxed);
         clients.connections_max.fetch_max(clients.connections(), Ordering::Relaxed);
         if let Some(turn) = turn {
-            let port = self.ports.read().get(&*peer.listener).copied().unwrap_or_default();
+            let port = self.listeners.read().get(&*peer.listener).map_or(0, |(port, _)| *port);
             turn.connected(moment, peer, port, asked, principal, opened);
         }
         let subscriptions = self.auto_subscriptions.of(asked.protocol, principal);

@@ -158,11 +158,11 @@ fn open_listeners(
             name: listener.name.as_str().into(),
             bind: listener.bind,
             carrier,
-            protocol,
+            protocol: protocol.clone(),
             connections_max: listener.connections_max as usize,
         };
         let address = gateway_broker::bind(broker, shards, listener_settings)?;
-        broker.listens(&listener.name, address);
+        broker.listens(&listener.name, address.port(), protocol);
         Ok(banner::Listening { name: listener.name.clone(), protocol: listener.protocol.clone(), address })
     };
     enabled.map(open).collect()

@@ -50,7 +50,8 @@ impl Figures {
             maxima[index] = maxima[index].max(count);
             Stat { name, count, max: maxima[index] }
         });
-        let metrics = metrics(broker, totals.retained as u64);
+        let mut metrics = metrics(broker, totals.retained as u64);
+        metrics.extend(broker.services.protocol_counts());
         let mosquitto = mosquitto(&stats, &metrics);
         Self { stats, metrics, mosquitto }
     }
@@ -90,6 +91,12 @@ fn metrics(broker: &Broker, retained: u64) -> Vec<(&'static str, u64)> {
         ("delivery/dropped/qos0_msg", dropped(DropReason::Offline)),
         ("delivery/dropped/queue_full", dropped(DropReason::QueueFull)),
         ("delivery/dropped/expired", dropped(DropReason::Expired)),
+        ("packets/connack/error", refused),
+        ("packets/connack/auth_error", relaxed(&clients.connects_refused.not_authorized)),
+        ("packets/publish/error", relaxed(&clients.publishes_refused.all)),
+        ("packets/publish/auth_error", relaxed(&clients.publishes_refused.not_authorized)),
+        ("packets/subscribe/error", relaxed(&clients.subscribes_refused.all)),
+        ("packets/subscribe/auth_error", relaxed(&clients.subscribes_refused.not_authorized)),
         ("client/connect", connected + refused),
         ("client/connack", connected + refused),
         ("client/connected", connected),
@@ -113,8 +120,9 @@ fn mosquitto(stats: &[Stat], metrics: &[(&'static str, u64)]) -> Vec<(&'static s
         ("clients/maximum", connections.max),
         ("clients/total", sessions.count),
         ("clients/disconnected", sessions.count.saturating_sub(connections.count)),
-        ("messages/received", metric("messages/received")),
-        ("messages/sent", metric("messages/sent")),
+        // There a message is any packet.
+        ("messages/received", metric("packets/received")),
+        ("messages/sent", metric("packets/sent")),
         ("publish/messages/received", metric("messages/received")),
         ("publish/messages/sent", metric("messages/sent")),
         ("publish/messages/dropped", metric("messages/dropped")),

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use gateway_access::{Access, Allowed};
 use gateway_bus::{Bus, Limits, Moment, RouteCache};
 use gateway_model::{
-    ClientId, Close, Deliveries, Expiry, Notify, Open, Outgoing, Peer, Placeholders, Properties, Publish,
-    Qos, Reason, Refusal, RetainHandling, Settlement, Subscription, Topic, TopicFilter, Will,
+    Adapter, ClientId, Close, Deliveries, Expiry, Notify, Open, Outgoing, Peer, Placeholders, Properties,
+    Protocol, Publish, Qos, Reason, Refusal, RetainHandling, Settlement, Subscription, Topic, TopicFilter,
+    Will,
 };
 
 use crate::services::mount::Mounted;
@@ -26,6 +27,19 @@ struct Scene {
 }
 
 struct Deaf;
+
+/// A protocol that says it has counted something.
+struct Counting;
+
+impl Protocol for Counting {
+    fn connect(&self, _: Instant, _: &Peer, _: u64) -> Box<dyn Adapter> {
+        unreachable!("these clients have no connections")
+    }
+
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        vec![("packets/received", 21)]
+    }
+}
 
 impl Notify for Deaf {
     fn notify(&self) {}
@@ -82,7 +96,8 @@ impl Scene {
         };
         let access = Access::new(gateway_access::Config::default());
         let broker = Broker::new(bus, access, limits, 2).with_services(settings);
-        broker.listens("site", ([127, 0, 0, 1], 1884).into());
+        broker.listens("site", 1884, Arc::new(Counting));
+        broker.listens("plain", 1883, Arc::new(Counting));
         let moment = Moment { instant: Instant::now(), unix_millis: 1_767_225_599_000 };
         Self { broker, moment, routes, names: NameCache::default() }
     }
@@ -370,6 +385,7 @@ fn the_tree_is_told_at_its_intervals() {
     scene.subscribe(&observer, "$SYS/brokers");
     assert_eq!(scene.texts(&observer)["$SYS/brokers"], "n%2F1");
     scene.publish(&observer, "a");
+    scene.publish(&observer, "$SYS/a");
     scene.take(&observer);
     scene.pass(29);
     assert!(scene.take(&observer).is_empty());
@@ -390,6 +406,9 @@ fn the_tree_is_told_at_its_intervals() {
         ("$SYS/brokers/n%2F1/metrics/client/subscribe", "4"),
         ("$SYS/brokers/n%2F1/session/created", "1"),
         ("$SYS/broker/n%2F1/metrics/session/terminated", "0"),
+        ("$SYS/brokers/n%2F1/metrics/packets/received", "42"),
+        ("$SYS/brokers/n%2F1/metrics/packets/publish/auth_error", "1"),
+        ("$SYS/brokers/n%2F1/metrics/packets/publish/error", "1"),
     ] {
         assert_eq!(told.get(topic).map(String::as_str), Some(text), "{topic}");
     }
