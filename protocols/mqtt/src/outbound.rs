@@ -35,6 +35,7 @@ impl Connection {
         if head.frame_len() > self.frame_len_max as usize {
             return too_large(outgoing, head.frame_len(), outbox, out);
         }
+        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
@@ -76,6 +77,7 @@ impl Connection {
         if let OutgoingAlias::New(number) = alias {
             aliases.learn(number, outgoing);
         }
+        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
@@ -116,6 +118,7 @@ impl Connection {
     }
 
     fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
+        self.config.packets.sent(PacketType::Pubrel.first_byte());
         let bytes = out.wire().as_mut_vec();
         Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);
     }
