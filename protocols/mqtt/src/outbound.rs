@@ -56,7 +56,7 @@ impl Connection {
         out: &mut dyn Sink,
     ) {
         let (maximum, frame_len_max) = (self.outgoing_alias_maximum, self.frame_len_max as usize);
-        let aliases = &mut self.extras().outgoing_aliases;
+        let aliases = self.extras().outgoing_aliases.get_or_insert_default();
         let mut alias = aliases.look_up(outgoing.topic(), maximum);
         let mut head = head(outgoing);
         let plain = OutgoingProperties::new(outgoing, now);
