@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use gateway_access::{Access, Allowed, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Close, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal, Subscription,
-    Topic, TopicFilter,
+    ClientId, Close, Delayed, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal,
+    Subscription, Topic, TopicFilter,
 };
 
 use crate::clock;
@@ -184,16 +184,43 @@ impl Broker {
         mut publish: Publish,
         (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Reason {
-        let renamed = match self.services.renames(principal) {
-            true => self.services.rename_publish(principal, &mut publish, cache, names),
-            false => Ok(()),
-        };
-        if let Err(reason) = renamed.and_then(|()| self.check_publish(&principal.identity, &publish.topic)) {
-            self.bus.counters().add(gateway_bus::Counter::Refused, 1);
-            self.services.clients.publishes_refused.count(reason);
-            return reason;
+        if self.services.renames(principal)
+            && let Err(reason) = self.services.rename_publish(principal, &mut publish, cache, names)
+        {
+            return self.refuse_publish(reason);
+        }
+        if let Some(delayed) = Delayed::parse(&publish.topic) {
+            return self.publish_delayed(moment, principal, publish, delayed);
+        }
+        if let Err(reason) = self.check_publish(&principal.identity, &publish.topic) {
+            return self.refuse_publish(reason);
         }
         self.bus.publish(moment, &principal.attachment, publish, cache)
+    }
+
+    /// What a client may publish now it may publish later.
+    fn publish_delayed(
+        &self,
+        moment: Moment,
+        principal: &Principal,
+        publish: Publish,
+        delayed: Result<Delayed, Reason>,
+    ) -> Reason {
+        let checked = delayed
+            .and_then(|delayed| self.check_publish(&principal.identity, &delayed.topic).map(|()| delayed));
+        match checked {
+            Ok(Delayed { delay, topic }) => {
+                let publisher = principal.attachment.client_id();
+                self.bus.publish_delayed(moment, publisher, delay, Publish { topic, ..publish })
+            }
+            Err(reason) => self.refuse_publish(reason),
+        }
+    }
+
+    fn refuse_publish(&self, reason: Reason) -> Reason {
+        self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+        self.services.clients.publishes_refused.count(reason);
+        reason
     }
 
     pub(crate) fn subscribe(

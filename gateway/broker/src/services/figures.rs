@@ -81,6 +81,7 @@ fn metrics(broker: &Broker, retained: u64) -> Vec<(&'static str, u64)> {
         ("messages/qos2/sent", sent[2]),
         ("messages/publish", count(Counter::Accepted)),
         ("messages/retained", retained),
+        ("messages/delayed", count(Counter::Delayed)),
         ("messages/delivered", count(Counter::Delivered)),
         ("messages/acked", acknowledged),
         ("messages/dropped", copies_dropped + count(Counter::Unrouted)),

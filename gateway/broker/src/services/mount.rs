@@ -116,6 +116,8 @@ mod tests {
             ("+", "site-a/+"),
             ("$share/g/a/+", "$share/g/site-a/a/+"),
             ("$share/g/#", "$share/g/site-a/+/#"),
+            ("$queue/a", "$queue/site-a/a"),
+            ("$exclusive/a", "$exclusive/site-a/a"),
             ("$SYS/#", "$SYS/#"),
         ] {
             let mounted = mount().filter(&TopicFilter::parse(filter).unwrap()).unwrap();

@@ -122,7 +122,7 @@ impl Rule {
     fn new(settings: &RewriteSettings) -> Result<Self, (&'static str, String)> {
         let source = TopicFilter::parse(&settings.source)
             .map_err(|error| ("source", format!("{:?}: {error}", settings.source)))?;
-        if source.group().is_some() {
+        if source.path() != source.as_str() {
             let text = format!("{:?}: a rule holds for shared filters as for others", settings.source);
             return Err(("source", text));
         }
@@ -224,6 +224,8 @@ mod tests {
             ("x/y/+", Some("z/y/+")),
             ("x/y/#", Some("z/y/#")),
             ("$share/g/x/y/1", Some("$share/g/z/y/1")),
+            ("$queue/x/y/1", Some("$queue/z/y/1")),
+            ("$exclusive/x/y/1", Some("$exclusive/z/y/1")),
             ("#", None),
         ] {
             assert_eq!(filter(&rewrites, from).as_deref(), becomes, "{from}");
@@ -277,6 +279,7 @@ mod tests {
         };
         assert_eq!(key("a/#/b", "a", "b"), "1.source");
         assert_eq!(key("$share/g/a", "a", "b"), "1.source");
+        assert_eq!(key("$exclusive/a", "a", "b"), "1.source");
         assert_eq!(key("a", "(", "b"), "1.pattern");
         assert_eq!(key("a", "((((a{99}){99}){99}){99})", "b"), "1.pattern");
         for target in ["", "$1", "${ip}", "a#", "${clientid"] {

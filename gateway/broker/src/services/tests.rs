@@ -257,6 +257,23 @@ fn retained_messages_and_shared_subscriptions_are_mounted() {
 }
 
 #[test]
+fn a_delayed_publish_is_renamed_before_it_waits() {
+    let rewrites = Rewrites::new(&[rewrite("a/#", "^a/(.*)$", "b/$1")]).unwrap();
+    let mut scene = Scene::new(ServicesSettings { rewrites, ..mounted("m/") });
+    let (device, observer) = (scene.try_open("site", open("d")).unwrap(), scene.open("o"));
+    scene.subscribe(&observer, "#");
+    assert_eq!(scene.publish(&device, "$delayed/5/a/1"), Reason::Success);
+    assert!(scene.topics(&observer).is_empty());
+    scene.pass(5);
+    scene.broker.bus.poll(scene.moment);
+    assert_eq!(scene.topics(&observer), ["m/b/1"]);
+    for topic in ["$delayed/5/$SYS/a", "$delayed/5/$delayed/5/a"] {
+        assert_eq!(scene.publish(&device, topic), Reason::NotAuthorized, "{topic}");
+    }
+    assert_eq!(scene.publish(&device, "$delayed/x/a"), Reason::TopicNameInvalid);
+}
+
+#[test]
 fn rewriting_comes_before_mounting() {
     let rewrites =
         Rewrites::new(&[rewrite("a/#", "^a/(.*)$", "b/$1"), rewrite("m/#", "^m/.*$", "no")]).unwrap();
