@@ -102,12 +102,14 @@ fn metrics(broker: &Broker, retained: u64) -> Vec<(&'static str, u64)> {
         ("client/connack", connected + refused),
         ("client/connected", connected),
         ("client/disconnected", relaxed(&clients.disconnected)),
+        ("client/authenticate", connected + refused),
         ("client/auth/anonymous", relaxed(&clients.anonymous)),
         ("client/subscribe", relaxed(&clients.subscribes)),
         ("client/unsubscribe", relaxed(&clients.unsubscribes)),
         ("session/created", count(Counter::SessionsOpened)),
         ("session/resumed", count(Counter::SessionsResumed)),
         ("session/takeovered", count(Counter::SessionsTakenOver)),
+        ("session/discarded", count(Counter::SessionsDiscarded)),
         ("session/terminated", count(Counter::SessionsEnded)),
     ]
 }

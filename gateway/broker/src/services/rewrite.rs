@@ -52,6 +52,8 @@ enum Rewritten {
 const PATTERN_BYTES_MAX: usize = 256 * 1024;
 /// A power of two.
 const CACHE_SLOTS: usize = 4096;
+/// Longer topics are looked at each time, so that nobody can fill the cache with them.
+const CACHED_BYTES_MAX: usize = 256;
 
 impl Rewrites {
     /// The rules of the settings. An error is the key within the list, and what is wrong with it.
@@ -73,6 +75,9 @@ impl Rewrites {
         who: Who<'_>,
         cache: &mut RewriteCache,
     ) -> Result<Option<Topic>, Reason> {
+        if topic.len() > CACHED_BYTES_MAX {
+            return self.publish_uncached(topic, who);
+        }
         let known = cache.get_or_insert(topic, || self.for_all(topic));
         match known {
             Rewritten::Unchanged => Ok(None),
@@ -296,5 +301,10 @@ mod tests {
             let becomes = rewrites.publish(&topic, WHO, &mut cache).unwrap().unwrap();
             assert_eq!(becomes.as_str(), format!("b/{number}"));
         }
+        let long = "x".repeat(CACHED_BYTES_MAX);
+        let topic = Topic::parse(&format!("a/{long}")).unwrap();
+        let becomes = rewrites.publish(&topic, WHO, &mut cache).unwrap().unwrap();
+        assert_eq!(becomes.as_str(), format!("b/{long}"));
+        assert!(cache.slots.iter().flatten().all(|(topic, _)| topic.len() <= CACHED_BYTES_MAX));
     }
 }

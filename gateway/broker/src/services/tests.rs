@@ -375,6 +375,44 @@ fn who_comes_and_goes_is_told_in_order() {
 }
 
 #[test]
+fn events_of_one_client_keep_their_order_among_threads() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 200;
+    let scene = Scene::new(settings());
+    let observer = scene.open("observer");
+    scene.subscribe(&observer, "$SYS/brokers/+/clients/+/+");
+    std::thread::scope(|scope| {
+        for number in 0..THREADS {
+            let scene = &scene;
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let client = scene.open("twin");
+                    // The others are left to be taken over.
+                    if (number + round) % 3 > 0 {
+                        scene.broker.detach(scene.moment, &client, None);
+                    }
+                }
+            });
+        }
+    });
+    let mut told = Vec::new();
+    loop {
+        let events = scene.events(&observer);
+        if events.is_empty() {
+            break;
+        }
+        told.extend(events.into_iter().map(|(topic, _)| topic));
+    }
+    assert!(told.len() > THREADS * ROUNDS);
+    for (number, topic) in told.iter().enumerate() {
+        let expected = if number % 2 == 0 { "twin/connected" } else { "twin/disconnected" };
+        assert_eq!(topic, expected, "event {number}");
+    }
+    let connections = 1 + told.len() % 2;
+    assert_eq!(scene.broker.services.clients.connections(), connections as u64);
+}
+
+#[test]
 fn events_can_be_switched_off() {
     let sys = SysSettings { client_events: false, ..SysSettings::default() };
     let scene = Scene::new(ServicesSettings { sys, ..settings() });
