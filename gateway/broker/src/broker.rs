@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use gateway_access::{Access, Allowed, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
@@ -184,43 +185,42 @@ impl Broker {
         mut publish: Publish,
         (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Reason {
-        if self.services.renames(principal)
-            && let Err(reason) = self.services.rename_publish(principal, &mut publish, cache, names)
-        {
-            return self.refuse_publish(reason);
-        }
-        if let Some(delayed) = Delayed::parse(&publish.topic) {
-            return self.publish_delayed(moment, principal, publish, delayed);
-        }
-        if let Err(reason) = self.check_publish(&principal.identity, &publish.topic) {
-            return self.refuse_publish(reason);
-        }
-        self.bus.publish(moment, &principal.attachment, publish, cache)
-    }
-
-    /// What a client may publish now it may publish later.
-    fn publish_delayed(
-        &self,
-        moment: Moment,
-        principal: &Principal,
-        publish: Publish,
-        delayed: Result<Delayed, Reason>,
-    ) -> Reason {
-        let checked = delayed
-            .and_then(|delayed| self.check_publish(&principal.identity, &delayed.topic).map(|()| delayed));
-        match checked {
-            Ok(Delayed { delay, topic }) => {
-                let publisher = principal.attachment.client_id();
-                self.bus.publish_delayed(moment, publisher, delay, Publish { topic, ..publish })
+        let prepared = self.prepare_publish(principal, &mut publish, cache, names);
+        let delay = match prepared {
+            Ok(delay) => delay,
+            Err(reason) => {
+                self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+                self.services.clients.publishes_refused.count(reason);
+                return reason;
             }
-            Err(reason) => self.refuse_publish(reason),
+        };
+        match delay {
+            None => self.bus.publish(moment, &principal.attachment, publish, cache),
+            Some(delay) => self.bus.publish_delayed(moment, principal.attachment.client_id(), delay, publish),
         }
     }
 
-    fn refuse_publish(&self, reason: Reason) -> Reason {
-        self.bus.counters().add(gateway_bus::Counter::Refused, 1);
-        self.services.clients.publishes_refused.count(reason);
-        reason
+    /// Gives a publish its topic on the bus, and judges it. What it is to be held back, if it is.
+    #[inline]
+    fn prepare_publish(
+        &self,
+        principal: &Principal,
+        publish: &mut Publish,
+        cache: &mut RouteCache,
+        names: &mut NameCache,
+    ) -> Result<Option<Duration>, Reason> {
+        let delay = match Delayed::parse(&publish.topic).transpose()? {
+            None => None,
+            Some(Delayed { delay, topic }) => {
+                publish.topic = topic;
+                Some(delay)
+            }
+        };
+        if self.services.renames(principal) {
+            self.services.rename_publish(principal, publish, cache, names)?;
+        }
+        self.check_publish(&principal.identity, &publish.topic)?;
+        Ok(delay)
     }
 
     pub(crate) fn subscribe(

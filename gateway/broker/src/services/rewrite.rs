@@ -89,10 +89,9 @@ impl Rewrites {
 
     /// The same for what is published once, such as a will.
     pub(crate) fn publish_uncached(&self, topic: &str, who: Who<'_>) -> Result<Option<Topic>, Reason> {
-        let (before, path) = split_delayed(topic);
-        let Some((rule, captures)) = self.find(path, |rule| rule.publishes) else { return Ok(None) };
+        let Some((rule, captures)) = self.find(topic, |rule| rule.publishes) else { return Ok(None) };
         let target = rule.fill(&captures, who).ok_or(Reason::TopicNameInvalid)?;
-        Topic::parse(&[before, &target].concat()).map(Some).map_err(|_| Reason::TopicNameInvalid)
+        Topic::parse(&target).map(Some).map_err(|_| Reason::TopicNameInvalid)
     }
 
     /// What a filter becomes; `None` if it stays. A shared one stays shared in its group.
@@ -106,8 +105,7 @@ impl Rewrites {
     }
 
     fn for_all(&self, topic: &Topic) -> Rewritten {
-        let (_, path) = split_delayed(topic);
-        match self.find(path, |rule| rule.publishes) {
+        match self.find(topic, |rule| rule.publishes) {
             None => Rewritten::Unchanged,
             Some((rule, _)) if !rule.target.is_same_for_all() => Rewritten::PerClient,
             Some(_) => match self.publish_uncached(topic, Who { client_id: "", username: None }) {
@@ -174,16 +172,6 @@ impl RewriteCache {
     }
 }
 
-/// `$delayed/{secs}/` of a topic, or nothing, and the topic that is meant.
-pub(crate) fn split_delayed(topic: &str) -> (&str, &str) {
-    const PREFIX: &str = "$delayed/";
-    let secs = topic.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).map(|(secs, _)| secs);
-    match secs {
-        Some(secs) => topic.split_at(PREFIX.len() + secs.len() + 1),
-        None => ("", topic),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +209,7 @@ mod tests {
             ("x/12/a/b", Some("n/a/b/12")),
             ("x/z", None),
             ("a/x/y/1", None),
-            ("$delayed/5/x/y/1", Some("$delayed/5/z/y/1")),
+            ("$SYS/x/y/1", None),
         ] {
             assert_eq!(publish(&rewrites, topic, WHO).unwrap().as_deref(), becomes, "{topic}");
         }
