@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gateway_model::{Deliveries, DeliveryId, Identifiers, Message, Outgoing, Qos, Settlement};
+use gateway_model::{Deliveries, DeliveryId, Identifiers, Message, Outgoing, Qos, Settled, Settlement};
 
 use crate::{DropPolicy, DropReason, QueueLimits};
 
@@ -138,19 +138,18 @@ impl Outbox {
         self.lose(1);
     }
 
-    /// Whether the delivery was in flight and the settlement fits it.
-    pub(crate) fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool {
-        let Some(index) = self.position(id) else { return false };
+    pub(crate) fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
+        let Some(index) = self.position(id) else { return Settled::Unknown };
         let entry = &mut self.in_flight[index];
         let is_delivered = match settlement {
             Settlement::Received if entry.queued.qos == Qos::ExactlyOnce => {
                 entry.received = true;
-                return true;
+                return Settled::Done;
             }
             Settlement::Returned => {
                 self.resend += u16::from(!entry.resend);
                 entry.resend = true;
-                return true;
+                return Settled::Done;
             }
             Settlement::Delivered => true,
             Settlement::Acknowledged if entry.queued.qos == Qos::AtLeastOnce => true,
@@ -160,14 +159,14 @@ impl Outbox {
             Settlement::Received
             | Settlement::Acknowledged
             | Settlement::Completed
-            | Settlement::Refused(_) => return false,
+            | Settlement::Refused(_) => return Settled::Misfit,
         };
         let ended = if is_delivered { &mut self.delivered } else { &mut self.dropped };
         *ended = ended.wrapping_add(1);
         let entry = if index == 0 { self.in_flight.pop_front() } else { self.in_flight.remove(index) };
         self.resend -= u16::from(entry.is_some_and(|entry| entry.resend));
         self.rest();
-        true
+        Settled::Done
     }
 
     /// Empties the outbox; returns how many copies went.
