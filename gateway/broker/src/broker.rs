@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use gateway_access::{Access, Allowed, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
@@ -128,7 +129,12 @@ impl Broker {
 
     /// Does what has become due: session expiry, delayed wills.
     pub fn poll(&self) {
-        self.bus.poll(clock::moment());
+        self.poll_at(clock::moment());
+    }
+
+    /// The same at a given moment. Returns when to come again.
+    pub(crate) fn poll_at(&self, moment: Moment) -> Option<Instant> {
+        self.bus.poll(moment)
     }
 
     pub(crate) fn publish(

@@ -11,6 +11,8 @@
 //! - `login.rs` is a client's way in.
 //! - `turn.rs` is what an adapter sees of all this.
 //! - `bridges.rs` feeds sinks from their sessions.
+//! - `shard/bench.rs`, with the feature `testing`, is the driver without sockets and with a clock
+//!   that stands still until it is told to move.
 //!
 //! Read `shard.rs` first.
 
@@ -22,6 +24,8 @@ mod connection;
 mod gauges;
 mod listener;
 mod login;
+#[cfg(feature = "testing")]
+mod memory;
 mod refusals;
 mod shard;
 mod signal;
@@ -34,4 +38,6 @@ mod turn;
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
 pub use broker::{Broker, DoorLimits, Principal};
 pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
+#[cfg(feature = "testing")]
+pub use shard::bench::{Bench, Line};
 pub use shard::{Shards, start_shards};
