@@ -1,9 +1,9 @@
 //! Section 3.2: CONNACK.
 
 use crate::Version::{self, V5};
-use crate::packet::Packet;
+use crate::packet::{Packet, Value};
 use crate::scene::{Scene, Setup};
-use crate::wire::{self, Connect, GOODBYE, Publish, Will, four, subscribe, two};
+use crate::wire::{self, Connect, Publish, four, subscribe, two};
 
 conformance! {
     mqtt5_3_1_4_4_clean_start_is_carried_out also "3.1.2-4", "3.2.2-2": clean(V5);
@@ -160,6 +160,14 @@ fn fits() {
         spoke |= bytes.len() > 5;
     }
     assert!(spoke, "there was a reason string where it fits");
+    // The same for one that lets in: who takes so little gets nothing larger.
+    for maximum in 1..60 {
+        let client = scene.dial(V5);
+        scene.send(client, &Connect::new(V5, "").with(four(wire::MAXIMUM_PACKET, maximum)).encode());
+        let bytes = scene.bench.received(client.line);
+        assert!(bytes.len() as u32 <= maximum, "{} bytes of {maximum}: {bytes:02x?}", bytes.len());
+        assert!(!bytes.is_empty() || scene.is_closed(client), "neither answered nor closed");
+    }
 }
 
 fn server_keep_alive() {
@@ -186,11 +194,14 @@ fn own_keep_alive() {
 }
 
 fn response_information() {
-    let mut scene = Scene::new();
-    for connect in [Connect::new(V5, "c"), Connect::new(V5, "c").with(wire::byte(wire::REQUEST_RESPONSE, 0))]
-    {
-        let (client, connack) = scene.open(&connect.will(Will::new("t", "p")));
+    let mqtt =
+        protocol_mqtt::Config { response_information: "answers/${clientid}".into(), ..Default::default() };
+    let mut scene = Scene::with(Setup { mqtt, ..Default::default() });
+    let asking = |value| Connect::new(V5, "c").with(wire::byte(wire::REQUEST_RESPONSE, value));
+    for connect in [Connect::new(V5, "c"), asking(0)] {
+        let (_, connack) = scene.open(&connect);
         assert!(!connack.has(wire::RESPONSE_INFORMATION), "{connack:?}");
-        scene.send(client, GOODBYE);
     }
+    let (_, connack) = scene.open(&asking(1));
+    assert_eq!(connack.value(wire::RESPONSE_INFORMATION), Some(&Value::Text("answers/c".into())));
 }

@@ -8,6 +8,7 @@ use crate::wire::{self, Connect, Publish, acknowledgement, subscribe};
 conformance! {
     mqtt5_4_8_2_1_a_shared_filter_has_a_name: named();
     mqtt5_4_8_2_2_the_name_holds_no_wildcards_and_a_filter_follows: well_formed();
+    mqtt5_4_8_2_2_a_shared_subscription_brings_nothing_retained: retained();
     mqtt5_4_8_2_3_each_member_has_its_own_qos: own_qos();
     mqtt5_4_8_2_4_a_qos_2_delivery_is_completed_later: completed_later();
     mqtt5_4_8_2_5_a_qos_2_delivery_that_has_begun_goes_to_nobody_else: session_ends();
@@ -51,6 +52,17 @@ fn well_formed() {
     let counts = members.map(|member| scene.texts(member).len());
     assert_eq!(counts.iter().sum::<usize>(), 10);
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
+
+/// Section 4.8.2: what is retained is not for groups, whatever the Retain Handling.
+fn retained() {
+    let mut scene = Scene::new();
+    let publisher = scene.client(V5, "publisher");
+    scene.retain(publisher, "t", "kept");
+    for handling in [0x00, 0x10, 0x20] {
+        let member = scene.client(V5, "member");
+        assert!(scene.subscribe(member, "$share/g/t", handling).is_empty());
+    }
 }
 
 fn own_qos() {
