@@ -231,7 +231,7 @@ fn unused_identifiers(version: Version) {
     for _ in 0..=65_536 / u32::from(BATCH) {
         scene.send(sender, &batch);
         let ids: Vec<u16> = scene.publishes(receiver).iter().map(|publish| publish.id).collect();
-        assert_eq!(ids.len(), BATCH.into());
+        assert_eq!(ids.len(), usize::from(BATCH));
         let unique: std::collections::HashSet<u16> = ids.iter().copied().collect();
         assert_eq!(unique.len(), ids.len(), "given twice at a time");
         assert!(!unique.contains(&kept), "{kept} is still in use");

@@ -72,12 +72,12 @@ fn dollar(version: Version) {
         .enumerate()
         .map(|(n, filter)| scene.subscriber(version, &format!("c{n}"), filter, 0))
         .collect();
-    let seeing: Vec<Client> = ["$SYS/#", "$SYS/x", "$SYS/+"]
+    let seeing: Vec<Client> = ["$own/#", "$own/x", "$own/+"]
         .iter()
         .enumerate()
         .map(|(n, filter)| scene.subscriber(version, &format!("s{n}"), filter, 0))
         .collect();
-    scene.say("$SYS/x", "p", false);
+    scene.say("$own/x", "p", false);
     for client in blind {
         scene.nothing(client);
     }
@@ -85,10 +85,10 @@ fn dollar(version: Version) {
         assert_eq!(scene.texts(client), ["p"]);
     }
     // Nor by what is retained; elsewhere in a topic $ is a character like others.
-    scene.say("$SYS/y", "kept", true);
+    scene.say("$own/y", "kept", true);
     let late = scene.client(version, "late");
     assert!(scene.subscribe(late, "#", 0).is_empty());
-    assert_eq!(scene.subscribe(late, "$SYS/#", 0).len(), 1);
+    assert_eq!(scene.subscribe(late, "$own/#", 0).len(), 1);
     scene.publish(late, "a/$b", "p");
     assert_eq!(scene.texts(late), ["p"]);
 }

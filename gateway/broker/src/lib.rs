@@ -13,6 +13,7 @@
 //! - `bridges.rs` feeds sinks from their sessions.
 //! - `shard/bench.rs`, with the feature `testing`, is the driver without sockets and with a clock
 //!   that stands still until it is told to move.
+//! - `services.rs` renames topics, subscribes for clients, and tells of itself in `$SYS`.
 //!
 //! Read `shard.rs` first.
 
@@ -27,17 +28,23 @@ mod login;
 #[cfg(feature = "testing")]
 mod memory;
 mod refusals;
+mod services;
 mod shard;
 mod signal;
 mod sockets;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod turn;
 
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
 pub use broker::{Broker, DoorLimits, Principal};
 pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
+pub use services::ServicesSettings;
+pub use services::auto_subscribe::AutoSubscriptions;
+pub use services::rewrite::Rewrites;
+pub use services::settings::{AutoSubscribeSettings, RewriteAction, RewriteSettings, SysSettings};
 #[cfg(feature = "testing")]
 pub use shard::bench::{Bench, Line};
 pub use shard::{Shards, start_shards};
