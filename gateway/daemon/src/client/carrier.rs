@@ -121,7 +121,8 @@ impl Carrier {
     pub async fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.shutdown().await,
-            Self::WebSocket(stream) => stream.close(None).await.map_err(as_io_error),
+            // By its type: a box is a sink as well, if some crate asks for that.
+            Self::WebSocket(stream) => WebSocketStream::close(stream, None).await.map_err(as_io_error),
         }
     }
 }
