@@ -120,7 +120,7 @@ impl Connection {
     /// Sends what is queued and waits for what the broker says to it.
     async fn answer(&mut self, options: &ConnectOptions) -> Result<Frame, ClientError> {
         let hint = match (options.is_tls(), &options.tls.cert) {
-            (false, _) => "; if its port is for TLS: --tls or --cafile FILE",
+            (false, _) => "; is its port for TLS (--tls, --cafile FILE) or for WebSocket (--ws)?",
             (true, None) => "; it may want a certificate of yours: --cert FILE --key FILE",
             (true, Some(_)) => "",
         };

@@ -156,7 +156,9 @@ async fn a_refused_message_is_a_failure_after_a_proper_goodbye() {
             broker.send(if qos == 1 { Packet::Puback(refusal) } else { Packet::Pubrec(refusal) }).await;
             broker.expect("Disconnect(").await;
         });
-        assert_eq!(published.await.unwrap_err().exit_code(), 1);
+        let error = published.await.unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(error.to_string(), "message refused by broker: not authorized (0x87)");
     }
 }
 
