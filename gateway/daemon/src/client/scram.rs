@@ -1,5 +1,6 @@
 //! SCRAM-SHA-256 as a client (RFC 5802, RFC 7677): both sides prove that they know the password,
-//! and neither says it.
+//! and neither says it. Names and passwords are used as they are, which for ASCII is what SASLprep
+//! makes of them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
