@@ -10,6 +10,7 @@ mod lwm2m;
 mod mqtt;
 mod operations;
 mod readme;
+mod services;
 mod webhook;
 mod websocket;
 
@@ -19,7 +20,14 @@ pub fn cases() -> Vec<Case> {
     // The slowest first, so that the threads end together.
     [kafka::cases, lwm2m::cases, webhook::cases, coap::cases, mqtt::cases, websocket::cases, interop::cases]
         .into_iter()
-        .chain([client::cases, operations::cases, access::cases, readme::cases, examples::cases])
+        .chain([
+            client::cases,
+            operations::cases,
+            access::cases,
+            readme::cases,
+            examples::cases,
+            services::cases,
+        ])
         .flat_map(|cases| cases())
         .collect()
 }
