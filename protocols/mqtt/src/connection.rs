@@ -248,6 +248,7 @@ impl Connection {
 impl Adapter for Connection {
     fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
         let mut consumed = 0;
+        let mut publishes = 0;
         while self.takes_packets() {
             let rest = bytes.get(consumed..).unwrap_or_default();
             let connecting = matches!(self.stage, Stage::Connecting);
@@ -259,7 +260,10 @@ impl Adapter for Connection {
                 Ok(None) => break,
                 Ok(Some((header, body))) => {
                     consumed += header.frame_len();
-                    self.config.packets.received(header.first);
+                    match header.first & 0xF0 == PacketType::Publish.first_byte() {
+                        true => publishes += 1,
+                        false => self.config.packets.received(header.first, 1),
+                    }
                     match self.stage {
                         Stage::Open => self.packet(header.first, body, out),
                         Stage::Connecting => {
@@ -277,6 +281,7 @@ impl Adapter for Connection {
         }
         if consumed > 0 {
             self.last_receive = now;
+            self.config.packets.received(PacketType::Publish.first_byte(), publishes);
         }
         if matches!(self.stage, Stage::Closed) { bytes.len() } else { consumed }
     }
@@ -302,10 +307,12 @@ impl Adapter for Connection {
         if !matches!(self.stage, Stage::Open) {
             return;
         }
+        let mut publishes = 0;
         while out.has_room() {
             let Some(outgoing) = outbox.next(now) else { break };
-            self.send(now, &outgoing, outbox, out);
+            publishes += u64::from(self.send(now, &outgoing, outbox, out));
         }
+        self.config.packets.sent_many(PacketType::Publish.first_byte(), publishes);
     }
 
     fn next_timeout(&self) -> Option<Instant> {

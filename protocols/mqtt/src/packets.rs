@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -70,18 +71,23 @@ impl Deref for Shared {
 }
 
 impl Packets {
-    /// A packet came that begins with this byte.
+    /// Packets came that begin with this byte.
     #[inline]
-    pub(crate) fn received(&self, first: u8) {
+    pub(crate) fn received(&self, first: u8, count: u64) {
         let lane = lane();
-        add(&self.0[lane].received[usize::from(first >> 4)], lane);
+        add(&self.0[lane].received[usize::from(first >> 4)], lane, count);
     }
 
     /// A packet was written that begins with this byte.
     #[inline]
     pub(crate) fn sent(&self, first: u8) {
+        self.sent_many(first, 1);
+    }
+
+    #[inline]
+    pub(crate) fn sent_many(&self, first: u8, count: u64) {
         let lane = lane();
-        add(&self.0[lane].sent[usize::from(first >> 4)], lane);
+        add(&self.0[lane].sent[usize::from(first >> 4)], lane, count);
     }
 
     pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
@@ -101,21 +107,28 @@ impl Packets {
 }
 
 #[inline]
-fn add(cell: &AtomicU64, lane: usize) {
+fn add(cell: &AtomicU64, lane: usize, count: u64) {
     if lane == LANES - 1 {
-        cell.fetch_add(1, Ordering::Relaxed);
+        cell.fetch_add(count, Ordering::Relaxed);
     } else {
-        cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 }
 
 #[inline]
 fn lane() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
+    const NONE: usize = usize::MAX;
     thread_local! {
-        static LANE: usize = NEXT.fetch_add(1, Ordering::Relaxed).min(LANES - 1);
+        // A constant at first: so looking it up needs no check of its own.
+        static LANE: Cell<usize> = const { Cell::new(NONE) };
     }
-    LANE.with(|lane| *lane)
+    let lane = LANE.get();
+    if lane != NONE {
+        return lane;
+    }
+    LANE.set(NEXT.fetch_add(1, Ordering::Relaxed).min(LANES - 1));
+    LANE.get()
 }
 
 #[cfg(test)]
@@ -135,7 +148,7 @@ mod tests {
         let work = |shared: Arc<Shared>| {
             move || {
                 for _ in 0..1000 {
-                    shared.packets.received(PacketType::Publish.first_byte());
+                    shared.packets.received(PacketType::Publish.first_byte(), 1);
                     shared.packets.sent(PacketType::Puback.first_byte());
                 }
             }
