@@ -20,6 +20,21 @@ pub struct Listener {
     /// Peers at a time; who comes later is refused. Unlimited is `u32::MAX`, 0 in the file.
     #[serde(default = "connections_max", deserialize_with = "zero_is_unlimited")]
     pub connections_max: u32,
+    /// Who may connect here without a user name; `None`: whom `access.anonymous` says.
+    #[serde(default)]
+    pub anonymous: Option<Anonymous>,
+}
+
+/// Who may connect without a user name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymous {
+    /// Clients on this machine, through a listener that is bound to it.
+    #[default]
+    Loopback,
+    Never,
+    /// Everybody who reaches a listener.
+    Always,
 }
 
 fn yes() -> bool {

@@ -1,13 +1,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use gateway_access::{Access, Allowed, Identity, Login, Verdict};
+use gateway_access::{Access, Allowed, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic, TopicFilter,
+    ClientId, Message, Notify, Open, Opened, Peer, Publish, Qos, Reason, Refusal, Subscription, Topic,
+    TopicFilter,
 };
 
 use crate::clock;
+use crate::denials::Denials;
 use crate::gauges::Gauges;
 use crate::refusals::Refusals;
 
@@ -22,6 +24,7 @@ pub struct Broker {
     pub(crate) gauges: Gauges,
     pub(crate) refused: AtomicU64,
     refusals: Refusals,
+    pub(crate) denials: Denials,
     /// Logins that other threads are deciding.
     logins_pending: AtomicUsize,
 }
@@ -44,6 +47,35 @@ pub struct DoorLimits {
 pub struct Principal {
     pub attachment: Attachment,
     pub identity: Identity,
+    /// What it was allowed to publish last; absent where asking costs no more than remembering.
+    permit: Option<Box<Permit>>,
+}
+
+/// Leave to publish like this, as long as the rules are the same.
+#[derive(Clone)]
+struct Permit {
+    topic: Topic,
+    qos: Qos,
+    retain: bool,
+    generation: u64,
+}
+
+impl Permit {
+    fn is_for(&self, publish: &Publish, generation: u64) -> bool {
+        self.topic.is_same(&publish.topic)
+            && (self.qos, self.retain, self.generation) == (publish.qos, publish.retain, generation)
+    }
+}
+
+impl Principal {
+    fn subject<'a>(&'a self, peer: &'a Peer) -> Subject<'a> {
+        subject(peer, self.attachment.client_id(), &self.identity)
+    }
+}
+
+fn subject<'a>(peer: &'a Peer, client_id: &'a ClientId, identity: &'a Identity) -> Subject<'a> {
+    let address = peer.address.ip();
+    Subject { identity, client_id: client_id.as_str(), address, listener: &peer.listener }
 }
 
 impl Broker {
@@ -57,6 +89,7 @@ impl Broker {
             gauges: Gauges::default(),
             refused: AtomicU64::new(0),
             refusals: Refusals::default(),
+            denials: Denials::default(),
             logins_pending: AtomicUsize::new(0),
         }
     }
@@ -105,18 +138,21 @@ impl Broker {
         notify: Arc<dyn Notify>,
     ) -> Result<(Principal, Opened), Refusal> {
         let identity = allowed.identity;
+        let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
         if let Some(will) = &open.will {
             let refusal = |reason| Refusal { reason, text: "the will's topic is refused".into() };
-            self.check_publish(&identity, &will.publish.topic)
+            self.check_publish(moment, &subject(peer, &client_id, &identity), &will.publish)
                 .map_err(|reason| self.refuse(moment, peer, refusal(reason)))?;
         }
-        let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
         let opened = self.bus.open(moment, client_id, open, SessionOptions::default(), notify);
         let (attachment, opened) = opened.map_err(|reason| {
             let text = "too many sessions: limits.sessions_max".into();
             self.refuse(moment, peer, Refusal { reason, text })
         })?;
-        Ok((Principal { attachment, identity }, Opened { authentication_data: allowed.data, ..opened }))
+        Ok((
+            Principal { attachment, identity, permit: None },
+            Opened { authentication_data: allowed.data, ..opened },
+        ))
     }
 
     /// Counts a refusal, and logs it with what to change.
@@ -131,16 +167,35 @@ impl Broker {
         self.bus.poll(clock::moment());
     }
 
+    /// Reads the users and rules in files anew; an error leaves everything as it was.
+    pub fn reload_access(&self) -> Result<Loaded, FileError> {
+        self.access.reload()
+    }
+
     pub(crate) fn publish(
         &self,
         moment: Moment,
-        principal: &Principal,
+        peer: &Peer,
+        principal: &mut Principal,
         publish: Publish,
         cache: &mut RouteCache,
     ) -> Reason {
-        if let Err(reason) = self.check_publish(&principal.identity, &publish.topic) {
-            self.bus.counters().add(gateway_bus::Counter::Refused, 1);
-            return reason;
+        let generation = self.access.generation();
+        let is_permitted =
+            principal.permit.as_ref().is_some_and(|permit| permit.is_for(&publish, generation));
+        if !is_permitted {
+            if let Err(reason) = self.check_publish(moment, &principal.subject(peer), &publish) {
+                self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+                return reason;
+            }
+            if generation > 0 {
+                let Publish { qos, retain, .. } = publish;
+                let permit = Permit { topic: publish.topic.clone(), qos, retain, generation };
+                match &mut principal.permit {
+                    Some(last) => **last = permit,
+                    none => *none = Some(Box::new(permit)),
+                }
+            }
         }
         self.bus.publish(moment, &principal.attachment, publish, cache)
     }
@@ -148,45 +203,62 @@ impl Broker {
     pub(crate) fn subscribe(
         &self,
         moment: Moment,
+        peer: &Peer,
         principal: &Principal,
         subscriptions: Vec<Subscription>,
     ) -> Vec<Reason> {
-        let check = |subscription: &Subscription| match &subscription.filter {
-            filter if self.is_too_long(filter.path()) => Err(Reason::TopicFilterInvalid),
-            filter if !self.access.may_subscribe(&principal.identity, filter) => Err(Reason::NotAuthorized),
-            _ => Ok(()),
+        let check = |subscription: &Subscription| {
+            self.check_subscribe(moment, &principal.subject(peer), subscription).err()
         };
-        if subscriptions.iter().all(|subscription| check(subscription).is_ok()) {
+        let refused: Vec<_> = subscriptions.iter().map(check).collect();
+        if refused.iter().all(Option::is_none) {
             return self.bus.subscribe(moment.instant, &principal.attachment, subscriptions);
         }
-        let one = |subscription: Subscription| match check(&subscription) {
-            Ok(()) => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
-            Err(reason) => reason,
+        let one = |(subscription, refused): (Subscription, Option<Reason>)| match refused {
+            None => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
+            Some(reason) => reason,
         };
-        subscriptions.into_iter().map(one).collect()
+        subscriptions.into_iter().zip(refused).map(one).collect()
     }
 
     pub(crate) fn retained(
         &self,
         moment: Moment,
+        peer: &Peer,
         principal: &Principal,
         filter: &TopicFilter,
         limit: usize,
     ) -> Result<Vec<Arc<Message>>, Reason> {
-        if !self.access.may_subscribe(&principal.identity, filter) {
-            return Err(Reason::NotAuthorized);
-        }
+        let subject = principal.subject(peer);
+        self.access
+            .may_read(&subject, filter)
+            .map_err(|denial| self.denials.subscribe(moment.instant, &subject, filter.as_str(), denial))?;
         Ok(self.bus.retained(moment.instant, filter, limit))
     }
 
-    fn check_publish(&self, identity: &Identity, topic: &Topic) -> Result<(), Reason> {
+    fn check_publish(&self, moment: Moment, subject: &Subject<'_>, publish: &Publish) -> Result<(), Reason> {
+        let topic = &publish.topic;
         if self.is_too_long(topic) {
             return Err(Reason::TopicNameInvalid);
         }
-        if !self.access.may_publish(identity, topic) {
-            return Err(Reason::NotAuthorized);
+        self.access
+            .may_publish(subject, topic, publish.qos, publish.retain)
+            .map_err(|denial| self.denials.publish(moment.instant, subject, topic, denial))
+    }
+
+    fn check_subscribe(
+        &self,
+        moment: Moment,
+        subject: &Subject<'_>,
+        subscription: &Subscription,
+    ) -> Result<(), Reason> {
+        let filter = &subscription.filter;
+        if self.is_too_long(filter.path()) {
+            return Err(Reason::TopicFilterInvalid);
         }
-        Ok(())
+        self.access
+            .may_subscribe(subject, filter, subscription.qos)
+            .map_err(|denial| self.denials.subscribe(moment.instant, subject, filter.as_str(), denial))
     }
 
     /// Whether a topic or filter is over the limits of length or levels.

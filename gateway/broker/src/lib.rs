@@ -19,6 +19,7 @@ mod broker;
 mod carrier;
 mod clock;
 mod connection;
+mod denials;
 mod gauges;
 mod listener;
 mod login;

@@ -100,13 +100,13 @@ impl Turn<'_> {
                 return self.reauthenticate(ticket, &authentication);
             }
             (Request::Subscribe(subscriptions), Some(principal)) => {
-                Reply::Subscribed(broker.subscribe(self.moment, principal, subscriptions))
+                Reply::Subscribed(broker.subscribe(self.moment, &self.client.peer, principal, subscriptions))
             }
             (Request::Unsubscribe(filters), Some(principal)) => {
                 Reply::Unsubscribed(broker.bus.unsubscribe(&principal.attachment, &filters))
             }
             (Request::Retained { filter, limit }, Some(principal)) => {
-                Reply::Retained(broker.retained(self.moment, principal, &filter, limit))
+                Reply::Retained(broker.retained(self.moment, &self.client.peer, principal, &filter, limit))
             }
             (Request::Subscribe(subscriptions), None) => {
                 Reply::Subscribed(vec![Reason::NotAuthorized; subscriptions.len()])
@@ -138,9 +138,11 @@ impl Sink for Turn<'_> {
             self.world.deferred.push(Deferred::Publish(ticket, publish));
             return Outcome::Later;
         }
-        let Some(principal) = &self.client.principal else { return Outcome::Done(Reason::NotAuthorized) };
+        let Client { peer, principal: Some(principal), .. } = &mut *self.client else {
+            return Outcome::Done(Reason::NotAuthorized);
+        };
         let World { broker, cache, .. } = &mut *self.world;
-        Outcome::Done(broker.publish(self.moment, principal, publish, cache))
+        Outcome::Done(broker.publish(self.moment, peer, principal, publish, cache))
     }
 
     fn request(&mut self, ticket: Ticket, request: Request) {
