@@ -9,6 +9,8 @@ mod lwm2m;
 mod mqtt;
 mod operations;
 mod readme;
+mod rules;
+mod scram;
 mod webhook;
 mod websocket;
 
@@ -18,7 +20,15 @@ pub fn cases() -> Vec<Case> {
     // The slowest first, so that the threads end together.
     [kafka::cases, lwm2m::cases, webhook::cases, coap::cases, mqtt::cases, websocket::cases]
         .into_iter()
-        .chain([client::cases, operations::cases, access::cases, readme::cases, examples::cases])
+        .chain([
+            client::cases,
+            operations::cases,
+            access::cases,
+            rules::cases,
+            scram::cases,
+            readme::cases,
+            examples::cases,
+        ])
         .flat_map(|cases| cases())
         .collect()
 }
