@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use gateway_access::{Access, Allowed, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Message, Notify, Open, Opened, Peer, Publish, Qos, Reason, Refusal, Subscription, Topic,
-    TopicFilter,
+    ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic, TopicFilter,
 };
 
 use crate::clock;
 use crate::denials::Denials;
 use crate::gauges::Gauges;
+use crate::permit::Permit;
 use crate::refusals::Refusals;
 
 /// The door: what clients may do is decided here, and here only.
@@ -49,22 +49,6 @@ pub struct Principal {
     pub identity: Identity,
     /// What it was allowed to publish last; absent where asking costs no more than remembering.
     permit: Option<Box<Permit>>,
-}
-
-/// Leave to publish like this, as long as the rules are the same.
-#[derive(Clone)]
-struct Permit {
-    topic: Topic,
-    qos: Qos,
-    retain: bool,
-    generation: u64,
-}
-
-impl Permit {
-    fn is_for(&self, publish: &Publish, generation: u64) -> bool {
-        self.topic.is_same(&publish.topic)
-            && (self.qos, self.retain, self.generation) == (publish.qos, publish.retain, generation)
-    }
 }
 
 impl Principal {
@@ -189,8 +173,7 @@ impl Broker {
                 return reason;
             }
             if generation > 0 {
-                let Publish { qos, retain, .. } = publish;
-                let permit = Permit { topic: publish.topic.clone(), qos, retain, generation };
+                let permit = Permit::new(&publish, generation);
                 match &mut principal.permit {
                     Some(last) => **last = permit,
                     none => *none = Some(Box::new(permit)),

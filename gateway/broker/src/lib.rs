@@ -23,6 +23,7 @@ mod denials;
 mod gauges;
 mod listener;
 mod login;
+mod permit;
 mod refusals;
 mod shard;
 mod signal;

@@ -6,6 +6,9 @@ use crate::Subject;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     levels: Box<[Level]>,
+    /// What stands before the first wildcard or placeholder, without the `/` there: most topics that do
+    /// not match differ in it.
+    beginning: Box<str>,
     /// `=filter`: the text itself, in which wildcards mean nothing.
     exact: bool,
 }
@@ -37,8 +40,11 @@ impl Pattern {
                 text => Level::Text(text.into()),
             })
         };
-        let levels: Result<_, String> = text.split('/').map(level).collect();
-        Ok(Self { levels: levels?, exact })
+        let levels: Box<[Level]> = text.split('/').map(level).collect::<Result<_, String>>()?;
+        let is_text = |level: &&Level| matches!(level, Level::Text(_));
+        let texts = text.split('/').take(levels.iter().take_while(is_text).count());
+        let beginning = texts.collect::<Vec<_>>().join("/").into();
+        Ok(Self { levels, beginning, exact })
     }
 
     /// Whether it is `#` or `+/#`, which no other filter adds anything to.
@@ -57,7 +63,7 @@ impl Pattern {
 
     /// Whether all that `asked` matches is matched by this too; `asked` is a topic or a filter.
     pub(crate) fn covers(&self, subject: &Subject<'_>, asked: &str) -> bool {
-        if self.is_void(subject) {
+        if !asked.starts_with(&*self.beginning) || self.is_void(subject) {
             return false;
         }
         let mut asked_levels = asked.split('/');

@@ -125,9 +125,9 @@ impl Rule {
     }
 
     pub(crate) fn matches_publish(&self, subject: &Subject<'_>, topic: &str, qos: Qos, retain: bool) -> bool {
-        self.retain.is_none_or(|wanted| wanted == retain)
+        self.patterns.iter().any(|pattern| pattern.covers(subject, topic))
+            && self.retain.is_none_or(|wanted| wanted == retain)
             && self.is_for(subject, qos)
-            && self.patterns.iter().any(|pattern| pattern.covers(subject, topic))
     }
 
     /// An allowing rule has to cover the whole filter; a denying one is offended by a part of it.
