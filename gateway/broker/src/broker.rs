@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use gateway_access::{Access, Allowed, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic, TopicFilter,
+    ClientId, Delayed, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription,
+    TopicFilter,
 };
 
 use crate::clock;
@@ -164,6 +165,9 @@ impl Broker {
         publish: Publish,
         cache: &mut RouteCache,
     ) -> Reason {
+        if let Some(delayed) = Delayed::parse(&publish.topic) {
+            return self.publish_delayed(moment, peer, principal, publish, delayed);
+        }
         let generation = self.access.generation();
         let is_permitted =
             principal.permit.as_ref().is_some_and(|permit| permit.is_for(&publish, generation));
@@ -181,6 +185,31 @@ impl Broker {
             }
         }
         self.bus.publish(moment, &principal.attachment, publish, cache)
+    }
+
+    /// What a client may publish now it may publish later.
+    fn publish_delayed(
+        &self,
+        moment: Moment,
+        peer: &Peer,
+        principal: &Principal,
+        publish: Publish,
+        delayed: Result<Delayed, Reason>,
+    ) -> Reason {
+        let checked = delayed.and_then(|Delayed { delay, topic }| {
+            let publish = Publish { topic, ..publish };
+            self.check_publish(moment, &principal.subject(peer), &publish)?;
+            Ok((delay, publish))
+        });
+        match checked {
+            Ok((delay, publish)) => {
+                self.bus.publish_delayed(moment, principal.attachment.client_id(), delay, publish)
+            }
+            Err(reason) => {
+                self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+                reason
+            }
+        }
     }
 
     pub(crate) fn subscribe(

@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use gateway_admin::{Endpoint, Probes};
 use gateway_broker::{BridgeHandle, BridgeSession, Broker, DoorLimits, ListenerSettings, Shards};
-use gateway_bus::{Bus, DropPolicy, Limits, QueueLimits};
-use gateway_config::{BridgeEntry, QueueDrop, Settings};
+use gateway_bus::{Bus, DropPolicy, Limits, PriorityDefault, QueueLimits, Sharing};
+use gateway_config::{BridgeEntry, QueueDrop, Settings, Strategy};
+use gateway_model::TopicFilter;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -69,14 +70,15 @@ fn broker(settings: &Settings) -> Result<Broker> {
         client_id_bytes_max: settings.limits.client_id_bytes_max.into(),
         logins_pending_max: settings.limits.logins_pending_max as usize,
     };
-    let bus = Bus::new(bus_limits(settings), random());
+    let bus = Bus::new(bus_limits(settings)?, random());
     Ok(Broker::new(bus, access::open(settings)?, limits, random()))
 }
 
-fn bus_limits(settings: &Settings) -> Limits {
-    let (session, retained) = (&settings.session, &settings.retained);
-    let expiry = session.expiry_secs_max;
-    Limits {
+fn bus_limits(settings: &Settings) -> Result<Limits> {
+    let (session, retained, delayed) = (&settings.session, &settings.retained, &settings.delayed);
+    let at_most = |secs: u32| (secs < u32::MAX).then(|| Duration::from_secs(secs.into()));
+    let priority = |(filter, priority): (&String, &u8)| Ok((TopicFilter::parse(filter)?, *priority));
+    Ok(Limits {
         queue: QueueLimits {
             messages_max: session.queue_messages_max,
             bytes_max: session.queue_bytes_max,
@@ -86,12 +88,33 @@ fn bus_limits(settings: &Settings) -> Limits {
         },
         in_flight_max: session.in_flight_max,
         subscriptions_max: settings.limits.subscriptions_max as usize,
-        session_expiry_max: (expiry < u32::MAX).then(|| Duration::from_secs(expiry.into())),
+        session_expiry_max: at_most(session.expiry_secs_max),
         sessions_max: settings.limits.sessions_max as usize,
         retained_messages_max: retained.messages_max as usize,
         retained_bytes_max: usize::try_from(retained.bytes_max).unwrap_or(usize::MAX),
         retained_payload_bytes_max: retained.payload_bytes_max as usize,
+        retained_expiry_max: at_most(retained.expiry_secs_max),
+        delayed_messages_max: delayed.messages_max as usize,
+        delayed_bytes_max: usize::try_from(delayed.bytes_max).unwrap_or(usize::MAX),
+        queue_priorities: session.queue_priorities.iter().map(priority).collect::<Result<_>>()?,
+        queue_priority_default: match session.queue_priority_default {
+            gateway_config::PriorityDefault::Lowest => PriorityDefault::Lowest,
+            gateway_config::PriorityDefault::Highest => PriorityDefault::Highest,
+        },
+        sharing: sharing(settings.shared.strategy),
+        sharing_stall: Duration::from_secs(settings.shared.stall_secs.into()),
         ..Limits::default()
+    })
+}
+
+fn sharing(strategy: Strategy) -> Sharing {
+    match strategy {
+        Strategy::RoundRobin => Sharing::RoundRobin,
+        Strategy::Random => Sharing::Random,
+        Strategy::Sticky => Sharing::Sticky,
+        Strategy::LeastInFlight => Sharing::LeastInFlight,
+        Strategy::HashClient => Sharing::HashClient,
+        Strategy::HashTopic => Sharing::HashTopic,
     }
 }
 
@@ -175,7 +198,7 @@ async fn start_admin(
     Ok(Some(address))
 }
 
-/// Expires sessions and publishes delayed wills.
+/// Expires sessions, publishes what is delayed, looks after shared subscriptions.
 async fn keep_time(broker: Arc<Broker>) {
     // New deadlines are noticed at this pace; the protocols' own are exact.
     const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -5,6 +5,7 @@ use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Tick
 
 use crate::codec::{Disconnect, Header, PacketType, Property, Version};
 use crate::config::{Config, FRAME_LEN_MAX, session_expiry};
+use crate::explanation;
 use crate::extras::Extras;
 use crate::violation::Violation;
 
@@ -194,8 +195,10 @@ impl Connection {
 
     fn evicted(&mut self, reason: Reason, out: &mut dyn Sink) {
         match self.stage {
-            Stage::Open => self.dismiss(reason, "", out),
-            Stage::Opening | Stage::Authenticating => self.refuse(reason, "", out),
+            Stage::Open => self.dismiss(reason, explanation::of_farewell(reason), out),
+            Stage::Opening | Stage::Authenticating => {
+                self.refuse(reason, explanation::of_farewell(reason), out)
+            }
             Stage::Connecting | Stage::Closed => self.close(Close::because(reason), out),
         }
     }
@@ -206,7 +209,10 @@ impl Connection {
         }
         match self.stage {
             // MQTT-3.1.2-22 (5.0), MQTT-3.1.2-24 (3.1.1).
-            Stage::Open => self.dismiss(Reason::KeepAliveTimeout, "", out),
+            Stage::Open => {
+                let reason = Reason::KeepAliveTimeout;
+                self.dismiss(reason, explanation::of_farewell(reason), out);
+            }
             Stage::Authenticating => {
                 let text = "authentication took longer than mqtt.connect_timeout_secs";
                 self.refuse(Reason::NotAuthorized, text, out);

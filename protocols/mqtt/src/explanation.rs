@@ -39,3 +39,15 @@ pub(crate) fn of_unsubscribe(reasons: &[Reason]) -> &'static str {
         _ => "",
     }
 }
+
+/// Why the gateway ends a connection that did nothing wrong.
+pub(crate) fn of_farewell(reason: Reason) -> &'static str {
+    match reason {
+        Reason::SessionTakenOver => "another connection has the same client identifier",
+        Reason::KeepAliveTimeout => "no packet within the keep-alive times mqtt.keep_alive_multiplier",
+        Reason::QuotaExceeded | Reason::ServerBusy => "over a limit of the gateway",
+        Reason::MessageRateTooHigh => "packets come faster than allowed",
+        Reason::AdministrativeAction => "ended by an operator",
+        _ => "",
+    }
+}

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use gateway_model::{Deliveries, Outgoing, Reason, Settlement, Sink};
+use gateway_model::{Deliveries, Outgoing, Qos, Reason, Settlement, Sink};
 
 use crate::alias::{OutgoingAlias, OutgoingAliases};
 use crate::codec::{Acknowledgement, PacketType, PublishHead, Version, publish_flags};
@@ -90,15 +90,19 @@ impl Connection {
     ) -> Result<(), Violation> {
         let packet = Acknowledgement::decode(self.version, packet_type, body)?;
         let id = packet.packet_id;
-        if packet.reason.is_error() && packet_type != PacketType::Pubcomp {
-            out.settle(id, Settlement::Dropped("refused"));
-        } else if packet_type == PacketType::Pubrec {
+        let is_error = packet.reason.is_error();
+        let settlement = match packet_type {
+            PacketType::Puback if is_error => Settlement::Refused(Qos::AtLeastOnce),
+            PacketType::Puback => Settlement::Acknowledged,
+            PacketType::Pubrec if is_error => Settlement::Refused(Qos::ExactlyOnce),
+            PacketType::Pubrec => Settlement::Received,
+            _ => Settlement::Completed,
+        };
+        let known = out.settle(id, settlement);
+        if settlement == Settlement::Received {
             // MQTT-4.3.3-4: the answer is a PUBREL, and from 5.0 on it can say "never heard of".
-            let known = out.settle(id, Settlement::Received);
             let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
             self.release(id, reason, out);
-        } else {
-            out.settle(id, Settlement::Delivered);
         }
         Ok(())
     }

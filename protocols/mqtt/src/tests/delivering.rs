@@ -107,7 +107,7 @@ fn mqtt_3_3_2_6_properties_and_what_is_left_of_the_expiry() {
     };
     let expires_at = Some(bench.now + Duration::from_millis(8_500));
     let message = Message { properties: Some(Box::new(properties)), expires_at, ..message("hi") };
-    let identifiers = Identifiers::Many(Arc::new([1, 300]));
+    let identifiers = Identifiers::from(vec![1, 300]);
     let bytes = bench.deliver([Outgoing { identifiers, ..outgoing(message) }]);
     let header = Header::parse(&bytes).unwrap().unwrap();
     assert_eq!(header.frame_len(), bytes.len());
@@ -155,9 +155,9 @@ fn mqtt_4_3_2_puback_settles() {
     assert_eq!(
         bench.out.settled,
         [
-            (id(7), Settlement::Delivered),
-            (id(8), Settlement::Delivered),
-            (id(9), Settlement::Dropped("refused"))
+            (id(7), Settlement::Acknowledged),
+            (id(8), Settlement::Acknowledged),
+            (id(9), Settlement::Refused(Qos::AtLeastOnce))
         ]
     );
 }
@@ -167,11 +167,11 @@ fn mqtt_4_3_3_pubrec_is_released_and_pubcomp_settles() {
     for mut bench in [Bench::open_311(), Bench::open_5()] {
         assert_eq!(bench.exchange(b"\x50\x02\x00\x07"), b"\x62\x02\x00\x07");
         assert_eq!(bench.exchange(b"\x70\x02\x00\x07"), b"");
-        assert_eq!(bench.out.settled, [(id(7), Settlement::Received), (id(7), Settlement::Delivered)]);
+        assert_eq!(bench.out.settled, [(id(7), Settlement::Received), (id(7), Settlement::Completed)]);
     }
     let mut bench = Bench::open_5();
     assert_eq!(bench.exchange(b"\x50\x03\x00\x07\x87"), b"");
-    assert_eq!(bench.out.settled, [(id(7), Settlement::Dropped("refused"))]);
+    assert_eq!(bench.out.settled, [(id(7), Settlement::Refused(Qos::ExactlyOnce))]);
 }
 
 #[test]

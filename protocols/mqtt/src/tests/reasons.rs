@@ -1,5 +1,7 @@
 //! What clients are told: reason strings, and where to go.
 
+use std::time::Duration;
+
 use gateway_model::{Event, Outcome, Reason, Refusal, Reply, Ticket};
 
 use super::{Bench, CONNECT_5, CONNECT_5_TERSE, CONNECT_311, connect_5};
@@ -141,7 +143,19 @@ fn without_a_reference_a_shutdown_is_just_that() {
 #[test]
 fn other_reasons_lead_nowhere() {
     let config = Config { server_reference: "b:1883".into(), ..Config::default() };
-    let mut bench = Bench::open_with(config, CONNECT_5);
+    let mut bench = Bench::open_with(config, CONNECT_5_TERSE);
     bench.handle(Event::Evicted(Reason::SessionTakenOver));
     assert_eq!(bench.out.take_bytes(), b"\xe0\x01\x8e");
+}
+
+#[test]
+fn a_client_that_did_nothing_wrong_is_told_what_happened() {
+    let mut bench = Bench::open(CONNECT_5);
+    bench.handle(Event::Evicted(Reason::SessionTakenOver));
+    let (code, text) = told(&bench.out.take_bytes());
+    assert_eq!((code, text.as_deref()), (0x8E, Some("another connection has the same client identifier")));
+    let mut bench = Bench::open(CONNECT_5);
+    bench.wait(Duration::from_secs(15));
+    let (code, text) = told(&bench.out.take_bytes());
+    assert!(code == 0x8D && text.is_some_and(|text| text.contains("mqtt.keep_alive_multiplier")));
 }
