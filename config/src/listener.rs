@@ -1,11 +1,12 @@
 use std::net::SocketAddr;
 
+use gateway_model::Placeholders;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::limits::zero_is_unlimited;
 
 /// `[listener.NAME]`: an address at which a protocol is spoken.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     #[serde(skip)]
@@ -20,6 +21,10 @@ pub struct Listener {
     /// Peers at a time; who comes later is refused. Unlimited is `u32::MAX`, 0 in the file.
     #[serde(default = "connections_max", deserialize_with = "zero_is_unlimited")]
     pub connections_max: u32,
+    /// What stands before all topics of its clients, with a `/` at its end; they do not see it. None is
+    /// an empty text in the file.
+    #[serde(default, deserialize_with = "mountpoint")]
+    pub mountpoint: Option<Placeholders>,
     /// Who may connect here without a user name; `None`: whom `access.anonymous` says.
     #[serde(default)]
     pub anonymous: Option<Anonymous>,
@@ -43,6 +48,20 @@ fn yes() -> bool {
 
 fn connections_max() -> u32 {
     100_000
+}
+
+fn mountpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Placeholders>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let error = |words: &dyn std::fmt::Display| Err(de::Error::custom(format!("{text:?}: {words}")));
+    match Placeholders::parse(&text) {
+        _ if text.is_empty() => Ok(None),
+        _ if text.contains(['+', '#', '\0']) => error(&"holds a wildcard or U+0000"),
+        // Topics that begin with $ are the gateway's.
+        _ if text.starts_with('$') && !text.starts_with("${") => error(&"begins with $"),
+        _ if !text.ends_with('/') => error(&"must end with /"),
+        Ok(mountpoint) => Ok(Some(mountpoint)),
+        Err(problem) => error(&problem),
+    }
 }
 
 /// Whether two addresses cannot both be listened on.
@@ -71,6 +90,24 @@ pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sock
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mountpoint_is_the_beginning_of_a_topic() {
+        let read = |text: &str| {
+            mountpoint(&figment::value::Value::from(text))
+                .map(|mountpoint| mountpoint.map(|mountpoint| mountpoint.as_str().to_owned()))
+                .map_err(|error: figment::Error| error.to_string())
+        };
+        for good in ["site-a/", "${username}/x/", "a/${clientid}/"] {
+            assert_eq!(read(good), Ok(Some(good.to_owned())));
+        }
+        assert_eq!(read(""), Ok(None));
+        for (bad, words) in
+            [("a", "must end"), ("a/+/", "wildcard"), ("$a/", "begins with $"), ("a/${x}/", "${clientid}")]
+        {
+            assert!(read(bad).unwrap_err().contains(words), "{bad}");
+        }
+    }
 
     #[test]
     fn addresses_overlap_by_port_and_family() {

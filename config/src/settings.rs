@@ -57,6 +57,12 @@ impl Settings {
         Section::at(&self.tree, Key::new([name])).read(&mut problems).ok_or(problems)
     }
 
+    /// A section that is a list of another crate's, such as `rewrite`. An absent one reads as empty.
+    pub fn list<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, Problems> {
+        let mut problems = Problems::default();
+        Section::list_at(&self.tree, Key::new([name])).read(&mut problems).ok_or(problems)
+    }
+
     /// Where the value at a key such as `["node", "name"]` was written.
     pub fn origin(&self, key: &Key) -> Origin {
         self.tree.origin(key)
@@ -128,7 +134,9 @@ fn check_sections(tree: &Tree, known: &Known, problems: &mut Problems) {
         }
     }
     for schema in &known.sections {
-        schema.check(&Section::at(tree, Key::new([schema.name])), problems);
+        let key = Key::new([schema.name]);
+        let section = if schema.is_list() { Section::list_at(tree, key) } else { Section::at(tree, key) };
+        schema.check(&section, problems);
     }
 }
 
@@ -147,6 +155,12 @@ fn read_listeners(tree: &Tree, known: &Known, problems: &mut Problems) -> Vec<Li
             let near = suggestion(&listener.protocol, &protocols);
             let text = format!("{:?} is not a protocol; {near}", listener.protocol);
             problems.push(tree.problem(key.child("protocol"), text));
+        }
+        let carrier = known.protocols.iter().find(|(name, _)| *name == listener.protocol);
+        if listener.mountpoint.is_some() && carrier.is_some_and(|(_, carrier)| *carrier == Carrier::Datagram)
+        {
+            let text = format!("there are mount points for MQTT only, not for {}", listener.protocol);
+            problems.push(tree.problem(key.child("mountpoint"), text));
         }
         listeners.push(Listener { name: name.clone(), ..listener });
     }

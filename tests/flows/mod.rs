@@ -12,6 +12,7 @@ mod operations;
 mod readme;
 mod rules;
 mod scram;
+mod services;
 mod webhook;
 mod websocket;
 
@@ -29,6 +30,7 @@ pub fn cases() -> Vec<Case> {
             scram::cases,
             readme::cases,
             examples::cases,
+            services::cases,
         ])
         .flat_map(|cases| cases())
         .collect()

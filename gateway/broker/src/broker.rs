@@ -1,11 +1,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use gateway_access::{Access, Allowed, FileError, Identity, Loaded, Login, Subject, Verdict};
+use gateway_access::{Access, Allowed, Denial, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Delayed, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription,
-    TopicFilter,
+    ClientId, Close, Delayed, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal,
+    Subscription, TopicFilter,
 };
 
 use crate::clock;
@@ -13,6 +14,10 @@ use crate::denials::Denials;
 use crate::gauges::Gauges;
 use crate::permit::Permit;
 use crate::refusals::Refusals;
+use crate::services::events::Asked;
+use crate::services::mount::Mount;
+use crate::services::rewrite::Who;
+use crate::services::{NameCache, Services, ServicesSettings};
 
 /// The door: what clients may do is decided here, and here only.
 pub struct Broker {
@@ -26,6 +31,7 @@ pub struct Broker {
     pub(crate) refused: AtomicU64,
     refusals: Refusals,
     pub(crate) denials: Denials,
+    pub(crate) services: Services,
     /// Logins that other threads are deciding.
     logins_pending: AtomicUsize,
 }
@@ -48,6 +54,8 @@ pub struct DoorLimits {
 pub struct Principal {
     pub attachment: Attachment,
     pub identity: Identity,
+    /// What stands before its topics, if anything does.
+    pub(crate) mount: Option<Arc<Mount>>,
     /// What it was allowed to publish last; absent where asking costs no more than remembering.
     permit: Option<Box<Permit>>,
 }
@@ -55,6 +63,11 @@ pub struct Principal {
 impl Principal {
     fn subject<'a>(&'a self, peer: &'a Peer) -> Subject<'a> {
         subject(peer, self.attachment.client_id(), &self.identity)
+    }
+
+    /// Its names, as placeholders fill them in.
+    pub(crate) fn who(&self) -> Who<'_> {
+        Who { client_id: self.attachment.client_id().as_str(), username: self.identity.username.as_deref() }
     }
 }
 
@@ -75,8 +88,19 @@ impl Broker {
             refused: AtomicU64::new(0),
             refusals: Refusals::default(),
             denials: Denials::default(),
+            services: Services::new(ServicesSettings::default()),
             logins_pending: AtomicUsize::new(0),
         }
+    }
+
+    /// The same broker with services other than the default ones.
+    pub fn with_services(self, settings: ServicesSettings) -> Self {
+        Self { services: Services::new(settings), ..self }
+    }
+
+    /// A listener was opened: what it counts, and at which port, is told in `$SYS`.
+    pub fn listens(&self, listener: &str, port: u16, protocol: Arc<dyn Protocol>) {
+        self.services.listens(listener, port, protocol);
     }
 
     /// Whether a client may open what it asks for.
@@ -124,32 +148,42 @@ impl Broker {
     ) -> Result<(Principal, Opened), Refusal> {
         let identity = allowed.identity;
         let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
+        let mount = self
+            .services
+            .enter(peer, &client_id, &identity, &mut open)
+            .map_err(|refusal| self.refuse(moment, peer, refusal))?;
         if let Some(will) = &open.will {
             let refusal = |reason| Refusal { reason, text: "the will's topic is refused".into() };
             self.check_publish(moment, &subject(peer, &client_id, &identity), &will.publish)
                 .map_err(|reason| self.refuse(moment, peer, refusal(reason)))?;
         }
+        let asked = Asked::of(&open);
+        let turn = self.services.turn(self, &client_id);
         let opened = self.bus.open(moment, client_id, open, SessionOptions::default(), notify);
         let (attachment, opened) = opened.map_err(|reason| {
             let text = "too many sessions: limits.sessions_max".into();
             self.refuse(moment, peer, Refusal { reason, text })
         })?;
-        Ok((
-            Principal { attachment, identity, permit: None },
-            Opened { authentication_data: allowed.data, ..opened },
-        ))
+        let principal = Principal { attachment, identity, mount, permit: None };
+        self.services.opened(self, moment, turn, (peer, asked), &principal, &opened);
+        Ok((principal, Opened { authentication_data: allowed.data, ..opened }))
     }
 
     /// Counts a refusal, and logs it with what to change.
     pub(crate) fn refuse(&self, moment: Moment, peer: &Peer, refusal: Refusal) -> Refusal {
         self.refused.fetch_add(1, Ordering::Relaxed);
+        self.services.clients.connects_refused.count(refusal.reason);
         self.refusals.log(moment.instant, peer, &refusal);
         refusal
     }
 
-    /// Does what has become due: session expiry, delayed wills.
-    pub fn poll(&self) {
-        self.bus.poll(clock::moment());
+    /// The connection ends, by a goodbye or without one.
+    pub(crate) fn detach(&self, moment: Moment, principal: &Principal, close: Option<Close>) {
+        let turn = self.services.turn(self, principal.attachment.client_id());
+        let (publish_will, expiry) = close.map_or((true, None), |close| (close.publish_will, close.expiry));
+        if self.bus.detach(moment, &principal.attachment, publish_will, expiry) {
+            self.services.closed(moment, turn, principal, close);
+        }
     }
 
     /// Reads the users and rules in files anew; an error leaves everything as it was.
@@ -157,59 +191,68 @@ impl Broker {
         self.access.reload()
     }
 
+    /// Does what has become due: session expiry, delayed wills, `$SYS`.
+    pub fn poll(&self) {
+        let moment = clock::moment();
+        self.bus.poll(moment);
+        self.services.sys.poll(self, moment);
+    }
+
     pub(crate) fn publish(
         &self,
         moment: Moment,
         peer: &Peer,
         principal: &mut Principal,
-        publish: Publish,
-        cache: &mut RouteCache,
+        mut publish: Publish,
+        (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Reason {
-        if let Some(delayed) = Delayed::parse(&publish.topic) {
-            return self.publish_delayed(moment, peer, principal, publish, delayed);
-        }
-        let generation = self.access.generation();
-        let is_permitted =
-            principal.permit.as_ref().is_some_and(|permit| permit.is_for(&publish, generation));
-        if !is_permitted {
-            if let Err(reason) = self.check_publish(moment, &principal.subject(peer), &publish) {
+        let prepared = self.prepare_publish(moment, peer, principal, &mut publish, (cache, names));
+        let delay = match prepared {
+            Ok(delay) => delay,
+            Err(reason) => {
                 self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+                self.services.clients.publishes_refused.count(reason);
                 return reason;
             }
+        };
+        match delay {
+            None => self.bus.publish(moment, &principal.attachment, publish, cache),
+            Some(delay) => self.bus.publish_delayed(moment, principal.attachment.client_id(), delay, publish),
+        }
+    }
+
+    /// Gives a publish its topic on the bus, and judges it. What it is to be held back, if it is.
+    #[inline]
+    fn prepare_publish(
+        &self,
+        moment: Moment,
+        peer: &Peer,
+        principal: &mut Principal,
+        publish: &mut Publish,
+        (cache, names): (&mut RouteCache, &mut NameCache),
+    ) -> Result<Option<Duration>, Reason> {
+        let delay = match Delayed::parse(&publish.topic).transpose()? {
+            None => None,
+            Some(Delayed { delay, topic }) => {
+                publish.topic = topic;
+                Some(delay)
+            }
+        };
+        if self.services.renames(principal) {
+            self.services.rename_publish(principal, publish, cache, names)?;
+        }
+        let generation = self.access.generation();
+        if principal.permit.as_ref().is_none_or(|permit| !permit.is_for(publish, generation)) {
+            self.check_publish(moment, &principal.subject(peer), publish)?;
             if generation > 0 {
-                let permit = Permit::new(&publish, generation);
+                let permit = Permit::new(publish, generation);
                 match &mut principal.permit {
                     Some(last) => **last = permit,
                     none => *none = Some(Box::new(permit)),
                 }
             }
         }
-        self.bus.publish(moment, &principal.attachment, publish, cache)
-    }
-
-    /// What a client may publish now it may publish later.
-    fn publish_delayed(
-        &self,
-        moment: Moment,
-        peer: &Peer,
-        principal: &Principal,
-        publish: Publish,
-        delayed: Result<Delayed, Reason>,
-    ) -> Reason {
-        let checked = delayed.and_then(|Delayed { delay, topic }| {
-            let publish = Publish { topic, ..publish };
-            self.check_publish(moment, &principal.subject(peer), &publish)?;
-            Ok((delay, publish))
-        });
-        match checked {
-            Ok((delay, publish)) => {
-                self.bus.publish_delayed(moment, principal.attachment.client_id(), delay, publish)
-            }
-            Err(reason) => {
-                self.bus.counters().add(gateway_bus::Counter::Refused, 1);
-                reason
-            }
-        }
+        Ok(delay)
     }
 
     pub(crate) fn subscribe(
@@ -219,18 +262,55 @@ impl Broker {
         principal: &Principal,
         subscriptions: Vec<Subscription>,
     ) -> Vec<Reason> {
-        let check = |subscription: &Subscription| {
-            self.check_subscribe(moment, &principal.subject(peer), subscription).err()
+        self.services.clients.subscribes.fetch_add(1, Ordering::Relaxed);
+        if !self.services.renames(principal) {
+            return self.subscribe_renamed(moment, peer, principal, subscriptions);
+        }
+        let one = |subscription: Subscription| {
+            let renamed = self.services.rename_subscription(principal, subscription);
+            match renamed {
+                Ok(renamed) => self.subscribe_renamed(moment, peer, principal, vec![renamed])[0],
+                Err(reason) => self.refuse_filter(reason),
+            }
         };
+        subscriptions.into_iter().map(one).collect()
+    }
+
+    pub(crate) fn unsubscribe(&self, principal: &Principal, filters: &[TopicFilter]) -> Vec<Reason> {
+        self.services.clients.unsubscribes.fetch_add(1, Ordering::Relaxed);
+        if !self.services.renames(principal) {
+            return self.bus.unsubscribe(&principal.attachment, filters);
+        }
+        let one = |filter: &TopicFilter| match self.services.rename_filter(principal, filter) {
+            Ok(filter) => self.bus.unsubscribe(&principal.attachment, &[filter])[0],
+            Err(_) => Reason::NoSubscriptionExisted,
+        };
+        filters.iter().map(one).collect()
+    }
+
+    fn subscribe_renamed(
+        &self,
+        moment: Moment,
+        peer: &Peer,
+        principal: &Principal,
+        subscriptions: Vec<Subscription>,
+    ) -> Vec<Reason> {
+        let subject = principal.subject(peer);
+        let check = |subscription: &Subscription| self.check_subscribe(moment, &subject, subscription).err();
         let refused: Vec<_> = subscriptions.iter().map(check).collect();
         if refused.iter().all(Option::is_none) {
             return self.bus.subscribe(moment.instant, &principal.attachment, subscriptions);
         }
         let one = |(subscription, refused): (Subscription, Option<Reason>)| match refused {
             None => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
-            Some(reason) => reason,
+            Some(reason) => self.refuse_filter(reason),
         };
         subscriptions.into_iter().zip(refused).map(one).collect()
+    }
+
+    fn refuse_filter(&self, reason: Reason) -> Reason {
+        self.services.clients.subscribes_refused.count(reason);
+        reason
     }
 
     pub(crate) fn retained(
@@ -241,11 +321,11 @@ impl Broker {
         filter: &TopicFilter,
         limit: usize,
     ) -> Result<Vec<Arc<Message>>, Reason> {
+        let filter = self.services.rename_filter(principal, filter)?;
         let subject = principal.subject(peer);
-        self.access
-            .may_read(&subject, filter)
-            .map_err(|denial| self.denials.subscribe(moment.instant, &subject, filter.as_str(), denial))?;
-        Ok(self.bus.retained(moment.instant, filter, limit))
+        let denied = |denial| self.deny_filter(moment, &subject, &filter, denial);
+        self.access.may_read(&subject, &filter).map_err(denied)?;
+        Ok(self.bus.retained(moment.instant, &filter, limit))
     }
 
     fn check_publish(&self, moment: Moment, subject: &Subject<'_>, publish: &Publish) -> Result<(), Reason> {
@@ -268,9 +348,18 @@ impl Broker {
         if self.is_too_long(filter.path()) {
             return Err(Reason::TopicFilterInvalid);
         }
-        self.access
-            .may_subscribe(subject, filter, subscription.qos)
-            .map_err(|denial| self.denials.subscribe(moment.instant, subject, filter.as_str(), denial))
+        let denied = |denial| self.deny_filter(moment, subject, filter, denial);
+        self.access.may_subscribe(subject, filter, subscription.qos).map_err(denied)
+    }
+
+    fn deny_filter(
+        &self,
+        moment: Moment,
+        subject: &Subject<'_>,
+        filter: &TopicFilter,
+        denial: Denial,
+    ) -> Reason {
+        self.denials.subscribe(moment.instant, subject, filter.as_str(), denial)
     }
 
     /// Whether a topic or filter is over the limits of length or levels.

@@ -11,6 +11,7 @@
 //! - `login.rs` is a client's way in.
 //! - `turn.rs` is what an adapter sees of all this.
 //! - `bridges.rs` feeds sinks from their sessions.
+//! - `services.rs` renames topics, subscribes for clients, and tells of itself in `$SYS`.
 //!
 //! Read `shard.rs` first.
 
@@ -25,15 +26,21 @@ mod listener;
 mod login;
 mod permit;
 mod refusals;
+mod services;
 mod shard;
 mod signal;
 mod sockets;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod turn;
 
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
 pub use broker::{Broker, DoorLimits, Principal};
 pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
+pub use services::ServicesSettings;
+pub use services::auto_subscribe::AutoSubscriptions;
+pub use services::rewrite::Rewrites;
+pub use services::settings::{AutoSubscribeSettings, RewriteAction, RewriteSettings, SysSettings};
 pub use shard::{Shards, start_shards};

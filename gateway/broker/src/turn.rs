@@ -9,7 +9,9 @@ use gateway_model::{
 };
 
 use crate::login::{PendingLogin, SlowLogin};
+use crate::services::NameCache;
 use crate::signal::Signal;
+use crate::traffic::Traffic;
 use crate::{Broker, Principal};
 
 /// The driver's side of one call into an adapter.
@@ -27,6 +29,8 @@ pub(crate) struct Turn<'a> {
 pub(crate) struct World {
     pub(crate) broker: Arc<Broker>,
     pub(crate) cache: RouteCache,
+    pub(crate) names: NameCache,
+    pub(crate) traffic: Arc<Traffic>,
     /// Answers for the adapter whose turn it is.
     pub(crate) replies: VecDeque<(Ticket, Reply)>,
     deferred: Vec<Deferred>,
@@ -67,7 +71,16 @@ const ROOM: usize = 64 * 1024;
 impl World {
     pub(crate) fn new(broker: Arc<Broker>, offload: Box<dyn Fn(SlowLogin) + Send>) -> Self {
         let cache = broker.bus.route_cache();
-        Self { broker, cache, replies: VecDeque::new(), deferred: Vec::new(), offload }
+        let traffic = broker.services.shard_traffic();
+        Self {
+            broker,
+            cache,
+            names: NameCache::default(),
+            traffic,
+            replies: VecDeque::new(),
+            deferred: Vec::new(),
+            offload,
+        }
     }
 }
 
@@ -103,7 +116,7 @@ impl Turn<'_> {
                 Reply::Subscribed(broker.subscribe(self.moment, &self.client.peer, principal, subscriptions))
             }
             (Request::Unsubscribe(filters), Some(principal)) => {
-                Reply::Unsubscribed(broker.bus.unsubscribe(&principal.attachment, &filters))
+                Reply::Unsubscribed(broker.unsubscribe(principal, &filters))
             }
             (Request::Retained { filter, limit }, Some(principal)) => {
                 Reply::Retained(broker.retained(self.moment, &self.client.peer, principal, &filter, limit))
@@ -141,8 +154,9 @@ impl Sink for Turn<'_> {
         let Client { peer, principal: Some(principal), .. } = &mut *self.client else {
             return Outcome::Done(Reason::NotAuthorized);
         };
-        let World { broker, cache, .. } = &mut *self.world;
-        Outcome::Done(broker.publish(self.moment, peer, principal, publish, cache))
+        let World { broker, cache, names, traffic, .. } = &mut *self.world;
+        traffic.received(publish.qos);
+        Outcome::Done(broker.publish(self.moment, peer, principal, publish, (cache, names)))
     }
 
     fn request(&mut self, ticket: Ticket, request: Request) {
@@ -160,7 +174,11 @@ impl Sink for Turn<'_> {
         }
         let Some(principal) = &self.client.principal else { return false };
         self.client.settled = true;
-        principal.attachment.settle(self.world.broker.bus.counters(), id, settlement)
+        let settled = principal.attachment.settle(self.world.broker.bus.counters(), id, settlement);
+        if settled && settlement == Settlement::Delivered {
+            self.world.traffic.acknowledged();
+        }
+        settled
     }
 
     fn hold(&mut self, id: NonZeroU16, held: bool) {

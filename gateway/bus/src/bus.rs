@@ -256,6 +256,11 @@ impl Bus {
         }
     }
 
+    /// Whether anybody may be interested in the gateway's own topics, which begin with `$`.
+    pub fn reads_reserved(&self) -> bool {
+        self.routes.read().reserved() > 0
+    }
+
     /// Whether any subscription matches the topic: what costs something to make need not be made for
     /// nobody.
     pub fn is_wanted(&self, topic: &str) -> bool {

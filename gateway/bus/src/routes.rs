@@ -179,6 +179,10 @@ impl Routes {
         self.shared
     }
 
+    pub(crate) fn reserved(&self) -> usize {
+        self.reserved
+    }
+
     /// Filters that somebody subscribed to.
     pub(crate) fn filters(&self) -> usize {
         self.exact.len() + self.wildcard.len()

@@ -6,7 +6,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use anyhow::Result;
-use gateway_broker::{Carrier, Upgrade};
+use gateway_broker::{
+    AutoSubscribeSettings, AutoSubscriptions, Carrier, RewriteSettings, Rewrites, SysSettings, Upgrade,
+};
 use gateway_config::{BridgeEntry, Known, Schema, Settings};
 use gateway_model::{Bridge, Protocol};
 
@@ -50,6 +52,11 @@ pub fn known() -> Known {
             Schema::of::<protocol_coap::Config>("coap"),
             Schema::checked("lwm2m", |config: &protocol_lwm2m::Config| {
                 judged(config.check(), protocol_lwm2m::ConfigError::key)
+            }),
+            Schema::of::<SysSettings>("sys"),
+            Schema::list("rewrite", |rules: &Vec<RewriteSettings>| Rewrites::new(rules).map(drop)),
+            Schema::list("auto_subscribe", |entries: &Vec<AutoSubscribeSettings>| {
+                AutoSubscriptions::new(entries).map(drop)
             }),
         ],
         protocols: PROTOCOLS.iter().map(|entry| (entry.name, entry.carrier)).collect(),
@@ -158,6 +165,14 @@ mod tests {
             (
                 &format!("{bridge}kind = \"webhook\"\nurl = \"http://h\"\nsecret = \"hunter2\""),
                 "bridge[0].secret: must begin with whsec_",
+            ),
+            (
+                "[[rewrite]]\nsource = \"a\"\npattern = \"(\"\ntarget = \"b\"",
+                "t.toml:3: rewrite[0].pattern: \"(\": ",
+            ),
+            (
+                "[[auto_subscribe]]\ntopic = \"a\"\n[[auto_subscribe]]\ntopic = \"${ip}\"",
+                "t.toml:4: auto_subscribe[1].topic: \"${ip}\": ${ip} is no placeholder",
             ),
             #[cfg(feature = "kafka")]
             (&format!("{bridge}kind = \"kafka\"\ntopic = \"t\""), "bridge[0].servers: is empty"),

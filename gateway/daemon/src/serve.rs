@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use gateway_admin::{Endpoint, Probes};
-use gateway_broker::{BridgeHandle, BridgeSession, Broker, DoorLimits, ListenerSettings, Shards};
+use gateway_broker::{
+    AutoSubscriptions, BridgeHandle, BridgeSession, Broker, DoorLimits, ListenerSettings, Rewrites,
+    ServicesSettings, Shards,
+};
 use gateway_bus::{Bus, DropPolicy, Limits, PriorityDefault, QueueLimits, Sharing};
 use gateway_config::{BridgeEntry, QueueDrop, Settings, Strategy};
 use gateway_model::TopicFilter;
@@ -71,7 +74,26 @@ fn broker(settings: &Settings) -> Result<Broker> {
         logins_pending_max: settings.limits.logins_pending_max as usize,
     };
     let bus = Bus::new(bus_limits(settings)?, random());
-    Ok(Broker::new(bus, access::open(settings)?, limits, random()))
+    let broker = Broker::new(bus, access::open(settings)?, limits, random());
+    Ok(broker.with_services(services(settings)?))
+}
+
+fn services(settings: &Settings) -> Result<ServicesSettings> {
+    // The lists have been checked by the configuration.
+    let wrong = |list: &str| {
+        let list = list.to_owned();
+        move |(key, text): (String, String)| anyhow::anyhow!("{list}.{key}: {text}")
+    };
+    let mountpoint =
+        |listener: &gateway_config::Listener| Some((listener.name.clone(), listener.mountpoint.clone()?));
+    Ok(ServicesSettings {
+        node: settings.node.name.clone(),
+        sys: settings.section("sys")?,
+        rewrites: Rewrites::new(&settings.list("rewrite")?).map_err(wrong("rewrite"))?,
+        auto_subscriptions: AutoSubscriptions::new(&settings.list("auto_subscribe")?)
+            .map_err(wrong("auto_subscribe"))?,
+        mountpoints: settings.listeners().iter().filter_map(mountpoint).collect(),
+    })
 }
 
 fn bus_limits(settings: &Settings) -> Result<Limits> {
@@ -159,10 +181,11 @@ fn open_listeners(
             name: listener.name.as_str().into(),
             bind: listener.bind,
             carrier,
-            protocol,
+            protocol: protocol.clone(),
             connections_max: listener.connections_max as usize,
         };
         let address = gateway_broker::bind(broker, shards, listener_settings)?;
+        broker.listens(&listener.name, address.port(), protocol);
         Ok(banner::Listening { name: listener.name.clone(), protocol: listener.protocol.clone(), address })
     };
     enabled.map(open).collect()

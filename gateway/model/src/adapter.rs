@@ -61,6 +61,11 @@ pub trait Adapter: Send {
 pub trait Protocol: Send + Sync {
     /// `seed` feeds whatever randomness the adapter needs (message identifiers, jitter).
     fn connect(&self, now: Instant, peer: &Peer, seed: u64) -> Box<dyn Adapter>;
+
+    /// What the protocol's adapters have counted so far, by its name in `$SYS`.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// Who is at the other end.

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Ticket, Topic};
 
 use crate::codec::{Disconnect, Header, PacketType, Property, Version};
-use crate::config::{Config, FRAME_LEN_MAX, session_expiry};
+use crate::config::{FRAME_LEN_MAX, session_expiry};
 use crate::explanation;
 use crate::extras::Extras;
+use crate::packets::Shared;
 use crate::violation::Violation;
 
 /// One client's connection.
@@ -22,7 +23,7 @@ use crate::violation::Violation;
 ///
 /// Small, because there are many: what only some clients need is boxed.
 pub(crate) struct Connection {
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: Arc<Shared>,
     /// The last topic published to. A publisher that repeats it costs no look-up.
     pub(crate) last_topic: Option<Topic>,
     /// When the last packet came; before the first one, when the connection was made.
@@ -82,7 +83,7 @@ impl Kind {
 }
 
 impl Connection {
-    pub(crate) fn new(now: Instant, config: Arc<Config>) -> Self {
+    pub(crate) fn new(now: Instant, config: Arc<Shared>) -> Self {
         Self {
             config,
             last_topic: None,
@@ -140,6 +141,7 @@ impl Connection {
             PacketType::Subscribe => self.subscribe(body, out),
             PacketType::Unsubscribe => self.unsubscribe(body, out),
             PacketType::Pingreq if body.is_empty() => {
+                self.config.packets.sent(PacketType::Pingresp.first_byte());
                 out.wire().extend(&[PacketType::Pingresp.first_byte(), 0]);
                 Ok(())
             }
@@ -253,6 +255,7 @@ impl Adapter for Connection {
                 Ok(None) => break,
                 Ok(Some((header, body))) => {
                     consumed += header.frame_len();
+                    self.config.packets.received(header.first);
                     match self.stage {
                         Stage::Open => self.packet(header.first, body, out),
                         Stage::Connecting => {

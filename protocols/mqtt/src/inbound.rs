@@ -175,6 +175,7 @@ impl Connection {
         if reason.is_error() && self.version == Version::V5 {
             return self.write_refusal(packet_type, packet_id, reason, out);
         }
+        self.config.packets.sent(packet_type.first_byte());
         Acknowledgement::new(packet_id, publish_reason(reason)).encode(
             self.version,
             packet_type,
@@ -202,6 +203,7 @@ impl Connection {
         let packet = Acknowledgement::decode(self.version, PacketType::Pubrel, body)?;
         let known = self.extras.as_mut().is_some_and(|extras| extras.received.remove(packet.packet_id, out));
         let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
+        self.config.packets.sent(PacketType::Pubcomp.first_byte());
         Acknowledgement::new(packet.packet_id, reason).encode(
             self.version,
             PacketType::Pubcomp,

@@ -34,6 +34,7 @@ impl Connection {
         if head.frame_len() > self.frame_len_max as usize {
             return too_large(outgoing, head.frame_len(), outbox, out);
         }
+        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
@@ -73,6 +74,7 @@ impl Connection {
         if let OutgoingAlias::New(number) = alias {
             aliases.learn(number, outgoing);
         }
+        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
@@ -108,6 +110,7 @@ impl Connection {
     }
 
     fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
+        self.config.packets.sent(PacketType::Pubrel.first_byte());
         let bytes = out.wire().as_mut_vec();
         Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);
     }

@@ -121,7 +121,7 @@ impl Carrier {
     pub async fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.shutdown().await,
-            Self::WebSocket(stream) => stream.close(None).await.map_err(as_io_error),
+            Self::WebSocket(stream) => WebSocketStream::close(stream, None).await.map_err(as_io_error),
         }
     }
 }
