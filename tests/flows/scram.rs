@@ -1,7 +1,9 @@
-//! SCRAM-SHA-256 over MQTT 5, with a client of our own: no tool at hand has enhanced authentication.
+//! SCRAM-SHA-256 over MQTT 5: packet by packet, as no foreign tool at hand has enhanced authentication,
+//! and with the built-in client.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine;
@@ -10,13 +12,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use crate::harness::gateway::Settings;
-use crate::harness::{Gateway, Outcome, Stop, World};
+use crate::harness::{Gateway, Outcome, Stop, World, place};
 use crate::{ensure, ensure_eq};
 
 crate::cases!("scram":
     a_client_proves_its_password_and_sees_the_server_s_proof,
     a_wrong_password_and_an_unknown_method_are_refused,
     a_client_proves_itself_again_in_its_session,
+    the_built_in_client_logs_in_with_an_entry_of_tidegate_passwd,
 );
 
 const USER: &str =
@@ -74,6 +77,28 @@ fn a_client_proves_itself_again_in_its_session(world: &mut World) -> Outcome {
             }
         }
     }
+    gateway.stop()
+}
+
+fn the_built_in_client_logs_in_with_an_entry_of_tidegate_passwd(world: &mut World) -> Outcome {
+    let file = world.write("passwords", "")?;
+    for (name, form) in [("scram", "scram-sha-256"), ("argon", "argon2id")] {
+        let mut passwd = Command::new(place::tidegate()?);
+        passwd.arg("passwd").arg(&file).args([name, "-b", "word", "--hash", form]);
+        world.succeed("tidegate passwd", &mut passwd, 20)?;
+    }
+    let gateway = Gateway::start_with(world, Settings::file("[access]\npassword_file = \"passwords\"\n"))?;
+    for (name, password, gets_in) in
+        [("scram", "word", true), ("scram", "other", false), ("argon", "word", false)]
+    {
+        let mut publish = Command::new(place::tidegate()?);
+        publish.args(["pub", "-p", &gateway.ports.mqtt.to_string(), "--auth-method", "SCRAM-SHA-256"]);
+        publish.args(["-u", name, "-P", password, "-q", "1", "-t", "a", "-m", "b"]);
+        let finished = world.run("tidegate pub", &mut publish, 20)?;
+        ensure_eq!(finished.code == Some(0), gets_in, "{name} with {password:?}");
+    }
+    // Why a right password does not help.
+    gateway.process.line("tidegate passwd --hash scram-sha-256", 5)?;
     gateway.stop()
 }
 
