@@ -257,6 +257,23 @@ fn retained_messages_and_shared_subscriptions_are_mounted() {
 }
 
 #[test]
+fn a_delayed_publish_is_renamed_before_it_waits() {
+    let rewrites = Rewrites::new(&[rewrite("a/#", "^a/(.*)$", "b/$1")]).unwrap();
+    let mut scene = Scene::new(ServicesSettings { rewrites, ..mounted("m/") });
+    let (device, observer) = (scene.try_open("site", open("d")).unwrap(), scene.open("o"));
+    scene.subscribe(&observer, "#");
+    assert_eq!(scene.publish(&device, "$delayed/5/a/1"), Reason::Success);
+    assert!(scene.topics(&observer).is_empty());
+    scene.pass(5);
+    scene.broker.bus.poll(scene.moment);
+    assert_eq!(scene.topics(&observer), ["m/b/1"]);
+    for topic in ["$delayed/5/$SYS/a", "$delayed/5/$delayed/5/a"] {
+        assert_eq!(scene.publish(&device, topic), Reason::NotAuthorized, "{topic}");
+    }
+    assert_eq!(scene.publish(&device, "$delayed/x/a"), Reason::TopicNameInvalid);
+}
+
+#[test]
 fn rewriting_comes_before_mounting() {
     let rewrites =
         Rewrites::new(&[rewrite("a/#", "^a/(.*)$", "b/$1"), rewrite("m/#", "^m/.*$", "no")]).unwrap();
@@ -355,6 +372,44 @@ fn who_comes_and_goes_is_told_in_order() {
     });
     assert_eq!(events[3].1, expected);
     assert_eq!(scene.broker.services.clients.connections(), 1, "the observer");
+}
+
+#[test]
+fn events_of_one_client_keep_their_order_among_threads() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 200;
+    let scene = Scene::new(settings());
+    let observer = scene.open("observer");
+    scene.subscribe(&observer, "$SYS/brokers/+/clients/+/+");
+    std::thread::scope(|scope| {
+        for number in 0..THREADS {
+            let scene = &scene;
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let client = scene.open("twin");
+                    // The others are left to be taken over.
+                    if (number + round) % 3 > 0 {
+                        scene.broker.detach(scene.moment, &client, None);
+                    }
+                }
+            });
+        }
+    });
+    let mut told = Vec::new();
+    loop {
+        let events = scene.events(&observer);
+        if events.is_empty() {
+            break;
+        }
+        told.extend(events.into_iter().map(|(topic, _)| topic));
+    }
+    assert!(told.len() > THREADS * ROUNDS);
+    for (number, topic) in told.iter().enumerate() {
+        let expected = if number % 2 == 0 { "twin/connected" } else { "twin/disconnected" };
+        assert_eq!(topic, expected, "event {number}");
+    }
+    let connections = 1 + told.len() % 2;
+    assert_eq!(scene.broker.services.clients.connections(), connections as u64);
 }
 
 #[test]
