@@ -11,6 +11,7 @@ mod mqtt;
 mod operations;
 mod readme;
 mod services;
+mod sharing;
 mod webhook;
 mod websocket;
 
@@ -27,6 +28,7 @@ pub fn cases() -> Vec<Case> {
             readme::cases,
             examples::cases,
             services::cases,
+            sharing::cases,
         ])
         .flat_map(|cases| cases())
         .collect()
