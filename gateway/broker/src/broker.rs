@@ -1,6 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_access::{Access, Allowed, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
@@ -173,9 +173,14 @@ impl Broker {
 
     /// Does what has become due: session expiry, delayed wills, `$SYS`.
     pub fn poll(&self) {
-        let moment = clock::moment();
-        self.bus.poll(moment);
+        self.poll_at(clock::moment());
+    }
+
+    /// The same at a given moment. Returns when the bus has something to do again.
+    pub(crate) fn poll_at(&self, moment: Moment) -> Option<Instant> {
+        let due = self.bus.poll(moment);
         self.services.sys.poll(self, moment);
+        due
     }
 
     pub(crate) fn publish(

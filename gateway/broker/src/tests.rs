@@ -269,6 +269,27 @@ fn a_will_passes_the_same_door_as_a_publish() {
     bench.stop();
 }
 
+/// `$delayed/` is asked for by topic, but is no way round the door.
+#[test]
+fn a_delayed_publish_passes_the_same_door() {
+    let bench = Bench::new();
+    let mut client = bench.connect("client");
+    client.subscribe("t");
+    client.say("pub $delayed/0/t 3");
+    client.hear_message("t", 3);
+    client.say("pub $delayed/0/$SYS/t 3");
+    client.say("pub $delayed/x/t 3");
+    client.say("pub $delayed/0/1/2/3/4/5/6/7/8/9 3");
+    client.say("pub $delayed/100/t 3");
+    client.say("pub t 1");
+    client.hear_message("t", 1);
+    let metrics = bench.broker.metrics(&[]);
+    for line in ["messages_refused_total 3", "messages_delayed_total 1", "delayed_messages 1"] {
+        assert!(metrics.contains(&format!("\ntidegate_{line}\n")), "{line}");
+    }
+    bench.stop();
+}
+
 #[test]
 fn a_websocket_close_is_answered_and_text_is_refused_with_a_code() {
     let bench = Bench::new();

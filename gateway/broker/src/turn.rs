@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gateway_bus::{Moment, RouteCache};
 use gateway_model::{
-    Close, DeliveryId, Outcome, Peer, Publish, Reason, Reply, Request, Settlement, Sink, Ticket, Topic,
-    TopicError, WireBuffer,
+    Close, DeliveryId, Outcome, Peer, Publish, Reason, Reply, Request, Settled, Settlement, Sink, Ticket,
+    Topic, TopicError, WireBuffer,
 };
 
 use crate::login::{PendingLogin, SlowLogin};
@@ -165,15 +165,17 @@ impl Sink for Turn<'_> {
         self.answer(ticket, request);
     }
 
-    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool {
+    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
         if self.delivering {
             self.world.deferred.push(Deferred::Settle(id, settlement));
-            return true;
+            return Settled::Done;
         }
-        let Some(principal) = &self.client.principal else { return false };
+        let Some(principal) = &self.client.principal else { return Settled::Unknown };
         self.client.settled = true;
         let settled = principal.attachment.settle(self.world.broker.bus.counters(), id, settlement);
-        if settled && settlement == Settlement::Delivered {
+        let is_delivered =
+            matches!(settlement, Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed);
+        if settled == Settled::Done && is_delivered {
             self.world.traffic.acknowledged();
         }
         settled

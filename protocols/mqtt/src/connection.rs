@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Ticket, Topic};
 
+use crate::capabilities::refused_flags;
 use crate::codec::{Disconnect, Header, PacketType, Property, Version};
 use crate::config::{FRAME_LEN_MAX, session_expiry};
 use crate::explanation;
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) outgoing_alias_maximum: u16,
     pub(crate) stage: Stage,
     pub(crate) version: Version,
+    /// Flags of a PUBLISH that are not offered, as far as one bit can tell.
+    pub(crate) refused_flags: u8,
     /// A SUBSCRIBE or UNSUBSCRIBE is not answered yet.
     pub(crate) reply_is_due: bool,
     /// Reason strings are welcome (MQTT 5.0 section 3.1.2.11.7).
@@ -85,6 +88,7 @@ impl Kind {
 impl Connection {
     pub(crate) fn new(now: Instant, config: Arc<Shared>) -> Self {
         Self {
+            refused_flags: refused_flags(&config),
             config,
             last_topic: None,
             last_receive: now,
