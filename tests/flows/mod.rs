@@ -10,7 +10,10 @@ mod lwm2m;
 mod mqtt;
 mod operations;
 mod readme;
+mod rules;
+mod scram;
 mod services;
+mod sharing;
 mod webhook;
 mod websocket;
 
@@ -24,9 +27,12 @@ pub fn cases() -> Vec<Case> {
             client::cases,
             operations::cases,
             access::cases,
+            rules::cases,
+            scram::cases,
             readme::cases,
             examples::cases,
             services::cases,
+            sharing::cases,
         ])
         .flat_map(|cases| cases())
         .collect()

@@ -22,11 +22,13 @@ mod broker;
 mod carrier;
 mod clock;
 mod connection;
+mod denials;
 mod gauges;
 mod listener;
 mod login;
 #[cfg(feature = "testing")]
 mod memory;
+mod permit;
 mod refusals;
 mod services;
 mod shard;

@@ -10,7 +10,7 @@ use crate::translate::OutgoingProperties;
 use crate::violation::Violation;
 
 impl Connection {
-    /// Writes one delivery. Whether it is a PUBLISH.
+    /// Writes one delivery. Whether it was a PUBLISH, which the caller is to count.
     #[inline]
     pub(crate) fn send(
         &mut self,
@@ -120,7 +120,7 @@ impl Connection {
     }
 
     fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
-        self.config.packets.sent(PacketType::Pubrel.first_byte());
+        self.config.packets.sent(PacketType::Pubrel.first_byte(), 1);
         let bytes = out.wire().as_mut_vec();
         Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);
     }

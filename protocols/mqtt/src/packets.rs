@@ -70,22 +70,40 @@ impl Deref for Shared {
     }
 }
 
+/// Packets of one type in a row, counted together: in one read they are nearly always of one type.
+#[derive(Default)]
+pub(crate) struct Run {
+    first: u8,
+    count: u64,
+}
+
+impl Run {
+    #[inline]
+    pub(crate) fn count(&mut self, first: u8, packets: &Packets) {
+        if first != self.first {
+            self.end(packets);
+            self.first = first;
+        }
+        self.count += 1;
+    }
+
+    #[inline]
+    pub(crate) fn end(&mut self, packets: &Packets) {
+        packets.received(self.first, std::mem::take(&mut self.count));
+    }
+}
+
 impl Packets {
     /// Packets came that begin with this byte.
     #[inline]
-    pub(crate) fn received(&self, first: u8, count: u64) {
+    fn received(&self, first: u8, count: u64) {
         let lane = lane();
         add(&self.0[lane].received[usize::from(first >> 4)], lane, count);
     }
 
-    /// A packet was written that begins with this byte.
+    /// Packets were written that begin with this byte.
     #[inline]
-    pub(crate) fn sent(&self, first: u8) {
-        self.sent_many(first, 1);
-    }
-
-    #[inline]
-    pub(crate) fn sent_many(&self, first: u8, count: u64) {
+    pub(crate) fn sent(&self, first: u8, count: u64) {
         let lane = lane();
         add(&self.0[lane].sent[usize::from(first >> 4)], lane, count);
     }
@@ -149,7 +167,7 @@ mod tests {
             move || {
                 for _ in 0..1000 {
                     shared.packets.received(PacketType::Publish.first_byte(), 1);
-                    shared.packets.sent(PacketType::Puback.first_byte());
+                    shared.packets.sent(PacketType::Puback.first_byte(), 1);
                 }
             }
         };
