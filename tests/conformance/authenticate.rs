@@ -2,7 +2,7 @@
 
 use crate::Version::V5;
 use crate::packet::{Packet, Value};
-use crate::scene::{Client, Scene, Setup};
+use crate::scene::{Client, NAME, PASSWORD, Scene};
 use crate::scram::{METHOD, Scram};
 use crate::wire::{self, Connect, PINGREQ, Publish, auth, byte, four, subscribe, text};
 
@@ -28,14 +28,6 @@ fn method(name: &str) -> Vec<u8> {
 
 fn data(data: &str) -> Vec<u8> {
     text(wire::AUTHENTICATION_DATA, data)
-}
-
-/// A gateway that knows one user.
-fn scene() -> Scene {
-    let mut setup = Setup::default();
-    let password = gateway_config::Secret::new("word");
-    setup.access.user.push(gateway_access::User { name: "name".into(), password });
-    Scene::with(setup)
 }
 
 fn connect(first: &str) -> Connect {
@@ -64,7 +56,7 @@ fn challenged(scene: &mut Scene, scram: &Scram) -> (Client, String) {
 /// A client that has proved itself.
 #[track_caller]
 fn proved(scene: &mut Scene) -> Client {
-    let mut scram = Scram::new("name", "word");
+    let mut scram = Scram::new(NAME, PASSWORD);
     let (client, challenge) = challenged(scene, &scram);
     let answer = auth(0x18, &[method(METHOD), data(&scram.last(&challenge))].concat());
     let connack = scene.ask(client, &answer);
@@ -74,11 +66,11 @@ fn proved(scene: &mut Scene) -> Client {
 }
 
 fn let_in() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let client = proved(&mut scene);
     scene.lives(client);
     // And again, while the session goes on.
-    let mut scram = Scram::new("name", "word");
+    let mut scram = Scram::new(NAME, PASSWORD);
     scene.subscribe(client, "t", 0);
     let challenge = scene.ask(client, &auth(0x19, &[method(METHOD), data(&scram.first())].concat()));
     assert!(matches!(challenge, Packet::Auth { reason: 0x18, .. }), "{challenge:?}");
@@ -105,8 +97,8 @@ fn not_let_in(scene: &mut Scene, client: Client, bytes: &[u8], reasons: &[u8]) {
 }
 
 fn nothing_else() {
-    let mut scene = scene();
-    let reader = scene.open(&Connect::new(V5, "reader").login("name", "word")).0;
+    let mut scene = Scene::new();
+    let reader = scene.open(&Connect::new(V5, "reader").login(NAME, PASSWORD)).0;
     scene.subscribe(reader, "t", 0);
     let others = [
         PINGREQ.to_vec(),
@@ -116,19 +108,19 @@ fn nothing_else() {
         wire::puback(1),
     ];
     for bytes in others {
-        let (client, _) = challenged(&mut scene, &Scram::new("name", "word"));
+        let (client, _) = challenged(&mut scene, &Scram::new(NAME, PASSWORD));
         not_let_in(&mut scene, client, &bytes, &[0x81, 0x82]);
     }
     // It may give up.
-    let (client, _) = challenged(&mut scene, &Scram::new("name", "word"));
+    let (client, _) = challenged(&mut scene, &Scram::new(NAME, PASSWORD));
     scene.leave(client);
     scene.nothing(reader);
 }
 
 fn answers_continue() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     for reason in [0x00, 0x19] {
-        let mut scram = Scram::new("name", "word");
+        let mut scram = Scram::new(NAME, PASSWORD);
         let (client, challenge) = challenged(&mut scene, &scram);
         let answer = auth(reason, &[method(METHOD), data(&scram.last(&challenge))].concat());
         not_let_in(&mut scene, client, &answer, &[0x81, 0x82]);
@@ -136,7 +128,7 @@ fn answers_continue() {
 }
 
 fn fails() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     // At the first step,
     for first in ["", "nonsense", "y,,n=name,r=x", "p=tls-unique,,n=name,r=x"] {
         let client = scene.dial(V5);
@@ -149,22 +141,22 @@ fn fails() {
         assert!(scene.is_closed(client));
     }
     // and at the last.
-    for (name, password) in [("name", "wrong"), ("unknown", "word")] {
+    for (name, password) in [(NAME, "wrong"), ("unknown", PASSWORD)] {
         let mut scram = Scram::new(name, password);
         let (client, challenge) = challenged(&mut scene, &scram);
         let answer = auth(0x18, &[method(METHOD), data(&scram.last(&challenge))].concat());
         not_let_in(&mut scene, client, &answer, &[0x86, 0x87]);
     }
     // Silence is no answer either.
-    let (client, _) = challenged(&mut scene, &Scram::new("name", "word"));
+    let (client, _) = challenged(&mut scene, &Scram::new(NAME, PASSWORD));
     scene.wait(60);
     assert!(scene.is_closed(client));
 }
 
 fn another_method() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     for named in [method("PLAIN"), method("scram-sha-256"), Vec::new()] {
-        let mut scram = Scram::new("name", "word");
+        let mut scram = Scram::new(NAME, PASSWORD);
         let (client, challenge) = challenged(&mut scene, &scram);
         let last = scram.last(&challenge);
         // Data without a method is an error of its own; so only the method may be missing.
@@ -174,15 +166,15 @@ fn another_method() {
 }
 
 fn unknown_method() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     for name in ["unknown", "", "PLAIN", "scram-sha-256"] {
         scene.refused(V5, &Connect::new(V5, "c").with(method(name)).encode(), Some(0x8C));
     }
 }
 
 fn no_method() {
-    let mut scene = scene();
-    let (client, connack) = scene.open(&Connect::new(V5, "c").login("name", "word"));
+    let mut scene = Scene::new();
+    let (client, connack) = scene.open(&Connect::new(V5, "c").login(NAME, PASSWORD));
     assert!(!connack.has(wire::AUTHENTICATION_METHOD) && !connack.has(wire::AUTHENTICATION_DATA));
     scene.lives(client);
 }
@@ -208,7 +200,7 @@ fn dismissed(scene: &mut Scene, client: Client, bytes: &[u8], reasons: &[u8]) {
 }
 
 fn again_by_another_method() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     for named in [method("PLAIN"), method("unknown"), Vec::new()] {
         let client = proved(&mut scene);
         dismissed(&mut scene, client, &auth(0x19, &named), &[0x82, 0x8C]);
@@ -216,9 +208,9 @@ fn again_by_another_method() {
 }
 
 fn fails_again() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     let client = proved(&mut scene);
-    let mut scram = Scram::new("name", "wrong");
+    let mut scram = Scram::new(NAME, "wrong");
     let challenge = scene.ask(client, &auth(0x19, &[method(METHOD), data(&scram.first())].concat()));
     let last = scram.last(&data_of(&challenge));
     dismissed(&mut scene, client, &auth(0x18, &[method(METHOD), data(&last)].concat()), &[0x86, 0x87]);
@@ -238,7 +230,7 @@ fn flags() {
 }
 
 fn reasons() {
-    let mut scene = scene();
+    let mut scene = Scene::new();
     for reason in (0..=u8::MAX).filter(|reason| ![0x00, 0x18, 0x19].contains(reason)) {
         let client = proved_once(&mut scene, reason);
         dismissed(&mut scene, client, &auth(reason, &method(METHOD)), &[0x81, 0x82]);
@@ -251,13 +243,13 @@ fn reasons() {
 fn proved_once(scene: &mut Scene, reason: u8) -> Client {
     match reason {
         0x01 => proved(scene),
-        _ => scene.open(&Connect::new(V5, "c").login("name", "word")).0,
+        _ => scene.open(&Connect::new(V5, "c").login(NAME, PASSWORD)).0,
     }
 }
 
 fn fits() {
-    let mut scene = scene();
-    let scram = Scram::new("name", "word");
+    let mut scene = Scene::new();
+    let scram = Scram::new(NAME, PASSWORD);
     for maximum in [100, 150, 200, 300, 1000] {
         for problem in [0, 1] {
             let limits = [four(wire::MAXIMUM_PACKET, maximum), byte(wire::REQUEST_PROBLEM, problem)].concat();
