@@ -13,6 +13,7 @@ mod readme;
 mod rules;
 mod scram;
 mod services;
+mod sharing;
 mod webhook;
 mod websocket;
 
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Case> {
             readme::cases,
             examples::cases,
             services::cases,
+            sharing::cases,
         ])
         .flat_map(|cases| cases())
         .collect()

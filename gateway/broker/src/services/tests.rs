@@ -9,8 +9,7 @@ use gateway_access::{Access, Allowed};
 use gateway_bus::{Bus, Limits, Moment, RouteCache};
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Expiry, Notify, Open, Outgoing, Peer, Placeholders, Properties,
-    Protocol, Publish, Qos, Reason, Refusal, RetainHandling, Settlement, Subscription, Topic, TopicFilter,
-    Will,
+    Protocol, Publish, Qos, Reason, Refusal, Settlement, Subscription, Topic, TopicFilter, Will,
 };
 
 use crate::services::mount::Mounted;
@@ -335,8 +334,6 @@ fn clients_are_subscribed_once_and_without_asking() {
     scene.try_open("plain", Open { protocol: "coap", ..open("f") }).unwrap();
     scene.try_open("plain", open("g/h")).unwrap();
     assert_eq!(scene.broker.bus.subscription_count(), count, "another protocol; a name that does not fit");
-    let subscription = scene.broker.services.auto_subscriptions.of("mqtt5", &sender);
-    assert_eq!(subscription[0].retain_handling, RetainHandling::IfNew);
 }
 
 #[test]
