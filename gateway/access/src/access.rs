@@ -258,8 +258,9 @@ impl Access {
                  from [[access.user]] or access.password_file"
             ),
             _ => format!(
-                "anonymous clients are accepted from this machine only; connect with a user name and password \
-                 from [[access.user]] or access.password_file, or set {setting} = \"always\""
+                "anonymous clients are accepted from this machine only, at a listener that is bound to it; connect \
+                 with a user name and password from [[access.user]] or access.password_file, or set \
+                 {setting} = \"always\""
             ),
         };
         Err(refuse(Reason::NotAuthorized, &text))

@@ -33,7 +33,7 @@ impl Users {
         let mut users = Self::in_settings(config, secret);
         if !config.password_file.as_os_str().is_empty() {
             let path: &Path = &config.password_file;
-            let file = PasswordFile::parse(&FileError::read(path)?);
+            let file = PasswordFile::parse(&read(path)?);
             for (name, password) in file.users(path)? {
                 if users.passwords.contains_key(&name) {
                     let text = format!("{name:?} is in [[access.user]] too");
@@ -112,4 +112,14 @@ impl Users {
         }
         is_right
     }
+}
+
+/// At first there is no such file yet.
+fn read(path: &Path) -> Result<String, FileError> {
+    FileError::read(path).map_err(|mut error| {
+        if !path.exists() {
+            error.text.push_str("; `tidegate passwd FILE USER` makes it");
+        }
+        error
+    })
 }
