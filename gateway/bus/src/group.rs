@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use gateway_model::{Message, Qos};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::outbox::Queued;
+use crate::outbox::Entry;
 use crate::routes::Subscriber;
 use crate::session::State;
 use crate::{Counters, DropReason, Session, Sharing};
@@ -30,7 +30,7 @@ struct Members {
     /// Who is next.
     turn: usize,
     /// Of the next message.
-    ticket: u64,
+    ticket: u32,
     /// A member that is away may hold messages.
     waiting: bool,
     /// The bus looks at it from time to time.
@@ -79,7 +79,7 @@ struct Copy<'a> {
     message: &'a Arc<Message>,
     priority: u8,
     group: u32,
-    ticket: u64,
+    ticket: u32,
 }
 
 /// What another member could still hold.
@@ -173,7 +173,7 @@ impl Group {
             // While nobody is there it is soon enough when one comes.
             let watch = standing == Standing::Stalled || is_away && is_anybody_there;
             if standing == Standing::Away {
-                members.ticket += 1;
+                members.ticket = members.ticket.wrapping_add(1);
                 return members.watch_if(watch);
             }
             return members.given(rules.sharing, place, watch);
@@ -197,7 +197,7 @@ impl Group {
 
     /// Gives what a session that has ended left behind to others: to those that are there, else to
     /// the queues of those that are away. Returns how many nobody could take.
-    pub(crate) fn inherit(&self, rules: &Rules, left: Vec<Queued>, counters: &Counters) -> (u32, Given) {
+    pub(crate) fn inherit(&self, rules: &Rules, left: Vec<Entry>, counters: &Counters) -> (u32, Given) {
         let mut members = self.members.lock();
         let rest = members.bestow(rules, self.number, left, counters);
         (rest.len() as u32, members.watch_if_waiting())
@@ -255,7 +255,7 @@ impl Members {
 
     /// Notes that a member got the message whose turn it was.
     fn given(&mut self, sharing: Sharing, place: usize, watch: bool) -> Given {
-        self.ticket += 1;
+        self.ticket = self.ticket.wrapping_add(1);
         self.turn = if sharing == Sharing::Sticky { place } else { (place + 1) % self.list.len() };
         self.watch_if(watch)
     }
@@ -293,7 +293,7 @@ impl Members {
         let mut state = from.state.lock();
         // It may have come back meanwhile: then what it was sent is its own again.
         let is_away = !state.is_attached();
-        let place = |queued: &Queued| self.place(rules, number, &mut rooms, queued);
+        let place = |queued: &Entry| self.place(rules, number, &mut rooms, queued);
         let taken = state.outbox.take(number, sent && is_away, place);
         let is_more = is_away && state.outbox.holds(number);
         drop(state);
@@ -310,9 +310,9 @@ impl Members {
         &mut self,
         rules: &Rules,
         number: u32,
-        mut copies: Vec<Queued>,
+        mut copies: Vec<Entry>,
         counters: &Counters,
-    ) -> Vec<Queued> {
+    ) -> Vec<Entry> {
         let mut rest = Vec::new();
         // A member may end before it gets its share: then that is shared out again.
         while !copies.is_empty() {
@@ -347,7 +347,7 @@ impl Members {
     }
 
     /// Which member is to take over a copy; its room shrinks.
-    fn place(&self, rules: &Rules, number: u32, rooms: &mut [Room], queued: &Queued) -> Option<usize> {
+    fn place(&self, rules: &Rules, number: u32, rooms: &mut [Room], queued: &Entry) -> Option<usize> {
         let size = queued.message.size();
         let count = rooms.len();
         let fits = |room: &Room| room.messages > 0 && room.bytes >= size;
@@ -374,12 +374,12 @@ impl Members {
     }
 
     /// Gives copies to the members they were meant for; returns those of members that have ended.
-    fn hand_over(&mut self, copies: Vec<(usize, Queued)>, counters: &Counters) -> Vec<Queued> {
+    fn hand_over(&mut self, copies: Vec<(usize, Entry)>, counters: &Counters) -> Vec<Entry> {
         let mut returned = Vec::new();
         if copies.is_empty() {
             return returned;
         }
-        let mut shares: Vec<Vec<Queued>> = self.list.iter().map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<Entry>> = self.list.iter().map(|_| Vec::new()).collect();
         copies.into_iter().for_each(|(place, queued)| shares[place].push(queued));
         for (member, share) in self.list.iter().zip(shares) {
             if !share.is_empty() {
@@ -428,7 +428,7 @@ impl Member {
 impl Subscriber {
     /// Queues copies that another member had, as this subscription wants them; returns them if its
     /// session has ended. If it is away, they are `waiting`.
-    fn take_over(&self, mut copies: Vec<Queued>, waiting: &mut bool, counters: &Counters) -> Vec<Queued> {
+    fn take_over(&self, mut copies: Vec<Entry>, waiting: &mut bool, counters: &Counters) -> Vec<Entry> {
         let mut state = self.session.state.lock();
         if state.ended {
             return copies;
@@ -448,23 +448,16 @@ impl Subscriber {
     fn push(&self, mut state: MutexGuard<'_, State>, copy: Copy<'_>, counters: &Counters) {
         let Copy { message, priority, group, ticket } = copy;
         let qos = state.effective_qos(message.qos, self.qos);
-        let dropped = state.push(Queued {
-            message: message.clone(),
-            identifiers: self.identifiers(),
-            ticket,
-            group,
-            qos,
-            priority,
-            retain: message.retain && self.retain_as_published,
-            replayed: false,
-        });
+        let retain = message.retain && self.retain_as_published;
+        let entry = Entry::new(message.clone(), self.identifiers(), qos, retain, priority);
+        let dropped = state.push(entry.shared(group, ticket));
         drop(state);
         count(dropped, counters);
     }
 }
 
 /// What nobody else took after all stays where it was.
-fn give_back(session: &Session, copies: Vec<Queued>, counters: &Counters) {
+fn give_back(session: &Session, copies: Vec<Entry>, counters: &Counters) {
     let mut state = session.state.lock();
     if state.ended {
         let lost = copies.len() as u32;
