@@ -53,9 +53,9 @@ impl Schema {
     /// begins with the index.
     pub fn list<T: DeserializeOwned + 'static>(
         name: &'static str,
-        check: impl Fn(&Vec<T>) -> Result<(), (String, String)> + Send + Sync + 'static,
+        check: impl Fn(&[T]) -> Result<(), (String, String)> + Send + Sync + 'static,
     ) -> Self {
-        Self { name, check: judge(check), fields: fields::<T>(), is_list: true }
+        Self { name, check: judge(move |list: &Vec<T>| check(list)), fields: fields::<T>(), is_list: true }
     }
 
     /// The names of the keys of this section, or of each of its elements.

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use gateway_model::Placeholders;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::limits::zero_is_unlimited;
 
@@ -25,6 +25,21 @@ pub struct Listener {
     /// an empty text in the file.
     #[serde(default, deserialize_with = "mountpoint")]
     pub mountpoint: Option<Placeholders>,
+    /// Who may connect here without a user name; `None`: whom `access.anonymous` says.
+    #[serde(default)]
+    pub anonymous: Option<Anonymous>,
+}
+
+/// Who may connect without a user name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymous {
+    /// Clients on this machine, through a listener that is bound to it.
+    #[default]
+    Loopback,
+    Never,
+    /// Everybody who reaches a listener.
+    Always,
 }
 
 fn yes() -> bool {

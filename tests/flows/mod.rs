@@ -10,6 +10,8 @@ mod lwm2m;
 mod mqtt;
 mod operations;
 mod readme;
+mod rules;
+mod scram;
 mod services;
 mod sharing;
 mod webhook;
@@ -25,6 +27,8 @@ pub fn cases() -> Vec<Case> {
             client::cases,
             operations::cases,
             access::cases,
+            rules::cases,
+            scram::cases,
             readme::cases,
             examples::cases,
             services::cases,

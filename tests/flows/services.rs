@@ -12,6 +12,7 @@ crate::cases!("services":
     topics_are_rewritten_for_publishers_and_subscribers,
     a_client_is_subscribed_without_asking,
     two_listeners_with_mount_points_do_not_meet,
+    a_delayed_message_of_a_mounted_client_stays_below_its_mount_point,
     a_client_whose_name_does_not_fit_the_mount_point_is_refused,
 );
 
@@ -121,6 +122,13 @@ fn topics_are_rewritten_for_publishers_and_subscribers(world: &mut World) -> Out
     publish(world, port, &["-t", "x/y/1", "-m", "one"])?;
     observer.on_topic("z/y/1")?;
     rewritten.on_topic("z/y/1")?;
+    if place::program("coap-client-notls").is_ok() {
+        let coap_port = gateway.ports.coap;
+        coap::request(world, coap_port, &["-m", "put", "-e", "two"], "/ps/x/y/2")?;
+        observer.matching("z/y/2", |payload| payload == "two")?;
+        let got = coap::request(world, coap_port, &["-m", "get"], "/ps/x/y/2")?;
+        ensure!(got.text().contains("two"), "what CoAP reads: {}", got.text());
+    }
     for version in BOTH_VERSIONS {
         let id = format!("press-{version}");
         publish(world, port, &["-V", version, "-i", &id, "-t", "up/temp", "-q", "1", "-m", version])?;
@@ -185,6 +193,19 @@ fn two_listeners_with_mount_points_do_not_meet(world: &mut World) -> Outcome {
     publish(world, first, &["-t", "kept", "-r", "-q", "1", "-m", "x"])?;
     let late = Subscriber::start(world, first, &["-t", "kept"])?;
     ensure!(late.message()?.retain, "the retained message");
+    gateway.stop()
+}
+
+fn a_delayed_message_of_a_mounted_client_stays_below_its_mount_point(world: &mut World) -> Outcome {
+    let (gateway, second) = mounted(world)?;
+    let everything = Subscriber::start(world, gateway.ports.mqtt, &["-t", "#"])?;
+    let device = Subscriber::start(world, second, &["-i", "d1", "-t", "later"])?;
+    let other = Subscriber::start(world, second, &["-i", "d2", "-t", "later"])?;
+    publish(world, gateway.ports.mqtt, &["-t", "$delayed/1/later", "-q", "1", "-m", "a"])?;
+    ensure_eq!(everything.on_topic("later")?.payload, "a".to_owned(), "the delayed message");
+    for heard in [&device, &other] {
+        ensure!(heard.so_far()?.is_empty(), "a delayed message crossed a mount point");
+    }
     gateway.stop()
 }
 

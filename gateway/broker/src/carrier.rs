@@ -23,6 +23,8 @@ pub(crate) enum Carrier {
         socket: u32,
         address: SocketAddr,
     },
+    #[cfg(feature = "testing")]
+    Memory(crate::memory::Memory),
 }
 
 /// What one read brought.
@@ -64,6 +66,8 @@ impl Carrier {
                 Poll::Pending => Read::Pending,
             },
             Self::Datagram { .. } => Read::Pending,
+            #[cfg(feature = "testing")]
+            Self::Memory(memory) => memory.read(cx, scratch),
         }
     }
 
@@ -74,6 +78,8 @@ impl Carrier {
             Self::Tcp(stream) => write_tcp(stream, cx, wire),
             Self::WebSocket(stream) => write_websocket(stream, cx, wire),
             Self::Datagram { .. } => Ok(true),
+            #[cfg(feature = "testing")]
+            Self::Memory(memory) => memory.write(cx, wire),
         }
     }
 
@@ -86,6 +92,8 @@ impl Carrier {
                 stream.get_mut()
             }
             Self::Datagram { .. } => return,
+            #[cfg(feature = "testing")]
+            Self::Memory(memory) => return memory.shutdown(),
         };
         let _ = socket2::SockRef::from(&*socket).shutdown(std::net::Shutdown::Write);
     }

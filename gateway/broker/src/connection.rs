@@ -196,10 +196,11 @@ impl Connection {
 
     /// Lets the adapter drain the outbox. Whether it stopped for lack of room.
     pub(crate) fn deliver(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) -> bool {
-        let Some(principal) = &self.client.principal else { return false };
-        if !self.is_open() {
+        let Some(principal) = self.client.principal.as_ref().filter(|_| self.is_open()) else {
+            // Nothing will be delivered any more: there is no reason to come again.
+            self.client.settled = false;
             return false;
-        }
+        };
         let (attachment, mount) = (principal.attachment.clone(), principal.mount.clone());
         if self.blocked {
             // A stuck socket does not keep the session from its next owner.

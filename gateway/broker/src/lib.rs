@@ -11,6 +11,8 @@
 //! - `login.rs` is a client's way in.
 //! - `turn.rs` is what an adapter sees of all this.
 //! - `bridges.rs` feeds sinks from their sessions.
+//! - `shard/bench.rs`, with the feature `testing`, is the driver without sockets and with a clock
+//!   that stands still until it is told to move.
 //! - `services.rs` renames topics, subscribes for clients, and tells of itself in `$SYS`.
 //!
 //! Read `shard.rs` first.
@@ -20,9 +22,13 @@ mod broker;
 mod carrier;
 mod clock;
 mod connection;
+mod denials;
 mod gauges;
 mod listener;
 mod login;
+#[cfg(feature = "testing")]
+mod memory;
+mod permit;
 mod refusals;
 mod services;
 mod shard;
@@ -41,4 +47,6 @@ pub use services::ServicesSettings;
 pub use services::auto_subscribe::AutoSubscriptions;
 pub use services::rewrite::Rewrites;
 pub use services::settings::{AutoSubscribeSettings, RewriteAction, RewriteSettings, SysSettings};
+#[cfg(feature = "testing")]
+pub use shard::bench::{Bench, Line};
 pub use shard::{Shards, start_shards};

@@ -61,11 +61,14 @@ pub(crate) struct Services {
     /// One per shard.
     traffic: Mutex<Vec<Arc<Traffic>>>,
     /// By name.
-    listeners: RwLock<HashMap<Box<str>, OpenListener>>,
+    listeners: RwLock<HashMap<Box<str>, Listening>>,
 }
 
-/// Its port, and what is spoken there.
-type OpenListener = (u16, Arc<dyn Protocol>);
+/// An open listener.
+struct Listening {
+    port: u16,
+    protocol: Arc<dyn Protocol>,
+}
 
 /// Clients that came and went.
 #[derive(Default)]
@@ -156,14 +159,18 @@ impl Services {
     }
 
     pub(crate) fn listens(&self, listener: &str, port: u16, protocol: Arc<dyn Protocol>) {
-        self.listeners.write().insert(listener.into(), (port, protocol));
+        self.listeners.write().insert(listener.into(), Listening { port, protocol });
     }
 
     /// What protocols have counted, all their listeners together.
     fn protocol_counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = BTreeMap::new();
-        for (_, protocol) in self.listeners.read().values() {
-            protocol.counts().into_iter().for_each(|(name, count)| *counts.entry(name).or_default() += count);
+        for listening in self.listeners.read().values() {
+            listening
+                .protocol
+                .counts()
+                .into_iter()
+                .for_each(|(name, count)| *counts.entry(name).or_default() += count);
         }
         counts
     }
@@ -213,13 +220,10 @@ impl Services {
         clients.anonymous.fetch_add(u64::from(principal.identity.username.is_none()), Ordering::Relaxed);
         clients.connections_max.fetch_max(clients.connections(), Ordering::Relaxed);
         if let Some(turn) = turn {
-            let port = self.listeners.read().get(&*peer.listener).map_or(0, |(port, _)| *port);
+            let port = self.listeners.read().get(&*peer.listener).map_or(0, |listening| listening.port);
             turn.connected(moment, peer, port, asked, principal, opened);
         }
-        let subscriptions = self.auto_subscriptions.of(asked.protocol, principal);
-        if !subscriptions.is_empty() {
-            broker.bus.subscribe(moment.instant, &principal.attachment, subscriptions);
-        }
+        self.auto_subscriptions.subscribe(&broker.bus, moment.instant, asked.protocol, principal);
     }
 
     /// A client that held its session has left it.

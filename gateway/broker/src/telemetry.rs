@@ -26,6 +26,11 @@ impl Broker {
         };
         counter(page, "tidegate_messages_accepted_total", "Publishes taken in", Counter::Accepted);
         counter(page, "tidegate_messages_refused_total", "Publishes refused", Counter::Refused);
+        let name = "tidegate_denied_total";
+        page.family(name, "counter", "Publishes and subscriptions that are not allowed, by reason");
+        for (action, reason, count) in self.denials.counts() {
+            page.value(name, &format!("action=\"{action}\",reason=\"{reason}\""), count);
+        }
         counter(page, "tidegate_messages_unrouted_total", "Publishes nobody wanted", Counter::Unrouted);
         counter(
             page,
@@ -62,6 +67,12 @@ impl Broker {
             Counter::SessionsTakenOver,
         );
         counter(page, "tidegate_sessions_ended_total", "Sessions ended", Counter::SessionsEnded);
+        counter(
+            page,
+            "tidegate_sessions_discarded_total",
+            "Sessions ended by a clean start",
+            Counter::SessionsDiscarded,
+        );
     }
 
     fn sessions(&self, page: &mut Page) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use gateway_bus::{Moment, RouteCache};
 use gateway_model::{
-    Close, DeliveryId, Outcome, Peer, Publish, Reason, Reply, Request, Settlement, Sink, Ticket, Topic,
-    TopicError, WireBuffer,
+    Close, DeliveryId, Outcome, Peer, Publish, Reason, Reply, Request, Settled, Settlement, Sink, Ticket,
+    Topic, TopicError, WireBuffer,
 };
 
 use crate::login::{PendingLogin, SlowLogin};
@@ -113,13 +113,13 @@ impl Turn<'_> {
                 return self.reauthenticate(ticket, &authentication);
             }
             (Request::Subscribe(subscriptions), Some(principal)) => {
-                Reply::Subscribed(broker.subscribe(self.moment, principal, subscriptions))
+                Reply::Subscribed(broker.subscribe(self.moment, &self.client.peer, principal, subscriptions))
             }
             (Request::Unsubscribe(filters), Some(principal)) => {
                 Reply::Unsubscribed(broker.unsubscribe(principal, &filters))
             }
             (Request::Retained { filter, limit }, Some(principal)) => {
-                Reply::Retained(broker.retained(self.moment, principal, &filter, limit))
+                Reply::Retained(broker.retained(self.moment, &self.client.peer, principal, &filter, limit))
             }
             (Request::Subscribe(subscriptions), None) => {
                 Reply::Subscribed(vec![Reason::NotAuthorized; subscriptions.len()])
@@ -151,10 +151,12 @@ impl Sink for Turn<'_> {
             self.world.deferred.push(Deferred::Publish(ticket, publish));
             return Outcome::Later;
         }
-        let Some(principal) = &self.client.principal else { return Outcome::Done(Reason::NotAuthorized) };
+        let Client { peer, principal: Some(principal), .. } = &mut *self.client else {
+            return Outcome::Done(Reason::NotAuthorized);
+        };
         let World { broker, cache, names, traffic, .. } = &mut *self.world;
         traffic.received(publish.qos);
-        Outcome::Done(broker.publish(self.moment, principal, publish, (cache, names)))
+        Outcome::Done(broker.publish(self.moment, peer, principal, publish, (cache, names)))
     }
 
     fn request(&mut self, ticket: Ticket, request: Request) {
@@ -165,15 +167,17 @@ impl Sink for Turn<'_> {
         self.answer(ticket, request);
     }
 
-    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool {
+    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
         if self.delivering {
             self.world.deferred.push(Deferred::Settle(id, settlement));
-            return true;
+            return Settled::Done;
         }
-        let Some(principal) = &self.client.principal else { return false };
+        let Some(principal) = &self.client.principal else { return Settled::Unknown };
         self.client.settled = true;
         let settled = principal.attachment.settle(self.world.broker.bus.counters(), id, settlement);
-        if settled && settlement == Settlement::Delivered {
+        let is_delivered =
+            matches!(settlement, Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed);
+        if settled == Settled::Done && is_delivered {
             self.world.traffic.acknowledged();
         }
         settled

@@ -130,6 +130,7 @@ impl Bus {
                 if let Some(previous) = previous {
                     let will;
                     (took_over, will) = self.end(&previous);
+                    self.counters.add(Counter::SessionsDiscarded, 1);
                     wills.extend(will);
                 }
                 let number = self.next_session.fetch_add(1, Ordering::Relaxed);

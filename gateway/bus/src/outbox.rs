@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gateway_model::{DeliveryId, Identifiers, Message, Outgoing, Qos, Settlement};
+use gateway_model::{DeliveryId, Identifiers, Message, Outgoing, Qos, Settled, Settlement};
 
 pub(crate) use self::drain::Drain;
 use crate::{DropPolicy, DropReason, QueueLimits};
@@ -191,19 +191,18 @@ impl Outbox {
         self.lose(1);
     }
 
-    /// Whether the delivery was in flight and the settlement fits it.
-    pub(crate) fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool {
-        let Some(place) = self.position(id) else { return false };
+    pub(crate) fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
+        let Some(place) = self.position(id) else { return Settled::Unknown };
         let entry = &mut self.entries[place];
         let is_delivered = match settlement {
             Settlement::Received if entry.qos == Qos::ExactlyOnce => {
                 entry.stage = if entry.is_again() { Stage::Release } else { Stage::Received };
-                return true;
+                return Settled::Done;
             }
             Settlement::Returned => {
                 self.resend += u16::from(!entry.is_again());
                 entry.repeat();
-                return true;
+                return Settled::Done;
             }
             Settlement::Delivered => true,
             Settlement::Acknowledged if entry.qos == Qos::AtLeastOnce => true,
@@ -213,7 +212,7 @@ impl Outbox {
             Settlement::Received
             | Settlement::Acknowledged
             | Settlement::Completed
-            | Settlement::Refused(_) => return false,
+            | Settlement::Refused(_) => return Settled::Misfit,
         };
         let ended = if is_delivered { &mut self.delivered } else { &mut self.dropped };
         *ended = ended.wrapping_add(1);
@@ -225,7 +224,7 @@ impl Outbox {
             self.entries.remove(place);
         }
         self.rest();
-        true
+        Settled::Done
     }
 
     /// Empties the outbox; returns how many copies went.

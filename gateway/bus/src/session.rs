@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_model::{
-    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settlement, Will,
+    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settled, Settlement,
+    Will,
 };
 use parking_lot::Mutex;
 
@@ -292,11 +293,15 @@ impl Attachment {
         Ok(next)
     }
 
-    /// Whether the delivery was in flight and the settlement fits it.
-    pub fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> bool {
+    /// Says what became of a delivery.
+    pub fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> Settled {
         let mut state = self.session.state.lock();
-        if state.epoch != self.epoch || !state.outbox.settle(id, settlement) {
-            return false;
+        if state.epoch != self.epoch {
+            return Settled::Unknown;
+        }
+        let settled = state.outbox.settle(id, settlement);
+        if settled != Settled::Done {
+            return settled;
         }
         if settlement == Settlement::Returned {
             state.wake();
@@ -310,7 +315,7 @@ impl Attachment {
             Settlement::Dropped(reason) => counters.add_dropped(DropReason::from_name(reason), 1),
             Settlement::Received | Settlement::Returned => {}
         }
-        true
+        settled
     }
 
     /// Remembers or forgets an identifier of the peer's exactly-once publishes.

@@ -54,10 +54,8 @@ pub fn known() -> Known {
                 judged(config.check(), protocol_lwm2m::ConfigError::key)
             }),
             Schema::of::<SysSettings>("sys"),
-            Schema::list("rewrite", |rules: &Vec<RewriteSettings>| Rewrites::new(rules).map(drop)),
-            Schema::list("auto_subscribe", |entries: &Vec<AutoSubscribeSettings>| {
-                AutoSubscriptions::new(entries).map(drop)
-            }),
+            Schema::list("rewrite", |rules: &[RewriteSettings]| Rewrites::new(rules).map(drop)),
+            Schema::list("auto_subscribe", auto_subscribe),
         ],
         protocols: PROTOCOLS.iter().map(|entry| (entry.name, entry.carrier)).collect(),
         bridges: BRIDGES.iter().map(|kind| (kind.schema)(kind.name)).collect(),
@@ -74,6 +72,19 @@ pub fn protocol(settings: &Settings, name: &str) -> Made {
 pub fn bridge(entry: &BridgeEntry) -> Result<Box<dyn Bridge>> {
     let kind = BRIDGES.iter().find(|kind| kind.name == entry.kind);
     (kind.ok_or_else(|| anyhow::anyhow!("unknown bridge kind {}", entry.kind))?.make)(entry)
+}
+
+/// What sessions say of their protocol; without a number it stands for all versions.
+const SPOKEN: [&str; 6] = ["mqtt", "mqtt31", "mqtt311", "mqtt5", "coap", "lwm2m"];
+
+fn auto_subscribe(entries: &[AutoSubscribeSettings]) -> Result<(), (String, String)> {
+    for (index, entry) in entries.iter().enumerate() {
+        if let Some(unknown) = entry.protocols.iter().find(|name| !SPOKEN.contains(&name.as_str())) {
+            let text = format!("{unknown:?} is none of {}", SPOKEN.join(", "));
+            return Err((format!("{index}.protocols"), text));
+        }
+    }
+    AutoSubscriptions::new(entries).map(drop)
 }
 
 #[cfg(feature = "kafka")]
@@ -173,6 +184,10 @@ mod tests {
             (
                 "[[auto_subscribe]]\ntopic = \"a\"\n[[auto_subscribe]]\ntopic = \"${ip}\"",
                 "t.toml:4: auto_subscribe[1].topic: \"${ip}\": ${ip} is no placeholder",
+            ),
+            (
+                "[[auto_subscribe]]\ntopic = \"a\"\nprotocols = [\"mqtt-ws\"]",
+                "auto_subscribe[0].protocols: \"mqtt-ws\" is none of mqtt,",
             ),
             #[cfg(feature = "kafka")]
             (&format!("{bridge}kind = \"kafka\"\ntopic = \"t\""), "bridge[0].servers: is empty"),

@@ -39,6 +39,10 @@ pub fn check(options: &SettingsOptions) -> ExitCode {
             break;
         }
     }
+    if let Err(error) = crate::access::open(&settings) {
+        eprintln!("{error:#}\n1 problem in the files that the settings name");
+        return ExitCode::FAILURE;
+    }
     for warning in crate::warnings::warnings(&settings) {
         eprintln!("warning: {warning}");
     }

@@ -7,24 +7,41 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     let Ok(access) = settings.section::<Access>("access") else { return warnings };
     let open = settings.listeners().iter().filter(|listener| listener.enabled);
     let public: Vec<_> = open.clone().filter(|listener| !listener.bind.ip().is_loopback()).collect();
+    let knows_anybody = access.has_users() || !access.client.is_empty();
     for listener in &public {
         let at = format!("listener.{} listens on {}", listener.name, listener.bind);
-        if access.anonymous == Anonymous::Always {
-            warnings.push(format!(
-                "{at} and access.anonymous = \"always\": everybody who reaches it may read and publish anything"
-            ));
-        } else if access.user.is_empty() {
+        let (anonymous, setting) = match listener.anonymous {
+            Some(anonymous) => (anonymous, format!("listener.{}.anonymous", listener.name)),
+            None => (access.anonymous, "access.anonymous".to_owned()),
+        };
+        if anonymous == Anonymous::Always {
+            let may = match access.has_acl() {
+                true => "do what access.acl_file allows to anybody",
+                false => "read and publish anything",
+            };
+            warnings.push(format!("{at} and {setting} = \"always\": everybody who reaches it may {may}"));
+        } else if !knows_anybody {
             warnings.push(format!(
                 "{at}, but there is no [[access.user]]: every client that comes through it will be refused; add \
-                 users, or set access.anonymous = \"always\""
+                 users, or set {setting} = \"always\""
             ));
         } else {
             warnings.push(format!("{at} without encryption: passwords and messages can be read on the way"));
         }
     }
-    if access.anonymous == Anonymous::Never && access.user.is_empty() {
+    let closed = |listener: &gateway_config::Listener| {
+        listener.anonymous.unwrap_or(access.anonymous) == Anonymous::Never
+    };
+    if !knows_anybody && open.clone().all(closed) && open.clone().count() > 0 {
         warnings.push(
             "access.anonymous = \"never\" and there is no [[access.user]]: nobody can connect".to_owned(),
+        );
+    }
+    if access.has_users() && !access.has_acl() {
+        warnings.push(
+            "there are users and no rules for them: each may read and publish every topic that does not begin with \
+             $; write rules into access.acl_file"
+                .to_owned(),
         );
     }
     if settings.admin.enabled && !settings.admin.bind.ip().is_loopback() {
@@ -67,7 +84,15 @@ mod tests {
         assert!(warnings_of(&[open])[0].contains("every client that comes through it will be refused"));
         assert!(warnings_of(&[open, "access.anonymous=always"])[0].contains("everybody who reaches it"));
         assert!(warnings_of(&[open, user])[0].contains("without encryption"));
+        assert!(warnings_of(&[open, user])[1].contains("no rules for them"));
+        let rules = "access.acl_file=rules.acl";
+        assert_eq!(warnings_of(&[open, user, rules]).len(), 1);
+        assert!(warnings_of(&[open, "access.anonymous=always", rules])[0].contains("allows to anybody"));
+        assert!(warnings_of(&[open, "access.password_file=p"])[0].contains("without encryption"));
+        let own = "listener.mqtt.anonymous=always";
+        assert!(warnings_of(&[open, user, own])[0].contains("listener.mqtt.anonymous = \"always\""));
         assert!(warnings_of(&["access.anonymous=never"])[0].contains("nobody can connect"));
+        assert_eq!(warnings_of(&["access.anonymous=never", own]), Vec::<String>::new());
         assert!(warnings_of(&["admin.bind=0.0.0.0:18083"])[0].contains("asks for no password"));
     }
 }

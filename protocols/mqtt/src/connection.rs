@@ -3,11 +3,12 @@ use std::time::{Duration, Instant};
 
 use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Ticket, Topic};
 
+use crate::capabilities::refused_flags;
 use crate::codec::{Disconnect, Header, PacketType, Property, Version};
 use crate::config::{FRAME_LEN_MAX, session_expiry};
 use crate::explanation;
 use crate::extras::Extras;
-use crate::packets::Shared;
+use crate::packets::{Run, Shared};
 use crate::violation::Violation;
 
 /// One client's connection.
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) outgoing_alias_maximum: u16,
     pub(crate) stage: Stage,
     pub(crate) version: Version,
+    /// Flags of a PUBLISH that are not offered, as far as one bit can tell.
+    pub(crate) refused_flags: u8,
     /// A SUBSCRIBE or UNSUBSCRIBE is not answered yet.
     pub(crate) reply_is_due: bool,
     /// Reason strings are welcome (MQTT 5.0 section 3.1.2.11.7).
@@ -85,6 +88,7 @@ impl Kind {
 impl Connection {
     pub(crate) fn new(now: Instant, config: Arc<Shared>) -> Self {
         Self {
+            refused_flags: refused_flags(&config),
             config,
             last_topic: None,
             last_receive: now,
@@ -141,7 +145,7 @@ impl Connection {
             PacketType::Subscribe => self.subscribe(body, out),
             PacketType::Unsubscribe => self.unsubscribe(body, out),
             PacketType::Pingreq if body.is_empty() => {
-                self.config.packets.sent(PacketType::Pingresp.first_byte());
+                self.config.packets.sent(PacketType::Pingresp.first_byte(), 1);
                 out.wire().extend(&[PacketType::Pingresp.first_byte(), 0]);
                 Ok(())
             }
@@ -244,6 +248,7 @@ impl Connection {
 impl Adapter for Connection {
     fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
         let mut consumed = 0;
+        let mut run = Run::default();
         while self.takes_packets() {
             let rest = bytes.get(consumed..).unwrap_or_default();
             let connecting = matches!(self.stage, Stage::Connecting);
@@ -255,7 +260,7 @@ impl Adapter for Connection {
                 Ok(None) => break,
                 Ok(Some((header, body))) => {
                     consumed += header.frame_len();
-                    self.config.packets.received(header.first);
+                    run.count(header.first, &self.config.packets);
                     match self.stage {
                         Stage::Open => self.packet(header.first, body, out),
                         Stage::Connecting => {
@@ -273,6 +278,7 @@ impl Adapter for Connection {
         }
         if consumed > 0 {
             self.last_receive = now;
+            run.end(&self.config.packets);
         }
         if matches!(self.stage, Stage::Closed) { bytes.len() } else { consumed }
     }
@@ -298,10 +304,12 @@ impl Adapter for Connection {
         if !matches!(self.stage, Stage::Open) {
             return;
         }
+        let mut sent = 0;
         while out.has_room() {
             let Some(outgoing) = outbox.next(now) else { break };
-            self.send(now, &outgoing, outbox, out);
+            sent += u64::from(self.send(now, &outgoing, outbox, out));
         }
+        self.config.packets.sent(PacketType::Publish.first_byte(), sent);
     }
 
     fn next_timeout(&self) -> Option<Instant> {

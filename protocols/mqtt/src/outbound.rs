@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use gateway_model::{Deliveries, Outgoing, Qos, Reason, Settlement, Sink};
+use gateway_model::{Deliveries, Outgoing, Qos, Reason, Settled, Settlement, Sink};
 
 use crate::alias::{OutgoingAlias, OutgoingAliases};
 use crate::codec::{Acknowledgement, PacketType, PublishHead, Version, publish_flags};
@@ -10,7 +10,7 @@ use crate::translate::OutgoingProperties;
 use crate::violation::Violation;
 
 impl Connection {
-    /// Writes one delivery.
+    /// Writes one delivery. Whether it was a PUBLISH, which the caller is to count.
     #[inline]
     pub(crate) fn send(
         &mut self,
@@ -18,30 +18,35 @@ impl Connection {
         outgoing: &Outgoing,
         outbox: &mut dyn Deliveries,
         out: &mut dyn Sink,
-    ) {
+    ) -> bool {
         if let (true, Some(id)) = (outgoing.released, outgoing.id) {
-            return self.release(id, Reason::Success, out);
+            self.release(id, Reason::Success, out);
+            return false;
         }
         if self.outgoing_alias_maximum > 0 && outgoing.topic().len() >= OutgoingAliases::TOPIC_LEN_MIN {
             return self.send_aliased(now, outgoing, outbox, out);
         }
-        let message = &*outgoing.message;
+        let is_5 = self.version == Version::V5;
+        let properties = if is_5 { OutgoingProperties::of(outgoing, now) } else { None };
         let mut head = head(outgoing);
-        let properties = (self.version == Version::V5).then(|| OutgoingProperties::new(outgoing, now));
-        if let Some(properties) = &properties {
-            head.properties_len = properties.wire_len();
-        }
+        head.properties_len = match &properties {
+            Some(properties) => properties.wire_len(),
+            None => usize::from(is_5), // their length, 0
+        };
         if head.frame_len() > self.frame_len_max as usize {
-            return too_large(outgoing, head.frame_len(), outbox, out);
+            too_large(outgoing, head.frame_len(), outbox, out);
+            return false;
         }
-        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
-        if let Some(properties) = &properties {
-            properties.encode(bytes);
+        match &properties {
+            Some(properties) => properties.encode(bytes),
+            None if is_5 => bytes.push(0),
+            None => {}
         }
-        wire.append(&message.payload);
+        wire.append(&outgoing.message.payload);
+        true
     }
 
     /// The same towards a client that takes topic aliases, for a topic that is worth one.
@@ -51,7 +56,7 @@ impl Connection {
         outgoing: &Outgoing,
         outbox: &mut dyn Deliveries,
         out: &mut dyn Sink,
-    ) {
+    ) -> bool {
         let (maximum, frame_len_max) = (self.outgoing_alias_maximum, self.frame_len_max as usize);
         let aliases = &mut self.extras().outgoing_aliases;
         let mut alias = aliases.look_up(outgoing.topic(), maximum);
@@ -69,17 +74,18 @@ impl Connection {
             head.properties_len = plain.wire_len();
         }
         if head.frame_len() > frame_len_max {
-            return too_large(outgoing, head.frame_len(), outbox, out);
+            too_large(outgoing, head.frame_len(), outbox, out);
+            return false;
         }
         if let OutgoingAlias::New(number) = alias {
             aliases.learn(number, outgoing);
         }
-        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
         properties.encode(bytes);
         wire.append(&outgoing.message.payload);
+        true
     }
 
     /// PUBACK, PUBREC or PUBCOMP: how far a delivery has come.
@@ -100,17 +106,22 @@ impl Connection {
             PacketType::Pubrec => Settlement::Received,
             _ => Settlement::Completed,
         };
-        let known = out.settle(id, settlement);
+        let reason = match out.settle(id, settlement) {
+            Settled::Done => Reason::Success,
+            Settled::Unknown => Reason::PacketIdentifierNotFound,
+            // PUBACK for QoS 2, PUBREC or PUBCOMP for QoS 1, PUBCOMP before PUBREC: an unexpected or
+            // out of order packet (MQTT 5.0 section 2.4, 0x82).
+            Settled::Misfit => return Err(Violation::protocol("acknowledgement does not fit its publish")),
+        };
         if settlement == Settlement::Received {
             // MQTT-4.3.3-4: the answer is a PUBREL, and from 5.0 on it can say "never heard of".
-            let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
             self.release(id, reason, out);
         }
         Ok(())
     }
 
     fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
-        self.config.packets.sent(PacketType::Pubrel.first_byte());
+        self.config.packets.sent(PacketType::Pubrel.first_byte(), 1);
         let bytes = out.wire().as_mut_vec();
         Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);
     }

@@ -81,6 +81,7 @@ fn metrics(broker: &Broker, retained: u64) -> Vec<(&'static str, u64)> {
         ("messages/qos2/sent", sent[2]),
         ("messages/publish", count(Counter::Accepted)),
         ("messages/retained", retained),
+        ("messages/delayed", count(Counter::Delayed)),
         ("messages/delivered", count(Counter::Delivered)),
         ("messages/acked", acknowledged),
         ("messages/dropped", copies_dropped + count(Counter::Unrouted)),
@@ -101,12 +102,14 @@ fn metrics(broker: &Broker, retained: u64) -> Vec<(&'static str, u64)> {
         ("client/connack", connected + refused),
         ("client/connected", connected),
         ("client/disconnected", relaxed(&clients.disconnected)),
+        ("client/authenticate", connected + refused),
         ("client/auth/anonymous", relaxed(&clients.anonymous)),
         ("client/subscribe", relaxed(&clients.subscribes)),
         ("client/unsubscribe", relaxed(&clients.unsubscribes)),
         ("session/created", count(Counter::SessionsOpened)),
         ("session/resumed", count(Counter::SessionsResumed)),
         ("session/takeovered", count(Counter::SessionsTakenOver)),
+        ("session/discarded", count(Counter::SessionsDiscarded)),
         ("session/terminated", count(Counter::SessionsEnded)),
     ]
 }

@@ -1,8 +1,6 @@
 use std::time::Instant;
 
-use gateway_model::{Deliveries, FilterError, Outgoing, Topic, TopicError, TopicFilter};
-
-use crate::services::rewrite::split_delayed;
+use gateway_model::{Deliveries, FilterError, Outgoing, Qos, Topic, TopicError, TopicFilter};
 
 /// What stands before all topics of a client, with a `/` at its end. The client does not see it.
 ///
@@ -25,19 +23,18 @@ impl Mount {
         fits.then(|| Self(text.into()))
     }
 
-    /// The topic on the bus; `make` parses it. The one inside `$delayed/{secs}/` is mounted.
+    /// The topic on the bus; `make` parses it.
     pub(crate) fn topic(
         &self,
         topic: &Topic,
         scratch: &mut Vec<u8>,
         make: impl FnOnce(&[u8]) -> Result<Topic, TopicError>,
     ) -> Result<Topic, TopicError> {
-        let (before, path) = split_delayed(topic);
-        if path.starts_with('$') {
+        if topic.is_reserved() {
             return Ok(topic.clone());
         }
         scratch.clear();
-        [before, &self.0, path].iter().for_each(|part| scratch.extend_from_slice(part.as_bytes()));
+        [&self.0, topic.as_str()].iter().for_each(|part| scratch.extend_from_slice(part.as_bytes()));
         make(scratch)
     }
 
@@ -73,6 +70,7 @@ impl Deliveries for Mounted<'_> {
     }
 
     fn refuse_last(&mut self, reason: &'static str) {
+        self.sent[Qos::AtMostOnce as usize] = self.sent[Qos::AtMostOnce as usize].saturating_sub(1);
         self.outbox.refuse_last(reason);
     }
 
@@ -95,14 +93,7 @@ mod tests {
             let topic = Topic::parse(topic).unwrap();
             mount().topic(&topic, &mut Vec::new(), Topic::parse_bytes).map(|topic| topic.as_str().to_owned())
         };
-        for (topic, becomes) in [
-            ("a/b", "site-a/a/b"),
-            ("/", "site-a//"),
-            ("$delayed/10/a", "$delayed/10/site-a/a"),
-            ("$delayed/10/$SYS/a", "$delayed/10/$SYS/a"),
-            ("$SYS/a", "$SYS/a"),
-            ("$delayed/10", "$delayed/10"),
-        ] {
+        for (topic, becomes) in [("a/b", "site-a/a/b"), ("/", "site-a//"), ("$SYS/a", "$SYS/a")] {
             assert_eq!(mounted(topic).as_deref(), Ok(becomes));
         }
         assert_eq!(mounted(&"x".repeat(65_530)), Err(TopicError::TooLong));
@@ -116,6 +107,8 @@ mod tests {
             ("+", "site-a/+"),
             ("$share/g/a/+", "$share/g/site-a/a/+"),
             ("$share/g/#", "$share/g/site-a/+/#"),
+            ("$queue/a", "$queue/site-a/a"),
+            ("$exclusive/a", "$exclusive/site-a/a"),
             ("$SYS/#", "$SYS/#"),
         ] {
             let mounted = mount().filter(&TopicFilter::parse(filter).unwrap()).unwrap();

@@ -52,6 +52,8 @@ enum Rewritten {
 const PATTERN_BYTES_MAX: usize = 256 * 1024;
 /// A power of two.
 const CACHE_SLOTS: usize = 4096;
+/// Longer topics are looked at each time, so that nobody can fill the cache with them.
+const CACHED_BYTES_MAX: usize = 256;
 
 impl Rewrites {
     /// The rules of the settings. An error is the key within the list, and what is wrong with it.
@@ -73,6 +75,9 @@ impl Rewrites {
         who: Who<'_>,
         cache: &mut RewriteCache,
     ) -> Result<Option<Topic>, Reason> {
+        if topic.len() > CACHED_BYTES_MAX {
+            return self.publish_uncached(topic, who);
+        }
         let known = cache.get_or_insert(topic, || self.for_all(topic));
         match known {
             Rewritten::Unchanged => Ok(None),
@@ -84,10 +89,9 @@ impl Rewrites {
 
     /// The same for what is published once, such as a will.
     pub(crate) fn publish_uncached(&self, topic: &str, who: Who<'_>) -> Result<Option<Topic>, Reason> {
-        let (before, path) = split_delayed(topic);
-        let Some((rule, captures)) = self.find(path, |rule| rule.publishes) else { return Ok(None) };
+        let Some((rule, captures)) = self.find(topic, |rule| rule.publishes) else { return Ok(None) };
         let target = rule.fill(&captures, who).ok_or(Reason::TopicNameInvalid)?;
-        Topic::parse(&[before, &target].concat()).map(Some).map_err(|_| Reason::TopicNameInvalid)
+        Topic::parse(&target).map(Some).map_err(|_| Reason::TopicNameInvalid)
     }
 
     /// What a filter becomes; `None` if it stays. A shared one stays shared in its group.
@@ -101,8 +105,7 @@ impl Rewrites {
     }
 
     fn for_all(&self, topic: &Topic) -> Rewritten {
-        let (_, path) = split_delayed(topic);
-        match self.find(path, |rule| rule.publishes) {
+        match self.find(topic, |rule| rule.publishes) {
             None => Rewritten::Unchanged,
             Some((rule, _)) if !rule.target.is_same_for_all() => Rewritten::PerClient,
             Some(_) => match self.publish_uncached(topic, Who { client_id: "", username: None }) {
@@ -122,7 +125,7 @@ impl Rule {
     fn new(settings: &RewriteSettings) -> Result<Self, (&'static str, String)> {
         let source = TopicFilter::parse(&settings.source)
             .map_err(|error| ("source", format!("{:?}: {error}", settings.source)))?;
-        if source.group().is_some() {
+        if source.path() != source.as_str() {
             let text = format!("{:?}: a rule holds for shared filters as for others", settings.source);
             return Err(("source", text));
         }
@@ -169,16 +172,6 @@ impl RewriteCache {
     }
 }
 
-/// `$delayed/{secs}/` of a topic, or nothing, and the topic that is meant.
-pub(crate) fn split_delayed(topic: &str) -> (&str, &str) {
-    const PREFIX: &str = "$delayed/";
-    let secs = topic.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).map(|(secs, _)| secs);
-    match secs {
-        Some(secs) => topic.split_at(PREFIX.len() + secs.len() + 1),
-        None => ("", topic),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +209,7 @@ mod tests {
             ("x/12/a/b", Some("n/a/b/12")),
             ("x/z", None),
             ("a/x/y/1", None),
-            ("$delayed/5/x/y/1", Some("$delayed/5/z/y/1")),
+            ("$SYS/x/y/1", None),
         ] {
             assert_eq!(publish(&rewrites, topic, WHO).unwrap().as_deref(), becomes, "{topic}");
         }
@@ -224,6 +217,8 @@ mod tests {
             ("x/y/+", Some("z/y/+")),
             ("x/y/#", Some("z/y/#")),
             ("$share/g/x/y/1", Some("$share/g/z/y/1")),
+            ("$queue/x/y/1", Some("$queue/z/y/1")),
+            ("$exclusive/x/y/1", Some("$exclusive/z/y/1")),
             ("#", None),
         ] {
             assert_eq!(filter(&rewrites, from).as_deref(), becomes, "{from}");
@@ -277,6 +272,7 @@ mod tests {
         };
         assert_eq!(key("a/#/b", "a", "b"), "1.source");
         assert_eq!(key("$share/g/a", "a", "b"), "1.source");
+        assert_eq!(key("$exclusive/a", "a", "b"), "1.source");
         assert_eq!(key("a", "(", "b"), "1.pattern");
         assert_eq!(key("a", "((((a{99}){99}){99}){99})", "b"), "1.pattern");
         for target in ["", "$1", "${ip}", "a#", "${clientid"] {
@@ -293,5 +289,10 @@ mod tests {
             let becomes = rewrites.publish(&topic, WHO, &mut cache).unwrap().unwrap();
             assert_eq!(becomes.as_str(), format!("b/{number}"));
         }
+        let long = "x".repeat(CACHED_BYTES_MAX);
+        let topic = Topic::parse(&format!("a/{long}")).unwrap();
+        let becomes = rewrites.publish(&topic, WHO, &mut cache).unwrap().unwrap();
+        assert_eq!(becomes.as_str(), format!("b/{long}"));
+        assert!(cache.slots.iter().flatten().all(|(topic, _)| topic.len() <= CACHED_BYTES_MAX));
     }
 }

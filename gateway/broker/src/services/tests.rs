@@ -9,8 +9,7 @@ use gateway_access::{Access, Allowed};
 use gateway_bus::{Bus, Limits, Moment, RouteCache};
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Expiry, Notify, Open, Outgoing, Peer, Placeholders, Properties,
-    Protocol, Publish, Qos, Reason, Refusal, RetainHandling, Settlement, Subscription, Topic, TopicFilter,
-    Will,
+    Protocol, Publish, Qos, Reason, Refusal, Settlement, Subscription, Topic, TopicFilter, Will,
 };
 
 use crate::services::mount::Mounted;
@@ -84,6 +83,10 @@ fn lasting(client_id: &str) -> Open {
     Open { clean_start: false, expiry: Expiry::After(Duration::from_secs(60)), ..open(client_id) }
 }
 
+fn peer(listener: &str) -> Peer {
+    Peer::new(([127, 0, 0, 1], 40_000).into(), listener.into())
+}
+
 impl Scene {
     fn new(settings: ServicesSettings) -> Self {
         let bus = Bus::new(Limits::default(), 1);
@@ -109,7 +112,7 @@ impl Scene {
     }
 
     fn try_open(&self, listener: &str, open: Open) -> Result<Principal, Refusal> {
-        let peer = Peer::new(([127, 0, 0, 1], 40_000).into(), listener.into());
+        let peer = peer(listener);
         let admitted = self.broker.admit(self.moment, &peer, open, Allowed::default(), Arc::new(Deaf));
         admitted.map(|(principal, _)| principal)
     }
@@ -121,7 +124,8 @@ impl Scene {
 
     fn subscribe(&self, client: &Principal, filter: &str) -> Reason {
         let filter = TopicFilter::parse(filter).unwrap();
-        self.broker.subscribe(self.moment, client, vec![Subscription::new(filter, Qos::AtLeastOnce)])[0]
+        let subscriptions = vec![Subscription::new(filter, Qos::AtLeastOnce)];
+        self.broker.subscribe(self.moment, &peer("plain"), client, subscriptions)[0]
     }
 
     fn unsubscribe(&self, client: &Principal, filter: &str) -> Reason {
@@ -133,7 +137,8 @@ impl Scene {
     }
 
     fn send(&mut self, client: &Principal, publish: Publish) -> Reason {
-        self.broker.publish(self.moment, client, publish, (&mut self.routes, &mut self.names))
+        let caches = (&mut self.routes, &mut self.names);
+        self.broker.publish(self.moment, &peer("plain"), &mut client.clone(), publish, caches)
     }
 
     /// Takes what has come and settles it.
@@ -252,8 +257,26 @@ fn retained_messages_and_shared_subscriptions_are_mounted() {
     scene.publish(&outside, "m/jobs/1");
     scene.publish(&outside, "jobs/2");
     assert_eq!(scene.topics(&device), ["jobs/1"]);
-    let found = scene.broker.retained(scene.moment, &device, &TopicFilter::parse("state").unwrap(), 9);
+    let state = TopicFilter::parse("state").unwrap();
+    let found = scene.broker.retained(scene.moment, &peer("plain"), &device, &state, 9);
     assert_eq!(found.unwrap().len(), 1);
+}
+
+#[test]
+fn a_delayed_publish_is_renamed_before_it_waits() {
+    let rewrites = Rewrites::new(&[rewrite("a/#", "^a/(.*)$", "b/$1")]).unwrap();
+    let mut scene = Scene::new(ServicesSettings { rewrites, ..mounted("m/") });
+    let (device, observer) = (scene.try_open("site", open("d")).unwrap(), scene.open("o"));
+    scene.subscribe(&observer, "#");
+    assert_eq!(scene.publish(&device, "$delayed/5/a/1"), Reason::Success);
+    assert!(scene.topics(&observer).is_empty());
+    scene.pass(5);
+    scene.broker.bus.poll(scene.moment);
+    assert_eq!(scene.topics(&observer), ["m/b/1"]);
+    for topic in ["$delayed/5/$SYS/a", "$delayed/5/$delayed/5/a"] {
+        assert_eq!(scene.publish(&device, topic), Reason::NotAuthorized, "{topic}");
+    }
+    assert_eq!(scene.publish(&device, "$delayed/x/a"), Reason::TopicNameInvalid);
 }
 
 #[test]
@@ -311,8 +334,6 @@ fn clients_are_subscribed_once_and_without_asking() {
     scene.try_open("plain", Open { protocol: "coap", ..open("f") }).unwrap();
     scene.try_open("plain", open("g/h")).unwrap();
     assert_eq!(scene.broker.bus.subscription_count(), count, "another protocol; a name that does not fit");
-    let subscription = scene.broker.services.auto_subscriptions.of("mqtt5", &sender);
-    assert_eq!(subscription[0].retain_handling, RetainHandling::IfNew);
 }
 
 #[test]
@@ -355,6 +376,44 @@ fn who_comes_and_goes_is_told_in_order() {
     });
     assert_eq!(events[3].1, expected);
     assert_eq!(scene.broker.services.clients.connections(), 1, "the observer");
+}
+
+#[test]
+fn events_of_one_client_keep_their_order_among_threads() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 200;
+    let scene = Scene::new(settings());
+    let observer = scene.open("observer");
+    scene.subscribe(&observer, "$SYS/brokers/+/clients/+/+");
+    std::thread::scope(|scope| {
+        for number in 0..THREADS {
+            let scene = &scene;
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let client = scene.open("twin");
+                    // The others are left to be taken over.
+                    if (number + round) % 3 > 0 {
+                        scene.broker.detach(scene.moment, &client, None);
+                    }
+                }
+            });
+        }
+    });
+    let mut told = Vec::new();
+    loop {
+        let events = scene.events(&observer);
+        if events.is_empty() {
+            break;
+        }
+        told.extend(events.into_iter().map(|(topic, _)| topic));
+    }
+    assert!(told.len() > THREADS * ROUNDS);
+    for (number, topic) in told.iter().enumerate() {
+        let expected = if number % 2 == 0 { "twin/connected" } else { "twin/disconnected" };
+        assert_eq!(topic, expected, "event {number}");
+    }
+    let connections = 1 + told.len() % 2;
+    assert_eq!(scene.broker.services.clients.connections(), connections as u64);
 }
 
 #[test]

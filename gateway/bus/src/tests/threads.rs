@@ -303,7 +303,8 @@ fn take(bus: &Bus, moment: Moment, line: &Line) -> Vec<Outgoing> {
 
 fn acknowledge(bus: &Bus, line: &Line, taken: &[Outgoing]) {
     for outgoing in taken {
-        assert!(line.attachment.settle(bus.counters(), outgoing.id.unwrap(), Settlement::Delivered));
+        let settled = line.attachment.settle(bus.counters(), outgoing.id.unwrap(), Settlement::Delivered);
+        assert_eq!(settled, gateway_model::Settled::Done);
     }
 }
 

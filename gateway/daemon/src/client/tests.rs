@@ -6,11 +6,12 @@ use std::num::NonZeroU16;
 use clap::Parser;
 use gateway_model::{Qos, Reason};
 use protocol_mqtt::codec::{
-    Acknowledgement, Connack, Disconnect, Header, Packet, Properties, Property, PropertyBuffer, Publish,
-    Suback, Unsuback, Version,
+    Acknowledgement, Auth, Connack, Disconnect, Header, Packet, Properties, Property, PropertyBuffer,
+    Publish, Suback, Unsuback, Version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use super::error::ClientError;
 use super::{publish, subscribe};
@@ -84,6 +85,15 @@ async fn run<F: Future<Output = ()>>(
     run_through(line, async |mut connections| script(connections.next().await).await).await
 }
 
+/// What `pub -l` reads here.
+fn two_lines() -> mpsc::Receiver<publish::Line> {
+    let (lines, receiver) = mpsc::channel(2);
+    for line in [b"one", b"two"] {
+        assert!(lines.try_send(Ok(line.to_vec())).is_ok());
+    }
+    receiver
+}
+
 /// Where a scripted broker gets its connections, one after the other.
 struct Connections {
     listener: TcpListener,
@@ -108,7 +118,7 @@ async fn run_through<F: Future<Output = ()>>(
     let command = Cli::try_parse_from(arguments).unwrap().command.unwrap();
     let client = async {
         match &command {
-            Command::Pub(options) => publish::run(options).await,
+            Command::Pub(options) => publish::run_with(options, two_lines).await,
             Command::Sub(options) => subscribe::run(options).await,
             _ => panic!("not a client"),
         }
@@ -156,7 +166,9 @@ async fn a_refused_message_is_a_failure_after_a_proper_goodbye() {
             broker.send(if qos == 1 { Packet::Puback(refusal) } else { Packet::Pubrec(refusal) }).await;
             broker.expect("Disconnect(").await;
         });
-        assert_eq!(published.await.unwrap_err().exit_code(), 1);
+        let error = published.await.unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(error.to_string(), "message refused by broker: not authorized (0x87)");
     }
 }
 
@@ -358,4 +370,84 @@ async fn another_protocol_at_the_port_is_named() {
         });
         assert!(published.await.unwrap_err().to_string().contains(hint), "{hint}");
     }
+}
+
+#[tokio::test]
+async fn mqtt_4_12_the_password_is_not_sent_and_the_broker_has_to_prove_it_too() {
+    let line = "pub a b --auth-method SCRAM-SHA-256 -u user -P pencil";
+    let published = run(line, async |mut broker: Broker| {
+        let (first, body) = broker.frame().await;
+        let Ok(Packet::Connect(connect)) = Packet::decode(Version::V5, first, &body) else { panic!() };
+        assert_eq!((connect.username, connect.password), (None, None));
+        let said = format!("{:?}", connect.properties.iter().collect::<Vec<_>>());
+        assert!(said.contains("SCRAM-SHA-256"), "{said}");
+        let first = connect.properties.iter().find_map(|property| match property {
+            Property::AuthenticationData(data) => std::str::from_utf8(data).ok()?.split_once("r="),
+            _ => None,
+        });
+        let mut properties = PropertyBuffer::default();
+        let challenge = format!("r={}server,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", first.unwrap().1);
+        properties
+            .push(Property::AuthenticationMethod("SCRAM-SHA-256"))
+            .push(Property::AuthenticationData(challenge.as_bytes()));
+        let reason = Reason::ContinueAuthentication;
+        broker.send(Packet::Auth(Auth { reason, properties: properties.as_properties() })).await;
+        let (first, body) = broker.frame().await;
+        let Ok(Packet::Auth(auth)) = Packet::decode(Version::V5, first, &body) else { panic!() };
+        let said = format!("{:?}", auth.properties.iter().collect::<Vec<_>>());
+        assert_eq!(auth.reason, Reason::ContinueAuthentication);
+        assert!(said.contains("AuthenticationMethod(\"SCRAM-SHA-256\")"), "{said}");
+        // The nonce is new each time, so what would prove it cannot be written down here.
+        broker.send(connack(Reason::Success, Properties::default())).await;
+    });
+    let error = published.await.unwrap_err();
+    assert_eq!(error.to_string(), "the broker does not prove that it knows the password");
+}
+
+#[tokio::test]
+async fn mqtt_4_4_what_a_kept_session_has_not_taken_is_sent_again_in_order() {
+    let line = "pub -l -t a -q 2 -c -i x --retry-delay 0.01";
+    let published = run_through(line, async |mut connections: Connections| {
+        let mut broker = connections.next().await;
+        broker.accept().await;
+        broker.expect("Publish(Publish { dup: false").await;
+        broker.send(Packet::Pubrec(acknowledgement(Reason::Success))).await;
+        broker.expect("Publish(Publish { dup: false").await;
+        broker.expect("Pubrel(Acknowledgement { packet_id: 1").await;
+        drop(broker);
+        let mut broker = connections.next().await;
+        broker.expect("Connect(").await;
+        let properties = Properties::default();
+        let connack = Connack { session_present: true, reason: Reason::Success, properties };
+        broker.send(Packet::Connack(connack)).await;
+        broker.expect("Pubrel(Acknowledgement { packet_id: 1").await;
+        broker.expect("Publish(Publish { dup: true").await;
+        broker.send(Packet::Pubcomp(acknowledgement(Reason::Success))).await;
+        let second = Acknowledgement::new(FIRST.saturating_add(1), Reason::Success);
+        broker.send(Packet::Pubrec(second)).await;
+        broker.expect("Pubrel(Acknowledgement { packet_id: 2").await;
+        broker.send(Packet::Pubcomp(second)).await;
+        broker.expect("Disconnect(").await;
+    });
+    assert!(published.await.is_ok());
+}
+
+#[tokio::test]
+async fn what_a_new_session_does_not_know_is_sent_as_new() {
+    let published =
+        run_through("pub -l -t a -q 1 --retry-delay 0.01", async |mut connections: Connections| {
+            let mut broker = connections.next().await;
+            broker.accept().await;
+            broker.expect("Publish(").await;
+            broker.send(Packet::Puback(acknowledgement(Reason::Success))).await;
+            broker.expect("Publish(").await;
+            drop(broker);
+            let mut broker = connections.next().await;
+            broker.accept().await;
+            broker.expect("Publish(Publish { dup: false, qos: AtLeastOnce").await;
+            let second = Acknowledgement::new(FIRST.saturating_add(1), Reason::Success);
+            broker.send(Packet::Puback(second)).await;
+            broker.expect("Disconnect(").await;
+        });
+    assert!(published.await.is_ok());
 }
