@@ -91,8 +91,9 @@ impl Access {
     /// 5. without a name: the setting `anonymous`
     ///
     /// A name that is offered is never ignored: two different ones are refused, and so is one that is
-    /// not proven, whatever a later way would say. A client identifier that begins with `$` is the
-    /// gateway's.
+    /// not proven, whatever a later way would say. Only where there are no users at all, and so no name
+    /// could be proven, a client that offers one is a client without a name: many send one by habit. A
+    /// client identifier that begins with `$` is the gateway's.
     pub fn authenticate(&self, login: Login<'_>) -> Verdict {
         let verdict = if login.client_id.is_some_and(|id| id.as_str().starts_with('$')) {
             Err(refuse(
@@ -103,7 +104,7 @@ impl Access {
             self.begin_exchange(login, authentication)
         } else if let Some(name) = &login.peer.certificate_name {
             by_certificate(login, name)
-        } else if let Some(username) = &login.credentials.username {
+        } else if let (Some(username), true) = (&login.credentials.username, self.has_names()) {
             self.by_username(login, username)
         } else {
             self.without_name(login)
@@ -142,6 +143,11 @@ impl Access {
         let judge = |qos| rules.judge_subscribe(subject, filter.path(), qos);
         judge(Qos::AtMostOnce)
             .or_else(|denial| judge(Qos::AtLeastOnce).or(judge(Qos::ExactlyOnce)).map_err(|_| denial))
+    }
+
+    /// Whether a user name or client identifier can be proven here.
+    fn has_names(&self) -> bool {
+        self.config.has_users() || !self.config.client.is_empty()
     }
 
     fn begin_exchange(&self, login: Login<'_>, authentication: &Authentication) -> Result<Verdict, Refusal> {

@@ -58,20 +58,19 @@ impl Connection {
         out: &mut dyn Sink,
     ) -> bool {
         let (maximum, frame_len_max) = (self.outgoing_alias_maximum, self.frame_len_max as usize);
-        let aliases = &mut self.extras().outgoing_aliases;
+        let aliases = self.extras().outgoing_aliases.get_or_insert_default();
         let mut alias = aliases.look_up(outgoing.topic(), maximum);
+        let mut properties = OutgoingProperties::new(outgoing, now);
+        properties.set_alias(alias.number());
         let mut head = head(outgoing);
-        let plain = OutgoingProperties::new(outgoing, now);
-        let aliased = alias.number().map(|number| plain.with_alias(number));
-        head.properties_len = aliased.unwrap_or(plain).wire_len();
+        head.properties_len = properties.wire_len();
         if let OutgoingAlias::Known(_) = alias {
             head.topic = &[];
         }
-        let mut properties = aliased.unwrap_or(plain);
         if head.frame_len() > frame_len_max && matches!(alias, OutgoingAlias::New(_)) {
             alias = OutgoingAlias::None;
-            properties = plain;
-            head.properties_len = plain.wire_len();
+            properties.set_alias(None);
+            head.properties_len = properties.wire_len();
         }
         if head.frame_len() > frame_len_max {
             too_large(outgoing, head.frame_len(), outbox, out);

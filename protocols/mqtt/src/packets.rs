@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -135,10 +136,17 @@ fn add(cell: &AtomicU64, lane: usize, count: u64) {
 #[inline]
 fn lane() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
+    const NONE: usize = usize::MAX;
     thread_local! {
-        static LANE: usize = NEXT.fetch_add(1, Ordering::Relaxed).min(LANES - 1);
+        // A constant at first: so looking it up needs no check of its own.
+        static LANE: Cell<usize> = const { Cell::new(NONE) };
     }
-    LANE.with(|lane| *lane)
+    let lane = LANE.get();
+    if lane != NONE {
+        return lane;
+    }
+    LANE.set(NEXT.fetch_add(1, Ordering::Relaxed).min(LANES - 1));
+    LANE.get()
 }
 
 #[cfg(test)]

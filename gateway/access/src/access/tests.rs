@@ -152,8 +152,20 @@ fn a_user_needs_the_right_password_wherever_it_is() {
             }
         }
     }
-    let nobody = Access::new(Config { anonymous: Anonymous::Always, ..Config::default() });
-    assert_eq!(connect(&nobody, LOCAL, false, Some(("a", ""))), Err(Reason::BadUserNameOrPassword));
+}
+
+#[test]
+fn where_no_name_can_be_proven_one_makes_no_difference() {
+    let named = |anonymous, address| {
+        let access = Access::new(Config { anonymous, ..Config::default() });
+        connect(&access, address, false, Some(("habit", "word")))
+    };
+    assert_eq!(named(Anonymous::Loopback, LOCAL), Ok(Way::Anonymous));
+    assert_eq!(named(Anonymous::Loopback, REMOTE), Err(Reason::NotAuthorized));
+    assert_eq!(named(Anonymous::Never, LOCAL), Err(Reason::NotAuthorized));
+    let file = Config { password_file: "users".into(), ..Config::default() };
+    let unread = connect(&Access::new(file), LOCAL, false, Some(("habit", "word")));
+    assert_eq!(unread, Err(Reason::BadUserNameOrPassword), "a file that is not read is not none");
 }
 
 #[test]
