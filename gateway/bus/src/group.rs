@@ -40,9 +40,9 @@ struct Members {
 
 struct Member {
     subscriber: Subscriber,
-    /// When it was first seen with a full window and this much settled.
-    blocked: Option<(Instant, u32)>,
-    /// Nothing was settled for too long.
+    /// When it was first seen behind with this much gone from its outbox.
+    behind: Option<(Instant, u32)>,
+    /// Nothing of it went for too long: its window is full, or its connection is.
     stalled: bool,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Given {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
     Ready,
-    /// It has a connection that acknowledges nothing.
+    /// It has a connection that takes nothing.
     Stalled,
     /// It is away, with room in its queue.
     Away,
@@ -105,7 +105,7 @@ impl Group {
                 false
             }
             None => {
-                members.list.push(Member { subscriber, blocked: None, stalled: false });
+                members.list.push(Member { subscriber, behind: None, stalled: false });
                 true
             }
         }
@@ -148,9 +148,9 @@ impl Group {
                 let standing = member.standing(&state, message);
                 if standing == Standing::Ready {
                     member.stalled = false;
-                    let is_blocked = state.outbox.is_blocked();
+                    let is_behind = state.outbox.is_behind();
                     member.subscriber.push(state, copy, counters);
-                    return members.given(rules.sharing, place, is_blocked);
+                    return members.given(rules.sharing, place, is_behind);
                 }
                 // Of those that are away always the same one: its queue is the group's, in order.
                 let is_keeper = standing == best.0 && standing == Standing::Away && place < best.1;
@@ -241,7 +241,7 @@ impl Member {
         let has_room = state.outbox.messages_free() > 0 && message.size() <= state.outbox.bytes_free();
         let qos = state.effective_qos(message.qos, self.subscriber.qos);
         match (state.is_attached(), has_room) {
-            (true, true) if self.stalled && state.outbox.is_blocked() => Standing::Stalled,
+            (true, true) if self.stalled && state.outbox.is_behind() => Standing::Stalled,
             (true, true) => Standing::Ready,
             (false, true) if qos > Qos::AtMostOnce || state.outbox.limits.store_qos0 => Standing::Away,
             _ => Standing::Full,
@@ -252,13 +252,13 @@ impl Member {
     fn observe(&mut self, now: Instant, stall: Duration) -> bool {
         let state = self.subscriber.session.state.lock();
         let (settled, outbox) = (state.outbox.settled(), &state.outbox);
-        if !state.is_attached() || !outbox.is_blocked() || outbox.queued() == 0 {
-            (self.blocked, self.stalled) = (None, false);
+        if !state.is_attached() || !outbox.is_behind() {
+            (self.behind, self.stalled) = (None, false);
             return false;
         }
-        match self.blocked {
+        match self.behind {
             Some((since, then)) if then == settled => self.stalled = now >= since + stall,
-            _ => (self.blocked, self.stalled) = (Some((now, settled)), false),
+            _ => (self.behind, self.stalled) = (Some((now, settled)), false),
         }
         true
     }

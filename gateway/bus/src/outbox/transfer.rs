@@ -20,6 +20,11 @@ impl Outbox {
         self.in_flight >= self.window
     }
 
+    /// Whether its receiver has something to do before the next message can reach it.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_blocked() || self.queued() > 0
+    }
+
     /// Changes whenever something leaves.
     pub(crate) fn settled(&self) -> u32 {
         self.delivered.wrapping_add(self.dropped)
