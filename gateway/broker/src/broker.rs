@@ -9,6 +9,7 @@ use gateway_model::{
 
 use crate::clock;
 use crate::gauges::Gauges;
+use crate::meter::ClientLimits;
 use crate::refusals::Refusals;
 
 /// The door: what clients may do is decided here, and here only.
@@ -16,6 +17,7 @@ pub struct Broker {
     pub bus: Bus,
     access: Access,
     limits: DoorLimits,
+    pub(crate) client_limits: ClientLimits,
     /// Feeds assigned client identifiers.
     assigned: AtomicU64,
     seed: u64,
@@ -52,6 +54,7 @@ impl Broker {
             bus,
             access,
             limits,
+            client_limits: ClientLimits::default(),
             assigned: AtomicU64::new(0),
             seed,
             gauges: Gauges::default(),
@@ -59,6 +62,11 @@ impl Broker {
             refusals: Refusals::default(),
             logins_pending: AtomicUsize::new(0),
         }
+    }
+
+    /// The same with limits for each client; without, there are none.
+    pub fn with_client_limits(self, client_limits: ClientLimits) -> Self {
+        Self { client_limits, ..self }
     }
 
     /// Whether a client may open what it asks for.

@@ -14,24 +14,37 @@
 //!
 //! Read `shard.rs` first.
 
+mod acceptor;
 mod bridges;
 mod broker;
+mod bucket;
 mod carrier;
+mod certificate;
 mod clock;
 mod connection;
+mod forwarded;
 mod gauges;
+mod handshake;
 mod listener;
 mod login;
+mod meter;
+mod proxy_protocol;
 mod refusals;
 mod shard;
 mod signal;
+mod socket_file;
 mod sockets;
+mod stream;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod turn;
+mod websocket;
 
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
 pub use broker::{Broker, DoorLimits, Principal};
 pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
+pub use meter::ClientLimits;
 pub use shard::{Shards, start_shards};
+pub use tls::{Tls, TlsError};

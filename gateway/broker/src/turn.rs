@@ -9,6 +9,7 @@ use gateway_model::{
 };
 
 use crate::login::{PendingLogin, SlowLogin};
+use crate::meter::Meter;
 use crate::signal::Signal;
 use crate::{Broker, Principal};
 
@@ -51,13 +52,24 @@ pub(crate) struct Client {
     pub(crate) closing: Option<Close>,
     /// Something left the in-flight window, so more may be delivered.
     pub(crate) settled: bool,
+    /// Of a client whose rate is limited.
+    pub(crate) meter: Option<Box<Meter>>,
     /// Distinguishes this connection from an earlier one in the same slot.
     pub(crate) generation: u32,
 }
 
 impl Client {
     pub(crate) fn new(peer: Peer, local: bool, generation: u32) -> Self {
-        Self { peer, local, principal: None, login: None, closing: None, settled: false, generation }
+        Self {
+            peer,
+            local,
+            principal: None,
+            login: None,
+            closing: None,
+            settled: false,
+            meter: None,
+            generation,
+        }
     }
 }
 
@@ -139,6 +151,9 @@ impl Sink for Turn<'_> {
             return Outcome::Later;
         }
         let Some(principal) = &self.client.principal else { return Outcome::Done(Reason::NotAuthorized) };
+        if let Some(meter) = &mut self.client.meter {
+            meter.published();
+        }
         let World { broker, cache, .. } = &mut *self.world;
         Outcome::Done(broker.publish(self.moment, principal, publish, cache))
     }

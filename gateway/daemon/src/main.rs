@@ -9,6 +9,7 @@ mod catalog;
 mod cli;
 mod client;
 mod logging;
+mod reload;
 mod serve;
 mod settings;
 mod warnings;

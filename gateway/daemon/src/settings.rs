@@ -39,6 +39,10 @@ pub fn check(options: &SettingsOptions) -> ExitCode {
             break;
         }
     }
+    if let Err(error) = crate::serve::load_tls(&settings) {
+        eprintln!("{error}\n1 problem in the settings");
+        return ExitCode::FAILURE;
+    }
     for warning in crate::warnings::warnings(&settings) {
         eprintln!("warning: {warning}");
     }

@@ -6,7 +6,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     let Ok(access) = settings.section::<Access>("access") else { return warnings };
     let open = settings.listeners().iter().filter(|listener| listener.enabled);
-    let public: Vec<_> = open.clone().filter(|listener| !listener.bind.ip().is_loopback()).collect();
+    let public: Vec<_> = open.clone().filter(|listener| !listener.bind.is_local()).collect();
     for listener in &public {
         let at = format!("listener.{} listens on {}", listener.name, listener.bind);
         if access.anonymous == Anonymous::Always {
@@ -18,7 +18,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
                 "{at}, but there is no [[access.user]]: every client that comes through it will be refused; add \
                  users, or set access.anonymous = \"always\""
             ));
-        } else {
+        } else if listener.tls.is_none() {
             warnings.push(format!("{at} without encryption: passwords and messages can be read on the way"));
         }
     }
