@@ -8,13 +8,13 @@ use crate::secret::shown;
 use crate::section::{Section, suggestion};
 use crate::tree::Tree;
 use crate::{
-    Admin, Bind, BridgeEntry, BridgeKeys, Carrier, Key, Known, Limits, Listener, ListenerTls, Log, Node,
-    Origin, Problems, ProxyProtocol, Retained, Schema, Session,
+    Admin, Bind, BridgeEntry, BridgeKeys, Carrier, Delayed, Key, Known, Limits, Listener, ListenerTls, Log,
+    Node, Origin, Problems, ProxyProtocol, Retained, Schema, Session, Shared,
 };
 
 /// The sections that this crate reads itself.
 const OWN_SECTIONS: &[&str] =
-    &["node", "listener", "admin", "session", "retained", "limits", "log", "bridge"];
+    &["node", "listener", "admin", "session", "shared", "delayed", "retained", "limits", "log", "bridge"];
 
 /// Settings in which nothing is wrong.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Settings {
     pub node: Node,
     pub admin: Admin,
     pub session: Session,
+    pub shared: Shared,
+    pub delayed: Delayed,
     pub retained: Retained,
     pub limits: Limits,
     pub log: Log,
@@ -77,6 +79,8 @@ impl Settings {
             node: own(&tree, "node", &mut problems),
             admin: own(&tree, "admin", &mut problems),
             session: own(&tree, "session", &mut problems),
+            shared: own(&tree, "shared", &mut problems),
+            delayed: own(&tree, "delayed", &mut problems),
             retained: own(&tree, "retained", &mut problems),
             limits: own(&tree, "limits", &mut problems),
             log: own(&tree, "log", &mut problems),

@@ -88,6 +88,8 @@ fn the_embedded_file_says_what_the_defaults_are() {
     assert_eq!(settings.node, Node::default());
     assert_eq!(settings.admin, Admin::default());
     assert_eq!(settings.session, Session::default());
+    assert_eq!(settings.shared, Shared::default());
+    assert_eq!(settings.delayed, Delayed::default());
     assert_eq!(settings.retained, Retained::default());
     assert_eq!(settings.limits, Limits::default());
     assert_eq!(settings.log, Log::default());
@@ -109,6 +111,16 @@ fn the_embedded_file_says_what_the_defaults_are() {
 }
 
 #[test]
+fn topics_have_priorities() {
+    let text = "[session]\nqueue_priority_default = \"highest\"\n[session.queue_priorities]\n\"alarms/#\" = 10\n\"a/+\" = 255\n";
+    let session = loaded(text).session;
+    let table: Vec<_> =
+        session.queue_priorities.iter().map(|(filter, priority)| (&filter[..], *priority)).collect();
+    assert_eq!(table, [("a/+", 255), ("alarms/#", 10)]);
+    assert_eq!(session.queue_priority_default, crate::PriorityDefault::Highest);
+}
+
+#[test]
 fn every_field_is_a_key_of_the_embedded_file_and_the_other_way_round() {
     let settings = Layers::new().load(&known()).unwrap();
     let keys_of = |section: &str| -> Vec<String> {
@@ -124,6 +136,8 @@ fn every_field_is_a_key_of_the_embedded_file_and_the_other_way_round() {
     assert_eq!(keys_of("node"), sorted(fields::<Node>()));
     assert_eq!(keys_of("admin"), sorted(fields::<Admin>()));
     assert_eq!(keys_of("session"), sorted(fields::<Session>()));
+    assert_eq!(keys_of("shared"), sorted(fields::<Shared>()));
+    assert_eq!(keys_of("delayed"), sorted(fields::<Delayed>()));
     assert_eq!(keys_of("retained"), sorted(fields::<Retained>()));
     assert_eq!(keys_of("limits"), sorted(fields::<Limits>()));
     assert_eq!(keys_of("log"), sorted(fields::<Log>()));
@@ -301,6 +315,19 @@ fn a_wrong_type_names_key_value_and_what_was_expected() {
         problems("[session]\nin_flight_max = 0\n"),
         ["t.toml:2: session.in_flight_max: 0 is not a whole number from 1 to 65535"]
     );
+    assert_eq!(
+        problems("[shared]\nstrategy = \"round-robin\"\n"),
+        ["t.toml:2: shared.strategy: \"round-robin\": did you mean \"round_robin\"?"]
+    );
+    for (entry, why) in [
+        ("\"a#\" = 1", "\"a#\": a wildcard must fill its level, and # must be the last"),
+        ("\"$share/g/a\" = 1", "\"$share/g/a\": is not a plain topic filter"),
+        ("a = 0", "\"a\": a priority is a whole number from 1 to 255"),
+        ("a = 256", "\"a\": a priority is a whole number from 1 to 255"),
+    ] {
+        let found = problems(&format!("[session.queue_priorities]\n{entry}\n"));
+        assert!(found[0].contains(": session.queue_priorities: ") && found[0].ends_with(why), "{found:?}");
+    }
     assert_eq!(problems("node = 5\n"), ["t.toml:1: node: 5 is not a table"]);
     let error = Layers::new().set("node=5").load(&known()).err().unwrap();
     assert_eq!(error.to_string(), "--set node: node: is a table; name one of its keys");

@@ -122,7 +122,7 @@ fn references(value: &Value, key: &Key, found: &mut Vec<(Key, PathBuf)>) {
 
 fn collect_leaves<'v>(value: &'v Value, key: &Key, leaves: &mut Vec<(Key, &'v Value)>) {
     match value {
-        Value::Dict(_, dict) => {
+        Value::Dict(_, dict) if !dict.is_empty() || key.is_root() => {
             for (name, value) in dict {
                 collect_leaves(value, &key.child(name), leaves);
             }

@@ -4,6 +4,7 @@ mod access;
 mod client;
 mod coap;
 mod examples;
+mod interop;
 mod kafka;
 mod lwm2m;
 mod mqtt;
@@ -16,7 +17,7 @@ use crate::harness::Case;
 
 pub fn cases() -> Vec<Case> {
     // The slowest first, so that the threads end together.
-    [kafka::cases, lwm2m::cases, webhook::cases, coap::cases, mqtt::cases, websocket::cases]
+    [kafka::cases, lwm2m::cases, webhook::cases, coap::cases, mqtt::cases, websocket::cases, interop::cases]
         .into_iter()
         .chain([client::cases, operations::cases, access::cases, readme::cases, examples::cases])
         .flat_map(|cases| cases())

@@ -1,4 +1,4 @@
-"""Paho: publishes over TCP and hears itself over WebSocket, at every QoS. `mqtt_paho.py VERSION TCP_PORT WS_PORT`."""
+"""Paho: publishes and hears itself over TCP and WebSocket, at every QoS. `mqtt_paho.py VERSION TCP_PORT WS_PORT`."""
 
 import queue
 import sys
@@ -24,27 +24,30 @@ def connect(name, transport, port):
     return client
 
 
-listener, speaker = connect("paho-ws", "websockets", ws_port), connect("paho-tcp", "tcp", tcp_port)
-granted, heard = queue.Queue(), queue.Queue()
-listener.on_subscribe = lambda client, data, mid, reasons, properties: granted.put([reason.value for reason in reasons])
-listener.on_message = lambda client, data, message: heard.put(message)
-listener.subscribe([("paho/+", 2), ("other/#", 1)])
-assert granted.get(timeout=PATIENCE) == [2, 1]
-for qos in (0, 1, 2):
-    properties = None
-    if version == mqtt.MQTTv5:
-        properties = Properties(PacketTypes.PUBLISH)
-        properties.ContentType, properties.UserProperty = "application/cbor", ("unit", "mm")
-        properties.CorrelationData = b"\x00\x01"
-    body = bytes(range(256)) * (qos * 300 + 1)
-    speaker.publish(f"paho/{qos}", body, qos=qos, properties=properties).wait_for_publish(PATIENCE)
-    message = heard.get(timeout=PATIENCE)
-    assert (message.topic, message.qos, message.payload) == (f"paho/{qos}", qos, body), message.topic
-    if properties:
-        assert message.properties.ContentType == "application/cbor"
-        assert message.properties.UserProperty == [("unit", "mm")]
-        assert message.properties.CorrelationData == b"\x00\x01"
-for client in (listener, speaker):
-    client.disconnect()
-    client.loop_stop()
+ports = {"tcp": tcp_port, "websockets": ws_port}
+for hears, speaks in (("tcp", "tcp"), ("websockets", "tcp"), ("tcp", "websockets"), ("websockets", "websockets")):
+    listener = connect(f"paho-listener-{hears}-{speaks}", hears, ports[hears])
+    speaker = connect(f"paho-speaker-{hears}-{speaks}", speaks, ports[speaks])
+    granted, heard = queue.Queue(), queue.Queue()
+    listener.on_subscribe = lambda client, data, mid, reasons, properties: granted.put([reason.value for reason in reasons])
+    listener.on_message = lambda client, data, message: heard.put(message)
+    listener.subscribe([("paho/+", 2), ("other/#", 1)])
+    assert granted.get(timeout=PATIENCE) == [2, 1]
+    for qos in (0, 1, 2):
+        properties = None
+        if version == mqtt.MQTTv5:
+            properties = Properties(PacketTypes.PUBLISH)
+            properties.ContentType, properties.UserProperty = "application/cbor", ("unit", "mm")
+            properties.CorrelationData = b"\x00\x01"
+        body = bytes(range(256)) * (qos * 300 + 1)
+        speaker.publish(f"paho/{qos}", body, qos=qos, properties=properties).wait_for_publish(PATIENCE)
+        message = heard.get(timeout=PATIENCE)
+        assert (message.topic, message.qos, message.payload) == (f"paho/{qos}", qos, body), message.topic
+        if properties:
+            assert message.properties.ContentType == "application/cbor"
+            assert message.properties.UserProperty == [("unit", "mm")]
+            assert message.properties.CorrelationData == b"\x00\x01"
+    for client in (listener, speaker):
+        client.disconnect()
+        client.loop_stop()
 print("HEARD ALL")

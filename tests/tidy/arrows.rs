@@ -46,7 +46,9 @@ fn dependencies_follow_the_arrows(_: &mut World) -> Outcome {
 
 fn versions_stand_in_the_workspace_manifest_only(_: &mut World) -> Outcome {
     let mut findings = Vec::new();
-    for manifest in manifests()? {
+    // A workspace of its own (the fuzz targets) has its versions for itself.
+    let members = manifests()?.into_iter().filter(|manifest| !manifest.text.contains("\n[workspace]\n"));
+    for manifest in members {
         let lines = manifest.text.lines().skip_while(|line| !line.contains("dependencies"));
         for line in lines.filter(|line| line.contains("version =") || line.contains("= \"")) {
             let own_feature = line.trim_start().starts_with("features") || line.trim_start().starts_with('[');

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use gateway_access::{Access, Allowed, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic, TopicFilter,
+    ClientId, Delayed, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic,
+    TopicFilter,
 };
 
 use crate::clock;
@@ -146,11 +147,36 @@ impl Broker {
         publish: Publish,
         cache: &mut RouteCache,
     ) -> Reason {
+        if let Some(delayed) = Delayed::parse(&publish.topic) {
+            return self.publish_delayed(moment, principal, publish, delayed);
+        }
         if let Err(reason) = self.check_publish(&principal.identity, &publish.topic) {
             self.bus.counters().add(gateway_bus::Counter::Refused, 1);
             return reason;
         }
         self.bus.publish(moment, &principal.attachment, publish, cache)
+    }
+
+    /// What a client may publish now it may publish later.
+    fn publish_delayed(
+        &self,
+        moment: Moment,
+        principal: &Principal,
+        publish: Publish,
+        delayed: Result<Delayed, Reason>,
+    ) -> Reason {
+        let checked = delayed
+            .and_then(|delayed| self.check_publish(&principal.identity, &delayed.topic).map(|()| delayed));
+        match checked {
+            Ok(Delayed { delay, topic }) => {
+                let publisher = principal.attachment.client_id();
+                self.bus.publish_delayed(moment, publisher, delay, Publish { topic, ..publish })
+            }
+            Err(reason) => {
+                self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+                reason
+            }
+        }
     }
 
     pub(crate) fn subscribe(

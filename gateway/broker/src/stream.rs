@@ -8,16 +8,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-/// A connected socket of this shard's runtime.
-pub(crate) struct Socket {
-    kind: Kind,
-    /// Bytes it has taken, wrapping: whether a peer takes anything at all.
-    taken: u32,
-}
-
-enum Kind {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// A connected socket of this shard's runtime, with the bytes that it has taken, wrapping: they say
+/// whether a peer takes anything at all.
+pub(crate) enum Socket {
+    Tcp { stream: TcpStream, taken: u32 },
+    Unix { stream: UnixStream, taken: u32 },
 }
 
 /// A connected socket of no runtime, on its way to a shard.
@@ -38,34 +33,46 @@ const SLICES_MAX: usize = 64;
 
 impl Socket {
     pub(crate) fn loosen(self) -> io::Result<LooseSocket> {
-        Ok(match self.kind {
-            Kind::Tcp(stream) => LooseSocket::Tcp(stream.into_std()?),
-            Kind::Unix(stream) => LooseSocket::Unix(stream.into_std()?),
+        Ok(match self {
+            Self::Tcp { stream, .. } => LooseSocket::Tcp(stream.into_std()?),
+            Self::Unix { stream, .. } => LooseSocket::Unix(stream.into_std()?),
         })
     }
 
     fn try_write(&mut self, wire: &WireBuffer) -> io::Result<usize> {
         let count = match wire.as_contiguous() {
-            Some(bytes) => match &self.kind {
-                Kind::Tcp(stream) => stream.try_write(bytes),
-                Kind::Unix(stream) => stream.try_write(bytes),
+            Some(bytes) => match self {
+                Self::Tcp { stream, .. } => stream.try_write(bytes),
+                Self::Unix { stream, .. } => stream.try_write(bytes),
             },
             None => {
                 let slices: Vec<IoSlice<'_>> = wire.slices().take(SLICES_MAX).map(IoSlice::new).collect();
-                match &self.kind {
-                    Kind::Tcp(stream) => stream.try_write_vectored(&slices),
-                    Kind::Unix(stream) => stream.try_write_vectored(&slices),
+                match self {
+                    Self::Tcp { stream, .. } => stream.try_write_vectored(&slices),
+                    Self::Unix { stream, .. } => stream.try_write_vectored(&slices),
                 }
             }
         }?;
-        self.taken = self.taken.wrapping_add(count as u32);
+        self.took(count);
         Ok(count)
     }
 
+    fn taken(&self) -> u32 {
+        match self {
+            Self::Tcp { taken, .. } | Self::Unix { taken, .. } => *taken,
+        }
+    }
+
+    fn took(&mut self, count: usize) {
+        match self {
+            Self::Tcp { taken, .. } | Self::Unix { taken, .. } => *taken = taken.wrapping_add(count as u32),
+        }
+    }
+
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.kind {
-            Kind::Tcp(stream) => stream.poll_write_ready(cx),
-            Kind::Unix(stream) => stream.poll_write_ready(cx),
+        match self {
+            Self::Tcp { stream, .. } => stream.poll_write_ready(cx),
+            Self::Unix { stream, .. } => stream.poll_write_ready(cx),
         }
     }
 
@@ -87,22 +94,22 @@ impl Socket {
 
     /// Says that nothing more will be written.
     fn shutdown(&self) {
-        let _ = match &self.kind {
-            Kind::Tcp(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
-            Kind::Unix(stream) => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+        let _ = match self {
+            Self::Tcp { stream, .. } => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Unix { stream, .. } => socket2::SockRef::from(stream).shutdown(Shutdown::Write),
         };
     }
 }
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self { kind: Kind::Tcp(stream), taken: 0 }
+        Self::Tcp { stream, taken: 0 }
     }
 }
 
 impl From<UnixStream> for Socket {
     fn from(stream: UnixStream) -> Self {
-        Self { kind: Kind::Unix(stream), taken: 0 }
+        Self::Unix { stream, taken: 0 }
     }
 }
 
@@ -138,7 +145,7 @@ impl Stream {
 
     /// Bytes that the peer's system has taken so far, wrapping.
     pub(crate) fn taken(&self) -> u32 {
-        self.socket().taken
+        self.socket().taken()
     }
 
     fn socket(&self) -> &Socket {
@@ -182,9 +189,9 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        match &mut *self {
+            Self::Tcp { stream, .. } => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix { stream, .. } => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -199,12 +206,12 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.kind {
-            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        let written = match &mut *self {
+            Self::Tcp { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
         };
         if let Poll::Ready(Ok(count)) = written {
-            self.taken = self.taken.wrapping_add(count as u32);
+            self.took(count);
         }
         written
     }

@@ -40,6 +40,19 @@ impl Broker {
         for reason in DropReason::ALL {
             page.value(name, &format!("reason=\"{}\"", reason.name()), counters.dropped(reason));
         }
+        counter(page, "tidegate_messages_delayed_total", "Publishes held back", Counter::Delayed);
+        counter(
+            page,
+            "tidegate_messages_delayed_released_total",
+            "Publishes held back whose time came",
+            Counter::DelayedReleased,
+        );
+        counter(
+            page,
+            "tidegate_messages_delayed_expired_total",
+            "Publishes held back that expired before their time came",
+            Counter::DelayedExpired,
+        );
         counter(page, "tidegate_wills_published_total", "Wills published", Counter::WillsPublished);
         counter(page, "tidegate_sessions_opened_total", "Sessions opened", Counter::SessionsOpened);
         counter(page, "tidegate_sessions_resumed_total", "Sessions resumed", Counter::SessionsResumed);
@@ -79,6 +92,9 @@ impl Broker {
         let (messages, bytes) = self.bus.retained_size();
         sum("tidegate_retained_messages", "Retained messages", messages);
         sum("tidegate_retained_bytes", "Bytes of retained messages", bytes);
+        let (messages, bytes) = self.bus.delayed_size();
+        sum("tidegate_delayed_messages", "Publishes held back now", messages);
+        sum("tidegate_delayed_bytes", "Bytes of publishes held back now", bytes);
     }
 
     fn listeners(&self, page: &mut Page) {

@@ -143,6 +143,15 @@ impl Bench {
         values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
+    /// Waits until a metric has a value: a peer may see its connection end a moment before it counts.
+    fn await_metric(&self, name: &str, value: u64) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.metric(name) != value {
+            assert!(Instant::now() < deadline, "{name} is {}, not {value}", self.metric(name));
+            std::thread::yield_now();
+        }
+    }
+
     fn stop(self) {
         self.shards.stop();
     }

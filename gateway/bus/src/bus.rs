@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use foldhash::fast::FixedState;
-use gateway_model::{
-    ClientId, Expiry, Message, Notify, Open, Opened, Publish, Qos, Reason, RetainHandling, Subscription,
-    TopicFilter, Will,
-};
+use gateway_model::{ClientId, Expiry, Notify, Open, Opened, Reason, Will};
 use parking_lot::{Mutex, RwLock};
 
-use crate::outbox::{Outbox, Queued};
+use crate::delayed::Delayed;
+use crate::group::{Group, Rules};
+use crate::outbox::Outbox;
+use crate::priorities::Priorities;
 use crate::retained::Retained;
-use crate::routes::{Route, Routes, Subscriber};
+use crate::routes::Routes;
 use crate::session::State;
 use crate::timers::Timers;
 use crate::{
@@ -21,16 +21,21 @@ use crate::{
 
 /// Sessions, routes and retained messages, and the one way in: [`Bus::publish`].
 pub struct Bus {
-    limits: Limits,
+    pub(crate) limits: Limits,
     hasher: FixedState,
     sessions: Mutex<HashMap<ClientId, Arc<Session>, FixedState>>,
-    retained: Mutex<Retained>,
-    routes: RwLock<Routes>,
+    pub(crate) retained: Mutex<Retained>,
+    pub(crate) routes: RwLock<Routes>,
     /// Grows with every change of the routes; what was looked up before is out of date.
-    generation: AtomicU64,
+    pub(crate) generation: AtomicU64,
     timers: Mutex<Timers>,
+    /// Locked alone, as is `watched`.
+    pub(crate) delayed: Mutex<Delayed>,
+    pub(crate) rules: Rules,
+    /// Groups with members that may hang, or with messages that wait for room.
+    pub(crate) watched: Mutex<Vec<Arc<Group>>>,
     next_session: AtomicU64,
-    counters: Counters,
+    pub(crate) counters: Counters,
 }
 
 /// Where a session differs from the configured limits.
@@ -64,13 +69,19 @@ impl Bus {
     /// `seed` makes the hashing of topics unpredictable; the same seed gives the same behaviour.
     pub fn new(limits: Limits, seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
+        let priorities =
+            Priorities::new(&limits.queue_priorities, limits.queue_priority_default, hasher.clone());
+        let rules = Rules { sharing: limits.sharing, stall: limits.sharing_stall, hasher: hasher.clone() };
         Self {
             limits,
             sessions: Mutex::new(HashMap::with_hasher(hasher.clone())),
             retained: Mutex::default(),
-            routes: RwLock::new(Routes::new(hasher.clone())),
+            routes: RwLock::new(Routes::new(hasher.clone(), priorities)),
             generation: AtomicU64::new(1),
             timers: Mutex::default(),
+            delayed: Mutex::default(),
+            rules,
+            watched: Mutex::default(),
             next_session: AtomicU64::new(1),
             counters: Counters::new(),
             hasher,
@@ -142,6 +153,9 @@ impl Bus {
             (session.attach(&mut state, notify, window, took_over), held)
         };
         drop(sessions);
+        if session_present {
+            self.come_back(&session);
+        }
         wills.into_iter().for_each(|will| self.publish_will(moment, &client_id, *will));
         Ok((attachment, Opened { client_id, session_present, expiry, held, authentication_data: None }))
     }
@@ -171,9 +185,10 @@ impl Bus {
             will.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
             return true;
         }
-        if !state.outbox.limits.store_qos0 {
-            let gone = state.outbox.clear_qos0();
-            self.counters.add_dropped(DropReason::Offline, gone.into());
+        // What others of a group may take goes to them first.
+        let groups = state.outbox.groups();
+        if groups.is_empty() {
+            self.counters.add_dropped(DropReason::Offline, state.forget_qos0().into());
         }
         let now_due = match will {
             Some(will) if !will.delay.is_zero() => {
@@ -190,104 +205,26 @@ impl Bus {
             self.timers.lock().arm(session, deadlines);
         }
         drop(state);
+        if !groups.is_empty() {
+            self.hand_on(session, groups);
+            let mut state = session.state.lock();
+            if !state.is_attached() {
+                self.counters.add_dropped(DropReason::Offline, state.forget_qos0().into());
+            }
+        }
         now_due.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
         true
-    }
-
-    /// Adds subscriptions and queues the retained messages they ask for. One reason each: the
-    /// granted QoS, or an error.
-    pub fn subscribe(
-        &self,
-        now: Instant,
-        attachment: &Attachment,
-        subscriptions: Vec<Subscription>,
-    ) -> Vec<Reason> {
-        subscriptions
-            .into_iter()
-            .map(|subscription| self.subscribe_one(now, attachment, subscription))
-            .collect()
-    }
-
-    /// One reason each: `Success`, or `NoSubscriptionExisted`.
-    pub fn unsubscribe(&self, attachment: &Attachment, filters: &[TopicFilter]) -> Vec<Reason> {
-        let session = &attachment.session;
-        filters
-            .iter()
-            .map(|filter| {
-                let mut routes = self.routes.write();
-                let mut state = session.state.lock();
-                if !attachment.holds(&state) {
-                    return Reason::NoSubscriptionExisted;
-                }
-                if !state.subscriptions.remove(filter) {
-                    return Reason::NoSubscriptionExisted;
-                }
-                drop(state);
-                routes.unsubscribe(filter, session);
-                self.generation.fetch_add(1, Ordering::Release);
-                Reason::Success
-            })
-            .collect()
-    }
-
-    /// The retained messages of a filter, at most `limit`.
-    pub fn retained(&self, now: Instant, filter: &TopicFilter, limit: usize) -> Vec<Arc<Message>> {
-        self.retained.lock().read(filter, now, limit)
-    }
-
-    /// Takes a message in and gives every matching session its copy.
-    pub fn publish(
-        &self,
-        moment: Moment,
-        publisher: &Attachment,
-        publish: Publish,
-        cache: &mut RouteCache,
-    ) -> Reason {
-        if publish.retain {
-            return self.publish_retained(moment, publisher.client_id(), publish);
-        }
-        let generation = self.generation.load(Ordering::Acquire);
-        let route = cache.route(&publish.topic, generation, |topic| self.routes.read().route(topic));
-        self.counters.add(Counter::Accepted, 1);
-        if route.is_empty() {
-            self.counters.add(Counter::Unrouted, 1);
-            return Reason::NoMatchingSubscribers;
-        }
-        let message = make(moment, publisher.client_id().clone(), publish);
-        self.dispatch(&message, &route)
-    }
-
-    /// Publishes in the gateway's own name (a word that begins with `$`).
-    pub fn publish_as(&self, moment: Moment, publisher: &ClientId, publish: Publish) -> Reason {
-        if publish.retain {
-            return self.publish_retained(moment, publisher, publish);
-        }
-        let route = self.routes.read().route(&publish.topic);
-        self.counters.add(Counter::Accepted, 1);
-        self.dispatch(&make(moment, publisher.clone(), publish), &route)
     }
 
     /// Does what has become due; returns when to call again, if anything waits.
     pub fn poll(&self, moment: Moment) -> Option<Instant> {
         self.tidy_timers();
-        loop {
-            let mut timers = self.timers.lock();
-            let Some((at, session)) = timers.pop(moment.instant) else { return timers.next() };
-            drop(timers);
-            let Some(session) = session.upgrade() else { continue };
-            let mut state = session.state.lock();
-            let Some((will_is_due, is_expired)) = state.look(at, moment.instant) else { continue };
-            // A session that ends is the last moment for its will (MQTT 5.0 section 3.1.2.5).
-            let will = if will_is_due || is_expired { state.will.take() } else { None };
-            if let (false, Some(deadlines)) = (is_expired, &mut state.deadlines) {
-                self.timers.lock().arm(&session, deadlines);
-            }
-            drop(state);
-            if is_expired {
-                self.remove(&session);
-            }
-            will.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
-        }
+        self.end_waiting(moment);
+        self.release_delayed(moment);
+        self.review_groups(moment);
+        let watch = (!self.watched.lock().is_empty()).then(|| moment.instant + self.rules.stall);
+        let (timer, delayed) = (self.timers.lock().next(), self.delayed.lock().next());
+        [timer, delayed, watch].into_iter().flatten().min()
     }
 
     /// Lets a publishing thread's cache go of routes that are out of date.
@@ -331,9 +268,36 @@ impl Bus {
         (retained.count(), retained.bytes())
     }
 
+    /// Publishes held back by `$delayed/`, and their bytes.
+    pub fn delayed_size(&self) -> (usize, usize) {
+        let delayed = self.delayed.lock();
+        (delayed.count(), delayed.bytes())
+    }
+
     #[cfg(test)]
     pub(crate) fn timer_count(&self) -> usize {
         self.timers.lock().len()
+    }
+
+    /// Publishes wills and ends sessions whose time has come.
+    fn end_waiting(&self, moment: Moment) {
+        loop {
+            let next = self.timers.lock().pop(moment.instant);
+            let Some((at, session)) = next else { return };
+            let Some(session) = session.upgrade() else { continue };
+            let mut state = session.state.lock();
+            let Some((will_is_due, is_expired)) = state.look(at, moment.instant) else { continue };
+            // A session that ends is the last moment for its will (MQTT 5.0 section 3.1.2.5).
+            let will = if will_is_due || is_expired { state.will.take() } else { None };
+            if let (false, Some(deadlines)) = (is_expired, &mut state.deadlines) {
+                self.timers.lock().arm(&session, deadlines);
+            }
+            drop(state);
+            if is_expired {
+                self.remove(&session);
+            }
+            will.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
+        }
     }
 
     /// Keeps of a crowd of timers those that still count.
@@ -389,7 +353,7 @@ impl Bus {
     /// Ends a session: subscriptions, queue and all. Whether a connection held it, and its will, if
     /// that is still due.
     fn end(&self, session: &Arc<Session>) -> (bool, Option<Box<Will>>) {
-        let (filters, will, took_over) = {
+        let (filters, will, took_over, left) = {
             let mut state = session.state.lock();
             if state.ended {
                 return (false, None);
@@ -399,8 +363,10 @@ impl Bus {
             if took_over {
                 self.counters.add(Counter::SessionsTakenOver, 1);
             }
+            let left = state.outbox.take_shared();
             self.counters.add_dropped(DropReason::SessionEnded, state.outbox.clear().into());
-            (std::mem::take(&mut state.subscriptions).into_filters(), state.will.take(), took_over)
+            let filters = std::mem::take(&mut state.subscriptions).into_filters();
+            (filters, state.will.take(), took_over, left)
         };
         self.counters.add(Counter::SessionsEnded, 1);
         if !filters.is_empty() {
@@ -408,128 +374,7 @@ impl Bus {
             filters.iter().for_each(|filter| routes.unsubscribe(filter, session));
             self.generation.fetch_add(1, Ordering::Release);
         }
+        self.bequeath(session, left);
         (took_over, will)
     }
-
-    fn subscribe_one(&self, now: Instant, attachment: &Attachment, subscription: Subscription) -> Reason {
-        let session = &attachment.session;
-        let granted = match subscription.qos {
-            Qos::AtMostOnce => Reason::Success,
-            Qos::AtLeastOnce => Reason::GrantedQos1,
-            Qos::ExactlyOnce => Reason::GrantedQos2,
-        };
-        // Held throughout, so that a retained publish is either stored before or routed after.
-        let mut retained = self.retained.lock();
-        let mut routes = self.routes.write();
-        let mut state = session.state.lock();
-        if !attachment.holds(&state) {
-            return Reason::UnspecifiedError;
-        }
-        let is_new = !state.subscriptions.contains(&subscription.filter);
-        if is_new && state.subscriptions.len() >= self.limits.subscriptions_max {
-            return Reason::QuotaExceeded;
-        }
-        state.subscriptions.insert(subscription.clone());
-        // A group, once locked, looks at its members: no session may be locked around it.
-        drop(state);
-        let subscriber = Subscriber::new(session.clone(), &subscription);
-        let identifiers = subscriber.identifiers();
-        routes.subscribe(&subscription.filter, subscriber);
-        self.generation.fetch_add(1, Ordering::Release);
-        drop(routes);
-        let wants_retained = match subscription.retain_handling {
-            RetainHandling::Always => true,
-            RetainHandling::IfNew => is_new,
-            RetainHandling::Never => false,
-        };
-        if !wants_retained || subscription.filter.group().is_some() || retained.count() == 0 {
-            return granted;
-        }
-        let mut state = session.state.lock();
-        if !attachment.holds(&state) {
-            return granted;
-        }
-        for message in retained.read(&subscription.filter, now, state.outbox.replay_room()) {
-            if subscription.no_local && message.publisher == session.client_id {
-                continue;
-            }
-            let qos = state.effective_qos(message.qos, subscription.qos);
-            let queued =
-                Queued { message, identifiers: identifiers.clone(), qos, retain: true, replayed: true };
-            self.counters.add(Counter::Matched, 1);
-            if let Some((reason, count)) = state.push(queued) {
-                self.counters.add_dropped(reason, count.into());
-            }
-        }
-        granted
-    }
-
-    fn publish_retained(&self, moment: Moment, publisher: &ClientId, publish: Publish) -> Reason {
-        let limits = &self.limits;
-        if publish.payload.len() > limits.retained_payload_bytes_max {
-            self.counters.add(Counter::Refused, 1);
-            return Reason::QuotaExceeded;
-        }
-        let message = make(moment, publisher.clone(), publish);
-        let mut retained = self.retained.lock();
-        let stored =
-            retained.store(&message, moment.instant, limits.retained_messages_max, limits.retained_bytes_max);
-        if stored.is_error() {
-            self.counters.add(Counter::Refused, 1);
-            return stored;
-        }
-        self.counters.add(Counter::Accepted, 1);
-        let route = self.routes.read().route(&message.topic);
-        self.dispatch(&message, &route)
-    }
-
-    fn dispatch(&self, message: &Arc<Message>, route: &Route) -> Reason {
-        let mut matched = 0;
-        for target in &route.targets {
-            // By name, as a will is published when its connection is gone (MQTT-3.8.3-3).
-            if target.no_local && message.publisher == target.session.client_id {
-                continue;
-            }
-            matched += 1;
-            let retain = message.retain && target.retain_as_published;
-            target.session.push_message(
-                message,
-                target.qos,
-                retain,
-                target.identifiers.clone(),
-                &self.counters,
-            );
-        }
-        for group in &route.groups {
-            let Some(member) = group.choose() else { continue };
-            matched += 1;
-            let retain = message.retain && member.retain_as_published;
-            member.session.push_message(message, member.qos, retain, member.identifiers(), &self.counters);
-        }
-        if matched == 0 {
-            self.counters.add(Counter::Unrouted, 1);
-            return Reason::NoMatchingSubscribers;
-        }
-        self.counters.add(Counter::Matched, matched);
-        Reason::Success
-    }
-
-    fn publish_will(&self, moment: Moment, client_id: &ClientId, will: Will) {
-        self.counters.add(Counter::WillsPublished, 1);
-        self.publish_as(moment, client_id, will.publish);
-    }
-}
-
-fn make(moment: Moment, publisher: ClientId, publish: Publish) -> Arc<Message> {
-    let Publish { topic, payload, qos, retain, expiry, properties } = publish;
-    Arc::new(Message {
-        topic,
-        payload,
-        properties,
-        publisher,
-        accepted_unix_millis: moment.unix_millis,
-        expires_at: expiry.map(|expiry| moment.instant + expiry),
-        qos,
-        retain,
-    })
 }

@@ -19,6 +19,12 @@ pub enum Counter {
     SessionsTakenOver,
     SessionsEnded,
     WillsPublished,
+    /// Publishes held back by `$delayed/`: they are accepted when they are released.
+    Delayed,
+    /// Those of them whose time has come.
+    DelayedReleased,
+    /// Those of them that had expired by then.
+    DelayedExpired,
 }
 
 /// Why a matched copy was not delivered. Every drop has one.
@@ -81,7 +87,7 @@ impl DropReason {
     }
 }
 
-const COUNTERS: usize = Counter::WillsPublished as usize + 1;
+const COUNTERS: usize = Counter::DelayedExpired as usize + 1;
 const CELLS: usize = COUNTERS + DropReason::ALL.len();
 /// More threads than this share a lane; counts stay right, only slower.
 const LANES: usize = 16;

@@ -1,39 +1,101 @@
+use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use foldhash::fast::FixedState;
+use gateway_model::{Message, Qos};
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::Session;
+use crate::outbox::Queued;
 use crate::routes::Subscriber;
+use crate::session::State;
+use crate::{Counters, Session, Sharing};
 
 /// The members of one shared subscription, `$share/{name}/{filter}`: each message goes to one of
 /// them (MQTT 5.0 section 4.8.2).
+///
+/// A group has no queue of its own: what nobody can take now waits in the outbox of a member, with
+/// its place in the sequence of the group, and moves from there: when its holder goes, when another
+/// comes back first, and when its holder takes nothing while others do.
 pub(crate) struct Group {
     pub(crate) name: Box<str>,
+    /// What its messages are marked with in outboxes; unique while it lasts, not 0.
+    pub(crate) number: u32,
     members: Mutex<Members>,
 }
 
 #[derive(Default)]
 struct Members {
-    list: Vec<Subscriber>,
+    list: Vec<Member>,
     /// Who is next.
     turn: usize,
+    /// Of the next message.
+    ticket: u64,
+    /// A member that is away may hold messages.
+    waiting: bool,
+    /// The bus looks at it from time to time.
+    watched: bool,
+}
+
+struct Member {
+    subscriber: Subscriber,
+    /// When it was first seen with a full window and this much settled.
+    blocked: Option<(Instant, u32)>,
+    /// Nothing was settled for too long.
+    stalled: bool,
+}
+
+/// How groups choose, for all of them.
+pub(crate) struct Rules {
+    pub(crate) sharing: Sharing,
+    pub(crate) stall: Duration,
+    pub(crate) hasher: FixedState,
+}
+
+/// What became of a message that was given to a group.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Given {
+    pub(crate) matched: bool,
+    /// The group has to be looked at later, as nobody looks yet.
+    pub(crate) watch: bool,
+}
+
+/// How well a member could take a message. The lowest is best.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Ready,
+    /// It has a connection that acknowledges nothing.
+    Stalled,
+    /// It is away, with room in its queue.
+    Away,
+    /// Something has to be dropped for it.
+    Full,
+    Ended,
+}
+
+/// What another member could still hold.
+struct Room {
+    member: usize,
+    load: usize,
+    messages: usize,
+    bytes: usize,
 }
 
 impl Group {
-    pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.into(), members: Mutex::default() }
+    pub(crate) fn new(name: &str, number: u32) -> Self {
+        Self { name: name.into(), number, members: Mutex::default() }
     }
 
     /// Adds a member or replaces its options; whether it is new.
     pub(crate) fn join(&self, subscriber: Subscriber) -> bool {
         let mut members = self.members.lock();
-        match members.list.iter_mut().find(|member| member.session.number == subscriber.session.number) {
-            Some(member) => {
-                *member = subscriber;
+        match members.position(&subscriber.session) {
+            Some(place) => {
+                members.list[place].subscriber = subscriber;
                 false
             }
             None => {
-                members.list.push(subscriber);
+                members.list.push(Member { subscriber, blocked: None, stalled: false });
                 true
             }
         }
@@ -42,22 +104,332 @@ impl Group {
     /// Whether nobody is left.
     pub(crate) fn leave(&self, session: &Session) -> bool {
         let mut members = self.members.lock();
-        members.list.retain(|member| member.session.number != session.number);
+        if let Some(place) = members.position(session) {
+            members.list.remove(place);
+            // Who was next is next still.
+            members.turn -= usize::from(place < members.turn);
+        }
         members.list.is_empty()
     }
 
-    /// Round robin over the connected members; if none is, over all, whose queues then hold it.
-    pub(crate) fn choose(&self) -> Option<Subscriber> {
+    /// Gives a message to one member: the first, from where the rules begin, that is ready; if none
+    /// is, the one that can take it best.
+    pub(crate) fn give(
+        &self,
+        rules: &Rules,
+        message: &Arc<Message>,
+        priority: u8,
+        counters: &Counters,
+    ) -> Given {
         let mut members = self.members.lock();
         let count = members.list.len();
-        let start = members.turn;
-        let turns = (0..count).map(|offset| (start + offset) % count);
-        let chosen = turns
-            .clone()
-            .find(|turn| members.list[*turn].session.is_attached())
-            .or_else(|| turns.clone().next())?;
-        members.turn = (chosen + 1) % count;
-        Some(members.list[chosen].clone())
+        if count == 0 {
+            return Given::default();
+        }
+        let ticket = members.ticket;
+        let first = members.first(rules, message, self.number);
+        let mut best = (Standing::Ended, first);
+        let mut is_anybody_there = false;
+        for place in (first..count).chain(0..first) {
+            let member = &mut members.list[place];
+            let state = member.subscriber.session.state.lock();
+            is_anybody_there |= state.is_attached();
+            let standing = member.standing(&state, message);
+            if standing == Standing::Ready {
+                member.stalled = false;
+                let is_blocked = state.outbox.is_blocked();
+                push(state, &member.subscriber, message, (self.number, ticket), priority, counters);
+                return members.given(rules.sharing, place, is_blocked);
+            }
+            // Among those that are away always the same one: its queue is the group's, in order.
+            let is_keeper = standing == best.0 && standing == Standing::Away && place < best.1;
+            if standing < best.0 || is_keeper {
+                best = (standing, place);
+            }
+        }
+        let (standing, place) = best;
+        if standing == Standing::Ended {
+            return Given::default();
+        }
+        let subscriber = &members.list[place].subscriber;
+        let state = subscriber.session.state.lock();
+        let is_away = !state.is_attached();
+        push(state, subscriber, message, (self.number, ticket), priority, counters);
+        members.waiting |= is_away;
+        // While nobody is there it is soon enough when one comes.
+        let watch = standing == Standing::Stalled || is_away && is_anybody_there;
+        if standing == Standing::Away {
+            members.ticket += 1;
+            return members.watch_if(watch);
+        }
+        members.given(rules.sharing, place, watch)
+    }
+
+    /// Moves what waits with a session that is away, or is no member any more, to those that are
+    /// there, as far as they have room.
+    pub(crate) fn relieve(&self, rules: &Rules, from: &Session, counters: &Counters) -> Given {
+        let mut members = self.members.lock();
+        members.relieve(rules, self.number, from, true, counters);
+        members.watch_if_waiting()
+    }
+
+    /// A member has come (back): what waits with those that are away moves to who is there.
+    pub(crate) fn gather(&self, rules: &Rules, counters: &Counters) -> Given {
+        let mut members = self.members.lock();
+        members.gather(rules, self.number, counters);
+        members.watch_if_waiting()
+    }
+
+    /// Gives what a session that has ended left behind to others: to those that are there, else to
+    /// the queues of those that are away. Returns how many nobody could take.
+    pub(crate) fn inherit(&self, rules: &Rules, left: Vec<Queued>, counters: &Counters) -> (u32, Given) {
+        let mut members = self.members.lock();
+        let mut rooms = members.rooms(|state, _| state.is_attached());
+        let mut rest = 0;
+        let mut taken = Vec::with_capacity(left.len());
+        let mut others: Option<Vec<Room>> = None;
+        for queued in left {
+            let mut found = members.place(rules, self.number, &mut rooms, &queued);
+            if found.is_none() {
+                let away = others.get_or_insert_with(|| members.rooms(|state, _| !state.is_attached()));
+                found = members.place(rules, self.number, away, &queued);
+                members.waiting |= found.is_some();
+            }
+            match found {
+                Some(place) => taken.push((place, queued)),
+                None => rest += 1,
+            }
+        }
+        members.hand_over(taken, counters);
+        (rest, members.watch_if_waiting())
+    }
+
+    /// Looks at a group that is watched: who is stalled, and what can move now. Whether to look
+    /// again.
+    pub(crate) fn review(&self, rules: &Rules, now: Instant, counters: &Counters) -> bool {
+        let mut members = self.members.lock();
+        let mut watch = false;
+        for member in &mut members.list {
+            watch |= member.observe(now, rules.stall);
+        }
+        let stalled: Vec<Arc<Session>> = members
+            .list
+            .iter()
+            .filter(|member| member.stalled)
+            .map(|member| member.subscriber.session.clone())
+            .collect();
+        for session in stalled {
+            members.relieve(rules, self.number, &session, false, counters);
+        }
+        if members.waiting {
+            members.gather(rules, self.number, counters);
+        }
+        members.watched = watch || members.waiting && members.is_anybody_there();
+        members.watched
+    }
+}
+
+impl Members {
+    fn position(&self, session: &Session) -> Option<usize> {
+        self.list.iter().position(|member| member.subscriber.session.number == session.number)
+    }
+
+    /// Where the search for a member begins.
+    fn first(&self, rules: &Rules, message: &Message, number: u32) -> usize {
+        let count = self.list.len();
+        let hashed = |value: u64| (value % count as u64) as usize;
+        match rules.sharing {
+            Sharing::RoundRobin | Sharing::Sticky => self.turn % count,
+            Sharing::Random => hashed(rules.hasher.hash_one((number, self.ticket))),
+            Sharing::HashClient => hashed(rules.hasher.hash_one(message.publisher.as_str())),
+            Sharing::HashTopic => hashed(rules.hasher.hash_one(message.topic.as_str())),
+            Sharing::LeastInFlight => {
+                let turn = self.turn % count;
+                let load = |place: &usize| {
+                    let state = self.list[*place].subscriber.session.state.lock();
+                    (!state.is_attached(), state.outbox.backlog())
+                };
+                (turn..count).chain(0..turn).min_by_key(load).unwrap_or(turn)
+            }
+        }
+    }
+
+    /// Notes that a member got the message whose turn it was.
+    fn given(&mut self, sharing: Sharing, place: usize, watch: bool) -> Given {
+        self.ticket += 1;
+        self.turn = if sharing == Sharing::Sticky { place } else { (place + 1) % self.list.len() };
+        self.watch_if(watch)
+    }
+
+    fn watch_if(&mut self, watch: bool) -> Given {
+        let watch = watch && !self.watched;
+        self.watched |= watch;
+        Given { matched: true, watch }
+    }
+
+    fn watch_if_waiting(&mut self) -> Given {
+        let watch = self.waiting && self.is_anybody_there();
+        self.watch_if(watch)
+    }
+
+    fn is_anybody_there(&self) -> bool {
+        self.list.iter().any(|member| member.subscriber.session.is_attached())
+    }
+
+    fn gather(&mut self, rules: &Rules, number: u32, counters: &Counters) {
+        if !self.waiting || !self.is_anybody_there() {
+            return;
+        }
+        self.waiting = false;
+        let sessions: Vec<_> = self.list.iter().map(|member| member.subscriber.session.clone()).collect();
+        for session in sessions.iter().filter(|session| !session.is_attached()) {
+            self.relieve(rules, number, session, true, counters);
+        }
+    }
+
+    /// `sent`: what it did not acknowledge moves too, if it is away.
+    fn relieve(&mut self, rules: &Rules, number: u32, from: &Session, sent: bool, counters: &Counters) {
+        let mut rooms =
+            self.rooms(|state, member| state.is_attached() && !member.stalled && !member.is(from));
+        let mut state = from.state.lock();
+        // It may have come back meanwhile: then what it was sent is its own again.
+        let is_away = !state.is_attached();
+        let place = |queued: &Queued| self.place(rules, number, &mut rooms, queued);
+        let taken = state.outbox.take(number, sent && is_away, place);
+        let is_more = is_away && state.outbox.holds(number);
+        drop(state);
+        self.waiting |= is_more;
+        self.hand_over(taken, counters);
+    }
+
+    /// The members that are `eligible` and what they have room for.
+    fn rooms(&self, eligible: impl Fn(&State, &Member) -> bool) -> Vec<Room> {
+        let room = |(place, member): (usize, &Member)| {
+            let state = member.subscriber.session.state.lock();
+            let outbox = &state.outbox;
+            let (load, messages, bytes) = (outbox.backlog(), outbox.messages_free(), outbox.bytes_free());
+            let is_eligible = !state.ended && eligible(&state, member);
+            is_eligible.then_some(Room { member: place, load, messages, bytes })
+        };
+        self.list.iter().enumerate().filter_map(room).collect()
+    }
+
+    /// Which member is to take over a copy; its room shrinks.
+    fn place(&self, rules: &Rules, number: u32, rooms: &mut [Room], queued: &Queued) -> Option<usize> {
+        let size = queued.message.size();
+        let count = rooms.len();
+        let fits = |room: &Room| room.messages > 0 && room.bytes >= size;
+        let first = match rules.sharing {
+            _ if count == 0 => return None,
+            // Whoever has taken over least so far has the most turns left.
+            Sharing::RoundRobin | Sharing::LeastInFlight => {
+                let least = rooms.iter().enumerate().filter(|(_, room)| fits(room));
+                least.min_by_key(|(_, room)| room.load)?.0
+            }
+            Sharing::Sticky => 0,
+            Sharing::Random => (rules.hasher.hash_one((number, queued.ticket)) % count as u64) as usize,
+            Sharing::HashClient | Sharing::HashTopic => {
+                let wanted = self.first(rules, &queued.message, number);
+                rooms.iter().position(|room| room.member >= wanted).unwrap_or(0)
+            }
+        };
+        let place = (first..count).chain(0..first).find(|place| fits(&rooms[*place]))?;
+        let room = &mut rooms[place];
+        room.messages -= 1;
+        room.bytes -= size;
+        room.load += 1;
+        Some(room.member)
+    }
+
+    /// Gives copies to the members they were meant for.
+    fn hand_over(&mut self, copies: Vec<(usize, Queued)>, counters: &Counters) {
+        if copies.is_empty() {
+            return;
+        }
+        let mut shares: Vec<Vec<Queued>> = self.list.iter().map(|_| Vec::new()).collect();
+        copies.into_iter().for_each(|(place, queued)| shares[place].push(queued));
+        for (member, share) in self.list.iter().zip(shares) {
+            if !share.is_empty() {
+                member.subscriber.take_over(share, counters);
+            }
+        }
+    }
+}
+
+impl Member {
+    fn is(&self, session: &Session) -> bool {
+        self.subscriber.session.number == session.number
+    }
+
+    fn standing(&self, state: &State, message: &Message) -> Standing {
+        if state.ended {
+            return Standing::Ended;
+        }
+        let has_room = state.outbox.messages_free() > 0 && message.size() <= state.outbox.bytes_free();
+        let qos = state.effective_qos(message.qos, self.subscriber.qos);
+        match (state.is_attached(), has_room) {
+            (true, true) if self.stalled && state.outbox.is_blocked() => Standing::Stalled,
+            (true, true) => Standing::Ready,
+            (false, true) if qos > Qos::AtMostOnce || state.outbox.limits.store_qos0 => Standing::Away,
+            _ => Standing::Full,
+        }
+    }
+
+    /// Sees whether it is stalled; whether it might become so.
+    fn observe(&mut self, now: Instant, stall: Duration) -> bool {
+        let state = self.subscriber.session.state.lock();
+        let (settled, outbox) = (state.outbox.settled(), &state.outbox);
+        if !state.is_attached() || !outbox.is_blocked() || outbox.queued() == 0 {
+            (self.blocked, self.stalled) = (None, false);
+            return false;
+        }
+        match self.blocked {
+            Some((since, then)) if then == settled => self.stalled = now >= since + stall,
+            _ => (self.blocked, self.stalled) = (Some((now, settled)), false),
+        }
+        true
+    }
+}
+
+impl Subscriber {
+    /// Queues copies that another member had, as this subscription wants them.
+    fn take_over(&self, mut copies: Vec<Queued>, counters: &Counters) {
+        let mut state = self.session.state.lock();
+        for copy in &mut copies {
+            copy.qos = state.effective_qos(copy.message.qos, self.qos);
+            copy.retain = copy.message.retain && self.retain_as_published;
+            copy.identifiers = self.identifiers();
+        }
+        let dropped = state.merge(copies);
+        drop(state);
+        for (reason, count) in dropped {
+            counters.add_dropped(reason, count.into());
+        }
+    }
+}
+
+fn push(
+    mut state: MutexGuard<'_, State>,
+    subscriber: &Subscriber,
+    message: &Arc<Message>,
+    (group, ticket): (u32, u64),
+    priority: u8,
+    counters: &Counters,
+) {
+    let qos = state.effective_qos(message.qos, subscriber.qos);
+    let dropped = state.push(Queued {
+        message: message.clone(),
+        identifiers: subscriber.identifiers(),
+        ticket,
+        group,
+        qos,
+        priority,
+        retain: message.retain && subscriber.retain_as_published,
+        replayed: false,
+    });
+    drop(state);
+    if let Some((reason, count)) = dropped {
+        counters.add_dropped(reason, count.into());
     }
 }
 

@@ -8,19 +8,27 @@
 //! Concurrency: `publish` runs on many threads at once. Routes are read under a shared lock, and
 //! only when a publisher's [`RouteCache`] does not know the topic already; every session has its
 //! own small lock. Locks are taken in this order: sessions, retained, routes, the members of a
-//! group, one session, timers. No two sessions are ever locked at once.
+//! group, one session, timers. No two sessions are ever locked at once, so what moves from one
+//! member of a group to another is in neither for a moment, under the lock of the group.
 //!
-//! Read [`Bus::publish`], then `outbox.rs`.
+//! `bus.rs` has sessions come and go, `subscribing.rs` and `publishing.rs` are what they do, and
+//! `sharing.rs` moves what a member of a group leaves behind. Read [`Bus::publish`], then
+//! `outbox.rs`.
 
 mod bus;
 mod counters;
+mod delayed;
 mod group;
 mod limits;
 mod outbox;
+mod priorities;
+mod publishing;
 mod retained;
 mod route_cache;
 mod routes;
 mod session;
+mod sharing;
+mod subscribing;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -29,6 +37,7 @@ mod trie;
 
 pub use bus::{Bus, Moment, SessionOptions, Totals};
 pub use counters::{Counter, Counters, DropReason};
-pub use limits::{DropPolicy, Limits, QueueLimits};
+pub use limits::{DropPolicy, Limits, QueueLimits, Sharing};
+pub use priorities::PriorityDefault;
 pub use route_cache::RouteCache;
 pub use session::{Attachment, Session, SessionView};

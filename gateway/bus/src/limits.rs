@@ -1,5 +1,9 @@
 use std::time::Duration;
 
+use gateway_model::TopicFilter;
+
+use crate::PriorityDefault;
+
 /// Every limit of the engine. What is over a limit is refused or dropped with a counted reason.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -19,6 +23,21 @@ pub struct Limits {
     pub retained_bytes_max: usize,
     /// Bytes of one retained payload; a larger one is refused with `QuotaExceeded`.
     pub retained_payload_bytes_max: usize,
+    /// How long a retained message is kept at most, from its publishing; it may ask for less.
+    pub retained_expiry_max: Option<Duration>,
+    /// Publishes held back by `$delayed/`; one more is refused with `QuotaExceeded`.
+    pub delayed_messages_max: usize,
+    /// Bytes of those; what goes over it is refused with `QuotaExceeded`.
+    pub delayed_bytes_max: usize,
+    /// Topics with a place in queues of their own, 1 to 255; the highest of all matching filters
+    /// counts. Nothing else has a priority if it is empty.
+    pub queue_priorities: Vec<(TopicFilter, u8)>,
+    pub queue_priority_default: PriorityDefault,
+    /// To which member of a group a message goes.
+    pub sharing: Sharing,
+    /// A member of a group whose window was full for so long, with nothing settled, is passed over,
+    /// and what waits behind it goes to others.
+    pub sharing_stall: Duration,
     /// Topics a publisher thread remembers the route of.
     pub route_cache_topics_max: usize,
 }
@@ -34,6 +53,13 @@ impl Default for Limits {
             retained_messages_max: 1_000_000,
             retained_bytes_max: 256 * 1024 * 1024,
             retained_payload_bytes_max: 1024 * 1024,
+            retained_expiry_max: None,
+            delayed_messages_max: 10_000,
+            delayed_bytes_max: 64 * 1024 * 1024,
+            queue_priorities: Vec::new(),
+            queue_priority_default: PriorityDefault::Lowest,
+            sharing: Sharing::RoundRobin,
+            sharing_stall: Duration::from_secs(1),
             route_cache_topics_max: 16 * 1024,
         }
     }
@@ -64,9 +90,26 @@ impl Default for QueueLimits {
     }
 }
 
-/// Which message goes when a queue is full.
+/// Which message of the lowest priority goes when a queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropPolicy {
     Oldest,
     Newest,
+}
+
+/// To which member of a group a message goes, if several can take it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Any, by the seed.
+    Random,
+    /// Always the same one.
+    Sticky,
+    /// The one with the fewest messages queued and in flight; in turn among equals.
+    LeastInFlight,
+    /// By the name of the publisher.
+    HashClient,
+    HashTopic,
 }

@@ -5,34 +5,42 @@ use std::time::Instant;
 
 use gateway_model::{Message, Reason, Topic, TopicFilter};
 
+use crate::Limits;
+
 /// The last retained message of every topic that has one.
 ///
 /// Sorted by topic, so that a filter reads only the range that begins with its fixed levels.
 #[derive(Default)]
 pub(crate) struct Retained {
-    messages: BTreeMap<Topic, Arc<Message>>,
+    messages: BTreeMap<Topic, Kept>,
     bytes: usize,
     /// No message expires before this.
     first_expiry: Option<Instant>,
 }
 
+struct Kept {
+    message: Arc<Message>,
+    /// When it stops being kept: its own end, or that of the time anything may be kept.
+    until: Option<Instant>,
+}
+
+impl Kept {
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
 impl Retained {
     /// Stores, replaces or (with an empty payload) clears.
-    pub(crate) fn store(
-        &mut self,
-        message: &Arc<Message>,
-        now: Instant,
-        messages_max: usize,
-        bytes_max: usize,
-    ) -> Reason {
+    pub(crate) fn store(&mut self, message: &Arc<Message>, now: Instant, limits: &Limits) -> Reason {
         if message.payload.is_empty() {
             self.remove(&message.topic);
             return Reason::Success;
         }
         let fits = |retained: &Self| {
-            let replaced = retained.messages.get(&message.topic).map(|old| old.size());
-            retained.bytes - replaced.unwrap_or(0) + message.size() <= bytes_max
-                && (replaced.is_some() || retained.messages.len() < messages_max)
+            let replaced = retained.messages.get(&message.topic).map(|old| old.message.size());
+            retained.bytes - replaced.unwrap_or(0) + message.size() <= limits.retained_bytes_max
+                && (replaced.is_some() || retained.messages.len() < limits.retained_messages_max)
         };
         if !fits(self) {
             self.sweep(now);
@@ -42,8 +50,10 @@ impl Retained {
         }
         self.remove(&message.topic);
         self.bytes += message.size();
-        self.messages.insert(message.topic.clone(), message.clone());
-        self.first_expiry = self.first_expiry.into_iter().chain(message.expires_at).min();
+        let at_most = limits.retained_expiry_max.map(|expiry| now + expiry);
+        let until = message.expires_at.into_iter().chain(at_most).min();
+        self.messages.insert(message.topic.clone(), Kept { message: message.clone(), until });
+        self.first_expiry = self.first_expiry.into_iter().chain(until).min();
         Reason::Success
     }
 
@@ -53,17 +63,17 @@ impl Retained {
             return;
         }
         let bytes = &mut self.bytes;
-        self.messages.retain(|_, message| {
-            let keep = !message.is_expired(now);
-            *bytes -= if keep { 0 } else { message.size() };
+        self.messages.retain(|_, kept| {
+            let keep = !kept.is_over(now);
+            *bytes -= if keep { 0 } else { kept.message.size() };
             keep
         });
-        self.first_expiry = self.messages.values().filter_map(|message| message.expires_at).min();
+        self.first_expiry = self.messages.values().filter_map(|kept| kept.until).min();
     }
 
     fn remove(&mut self, topic: &Topic) {
         if let Some(old) = self.messages.remove(topic) {
-            self.bytes -= old.size();
+            self.bytes -= old.message.size();
         }
     }
 
@@ -71,12 +81,13 @@ impl Retained {
     /// removed on the way.
     pub(crate) fn read(&mut self, filter: &TopicFilter, now: Instant, limit: usize) -> Vec<Arc<Message>> {
         if !filter.has_wildcard() {
-            let found = self.messages.get(filter.path()).cloned();
-            if found.as_ref().is_some_and(|message| message.is_expired(now)) {
-                found.inspect(|message| self.remove(&message.topic));
+            let Some(kept) = self.messages.get(filter.path()) else { return Vec::new() };
+            let message = kept.message.clone();
+            if kept.is_over(now) {
+                self.remove(&message.topic);
                 return Vec::new();
             }
-            return found.into_iter().take(limit).collect();
+            return Some(message).into_iter().take(limit).collect();
         }
         let prefix = fixed_prefix(filter.path());
         let mut expired = Vec::new();
@@ -85,13 +96,13 @@ impl Retained {
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(topic, _)| topic.starts_with(prefix))
             .filter(|(topic, _)| filter.matches(topic))
-            .filter(|(topic, message)| {
-                let gone = message.is_expired(now);
+            .filter(|(topic, kept)| {
+                let gone = kept.is_over(now);
                 expired.extend(gone.then(|| (*topic).clone()));
                 !gone
             })
             .take(limit)
-            .map(|(_, message)| message.clone())
+            .map(|(_, kept)| kept.message.clone())
             .collect();
         expired.iter().for_each(|topic| self.remove(topic));
         found

@@ -7,12 +7,18 @@ use smallvec::SmallVec;
 
 use crate::Session;
 use crate::group::{Group, Groups};
+use crate::priorities::Priorities;
 use crate::trie::Trie;
 
 /// Who subscribed to what. Exact filters are found by hash, wildcards by trie.
 pub(crate) struct Routes {
-    exact: HashMap<Box<str>, Leaf, FixedState>,
+    /// The key shares the text of the first subscription to it.
+    exact: HashMap<Arc<str>, Leaf, FixedState>,
     wildcard: Trie<Leaf>,
+    /// All groups by their numbers.
+    groups: HashMap<u32, Arc<Group>, FixedState>,
+    last_group: u32,
+    priorities: Priorities,
     /// Subscriptions, shared ones included.
     count: usize,
     /// Those of them that are shared.
@@ -24,7 +30,9 @@ pub(crate) struct Routes {
 #[derive(Default)]
 struct Leaf {
     subscribers: SmallVec<[Subscriber; 1]>,
-    groups: Groups,
+    /// Boxed, as few have any.
+    #[allow(clippy::box_collection)]
+    groups: Option<Box<Groups>>,
 }
 
 /// One subscription as the routes hold it.
@@ -36,6 +44,8 @@ pub(crate) struct Subscriber {
     pub(crate) qos: Qos,
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
+    /// By `$exclusive/`: nobody else may have this filter so.
+    pub(crate) exclusive: bool,
 }
 
 impl Subscriber {
@@ -46,7 +56,13 @@ impl Subscriber {
             qos: subscription.qos,
             no_local: subscription.no_local,
             retain_as_published: subscription.retain_as_published,
+            exclusive: subscription.filter.is_exclusive(),
         }
+    }
+
+    /// Whether both are the same session's, to the same filter.
+    fn is_same(&self, session: &Session, exclusive: bool) -> bool {
+        self.session.number == session.number && self.exclusive == exclusive
     }
 
     pub(crate) fn identifiers(&self) -> Identifiers {
@@ -60,6 +76,8 @@ pub(crate) struct Route {
     /// Local ones with others.
     pub(crate) targets: Vec<Target>,
     pub(crate) groups: Groups,
+    /// Of the topic, in queues.
+    pub(crate) priority: u8,
 }
 
 pub(crate) struct Target {
@@ -77,10 +95,13 @@ impl Route {
 }
 
 impl Routes {
-    pub(crate) fn new(hasher: FixedState) -> Self {
+    pub(crate) fn new(hasher: FixedState, priorities: Priorities) -> Self {
         Self {
             exact: HashMap::with_hasher(hasher.clone()),
-            wildcard: Trie::new(hasher),
+            wildcard: Trie::new(hasher.clone()),
+            groups: HashMap::with_hasher(hasher),
+            last_group: 0,
+            priorities,
             count: 0,
             shared: 0,
             reserved: 0,
@@ -91,44 +112,67 @@ impl Routes {
         self.count
     }
 
-    /// Adds a subscription or replaces the session's earlier one to the same filter.
-    pub(crate) fn subscribe(&mut self, filter: &TopicFilter, subscriber: Subscriber) {
-        let leaf = self.leaf(filter);
-        let is_new = match filter.group() {
-            None => leaf.subscribe(subscriber),
-            Some(name) => match leaf.groups.iter().find(|group| &*group.name == name) {
-                Some(group) => group.join(subscriber),
-                None => {
-                    let group = Group::new(name);
-                    group.join(subscriber);
-                    leaf.groups.push(Arc::new(group));
-                    true
-                }
-            },
+    /// Adds a subscription or replaces the session's earlier one to the same filter. Returns the
+    /// group that it is a member of then.
+    pub(crate) fn subscribe(&mut self, filter: &TopicFilter, subscriber: Subscriber) -> Option<Arc<Group>> {
+        let Some(name) = filter.group() else {
+            let is_new = self.leaf(filter).subscribe(subscriber);
+            self.note(filter, is_new);
+            return None;
         };
-        self.count += usize::from(is_new);
-        self.shared += usize::from(is_new && filter.group().is_some());
-        self.reserved += usize::from(is_new && filter.path().starts_with('$'));
+        let group = match self.leaf(filter).group(name) {
+            Some(group) => group.clone(),
+            None => {
+                let group = self.make_group(name);
+                self.leaf(filter).groups.get_or_insert_default().push(group.clone());
+                group
+            }
+        };
+        let is_new = group.join(subscriber);
+        self.shared += usize::from(is_new);
+        self.note(filter, is_new);
+        Some(group)
     }
 
     pub(crate) fn unsubscribe(&mut self, filter: &TopicFilter, session: &Session) {
-        let path = filter.path();
-        let leaf = if filter.has_wildcard() { self.wildcard.find(path) } else { self.exact.get_mut(path) };
-        let Some(leaf) = leaf else { return };
+        let Some(leaf) = self.find(filter) else { return };
+        let exclusive = filter.is_exclusive();
+        let mut orphan = None;
         match filter.group() {
-            None => leaf.subscribers.retain(|subscriber| subscriber.session.number != session.number),
-            Some(name) => leaf.groups.retain(|group| &*group.name != name || !group.leave(session)),
+            None => leaf.subscribers.retain(|subscriber| !subscriber.is_same(session, exclusive)),
+            Some(name) => orphan = leaf.leave(name, session),
         }
+        let is_empty = leaf.subscribers.is_empty() && leaf.groups.is_none();
         self.count -= 1;
         self.shared -= usize::from(filter.group().is_some());
         self.reserved -= usize::from(filter.path().starts_with('$'));
-        if leaf.subscribers.is_empty() && leaf.groups.is_empty() {
-            if filter.has_wildcard() {
-                self.wildcard.remove(path);
-            } else {
-                self.exact.remove(path);
-            }
+        if let Some(number) = orphan {
+            self.groups.remove(&number);
         }
+        if is_empty && filter.has_wildcard() {
+            self.wildcard.remove(filter.path());
+        } else if is_empty {
+            self.exact.remove(filter.path());
+        }
+    }
+
+    /// Whether another session has the filter for itself.
+    pub(crate) fn is_taken(&self, filter: &TopicFilter, session: &Session) -> bool {
+        let holds = |present: &Subscriber| present.exclusive && present.session.number != session.number;
+        self.get(filter).is_some_and(|leaf| leaf.subscribers.iter().any(holds))
+    }
+
+    pub(crate) fn group(&self, number: u32) -> Option<Arc<Group>> {
+        self.groups.get(&number).cloned()
+    }
+
+    pub(crate) fn group_of(&self, filter: &TopicFilter) -> Option<Arc<Group>> {
+        let name = filter.group()?;
+        self.get(filter)?.group(name).cloned()
+    }
+
+    pub(crate) fn priority(&self, topic: &Topic) -> u8 {
+        self.priorities.of(topic)
     }
 
     pub(crate) fn shared(&self) -> usize {
@@ -154,13 +198,17 @@ impl Routes {
         let mut found: SmallVec<[&Leaf; 8]> = SmallVec::new();
         found.extend(self.exact.get(topic.as_str()));
         self.wildcard.matches(topic, |leaf| found.push(leaf));
-        let mut targets: Vec<Target> =
-            found.iter().flat_map(|leaf| &leaf.subscribers).map(Target::from).collect();
-        if found.len() > 1 {
+        let subscribers = || found.iter().flat_map(|leaf| &leaf.subscribers);
+        let mut targets: Vec<Target> = subscribers().map(Target::from).collect();
+        // Within one leaf a session is twice only if once exclusively.
+        if found.len() > 1 || subscribers().any(|subscriber| subscriber.exclusive) {
             targets.sort_by_key(|target| (target.session.number, target.no_local));
             targets.dedup_by(|later, earlier| earlier.merge(later));
         }
-        Route { targets, groups: found.iter().flat_map(|leaf| leaf.groups.iter().cloned()).collect() }
+        let groups = found.iter().filter_map(|leaf| leaf.groups.as_deref()).flatten().cloned();
+        let mut groups: Groups = groups.collect();
+        groups.sort_unstable_by_key(|group| group.number);
+        Route { targets, groups, priority: self.priority(topic) }
     }
 
     fn leaf(&mut self, filter: &TopicFilter) -> &mut Leaf {
@@ -169,16 +217,47 @@ impl Routes {
             return self.wildcard.entry(path);
         }
         if !self.exact.contains_key(path) {
-            self.exact.insert(path.into(), Leaf::default());
+            let is_whole = path.len() == filter.text().len();
+            let key = if is_whole { filter.text().clone() } else { path.into() };
+            self.exact.insert(key, Leaf::default());
         }
         self.exact.get_mut(path).expect("it was just put there")
+    }
+
+    fn note(&mut self, filter: &TopicFilter, is_new: bool) {
+        self.count += usize::from(is_new);
+        self.reserved += usize::from(is_new && filter.path().starts_with('$'));
+    }
+
+    fn get(&self, filter: &TopicFilter) -> Option<&Leaf> {
+        let path = filter.path();
+        if filter.has_wildcard() { self.wildcard.get(path) } else { self.exact.get(path) }
+    }
+
+    fn find(&mut self, filter: &TopicFilter) -> Option<&mut Leaf> {
+        let path = filter.path();
+        if filter.has_wildcard() { self.wildcard.find(path) } else { self.exact.get_mut(path) }
+    }
+
+    fn make_group(&mut self, name: &str) -> Arc<Group> {
+        let mut next = || {
+            self.last_group = self.last_group.wrapping_add(1).max(1);
+            self.last_group
+        };
+        let mut number = next();
+        while self.groups.contains_key(&number) {
+            number = next();
+        }
+        let group = Arc::new(Group::new(name, number));
+        self.groups.insert(number, group.clone());
+        group
     }
 }
 
 impl Leaf {
     fn subscribe(&mut self, subscriber: Subscriber) -> bool {
-        match self.subscribers.iter_mut().find(|present| present.session.number == subscriber.session.number)
-        {
+        let is_same = |present: &&mut Subscriber| present.is_same(&subscriber.session, subscriber.exclusive);
+        match self.subscribers.iter_mut().find(is_same) {
             Some(present) => {
                 *present = subscriber;
                 false
@@ -188,6 +267,24 @@ impl Leaf {
                 true
             }
         }
+    }
+
+    fn group(&self, name: &str) -> Option<&Arc<Group>> {
+        self.groups.as_ref()?.iter().find(|group| &*group.name == name)
+    }
+
+    /// Takes a member out of a group; the number of the group if that was the last one.
+    fn leave(&mut self, name: &str, session: &Session) -> Option<u32> {
+        let groups = self.groups.as_mut()?;
+        let place = groups.iter().position(|group| &*group.name == name)?;
+        if !groups[place].leave(session) {
+            return None;
+        }
+        let number = groups.remove(place).number;
+        if groups.is_empty() {
+            self.groups = None;
+        }
+        Some(number)
     }
 }
 
@@ -216,7 +313,7 @@ impl Target {
         self.identifiers = match (self.identifiers.as_slice(), other.identifiers.as_slice()) {
             (_, []) => return true,
             ([], _) => other.identifiers.clone(),
-            (ours, theirs) => Identifiers::Many([ours, theirs].concat().into()),
+            (ours, theirs) => Identifiers::from([ours, theirs].concat()),
         };
         true
     }

@@ -8,7 +8,7 @@ use gateway_model::{
 };
 use parking_lot::Mutex;
 
-use crate::outbox::{Outbox, Queued};
+use crate::outbox::{Drain, Outbox, Queued};
 use crate::subscriptions::Subscriptions;
 use crate::timers::Deadlines;
 use crate::{Counter, Counters, DropReason};
@@ -88,13 +88,21 @@ impl Session {
         qos_max: Qos,
         retain: bool,
         identifiers: Identifiers,
+        priority: u8,
         counters: &Counters,
     ) {
         let mut state = self.state.lock();
-        let qos = state.effective_qos(message.qos, qos_max);
-        if let Some((reason, count)) =
-            state.push(Queued { message: message.clone(), identifiers, qos, retain, replayed: false })
-        {
+        let queued = Queued {
+            message: message.clone(),
+            identifiers,
+            ticket: 0,
+            group: 0,
+            qos: state.effective_qos(message.qos, qos_max),
+            priority,
+            retain,
+            replayed: false,
+        };
+        if let Some((reason, count)) = state.push(queued) {
             drop(state);
             counters.add_dropped(reason, count.into());
         }
@@ -163,6 +171,24 @@ impl State {
         dropped
     }
 
+    /// Takes in what another member of a group had. Returns what was dropped of it, and why.
+    pub(crate) fn merge(&mut self, mut copies: Vec<Queued>) -> [(DropReason, u32); 2] {
+        let stores_qos0 = self.notify.is_some() || self.outbox.limits.store_qos0;
+        let reason = if self.ended { DropReason::SessionEnded } else { DropReason::Offline };
+        let all = copies.len();
+        copies.retain(|copy| !self.ended && (stores_qos0 || copy.qos > Qos::AtMostOnce));
+        let rejected = all - copies.len();
+        self.outbox.lose(rejected as u32);
+        let over = self.outbox.merge(copies);
+        self.wake();
+        [(reason, rejected as u32), (DropReason::QueueFull, over)]
+    }
+
+    /// What waits at QoS 0 goes unless it is to be stored; returns how much that was.
+    pub(crate) fn forget_qos0(&mut self) -> u32 {
+        if self.outbox.limits.store_qos0 { 0 } else { self.outbox.clear_qos0() }
+    }
+
     fn wake(&mut self) {
         if !self.notified
             && self.outbox.backlog() > 0
@@ -225,20 +251,20 @@ impl Attachment {
             return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
         }
         state.notified = false;
-        let outbox = &mut state.outbox;
-        drain(outbox);
-        outbox.rest();
-        let left = outbox.queued();
-        let tally = std::mem::take(&mut outbox.tally);
+        let mut turn = Drain::new(&mut state.outbox);
+        drain(&mut turn);
+        let Drain { delivered, expired, refused, .. } = turn;
+        state.outbox.rest();
+        let left = state.outbox.queued();
         drop(state);
-        if tally.delivered > 0 {
-            counters.add(Counter::Delivered, tally.delivered.into());
+        if delivered > 0 {
+            counters.add(Counter::Delivered, delivered.into());
         }
-        if let Some((reason, count)) = tally.refused {
+        if let Some((reason, count)) = refused {
             counters.add_dropped(DropReason::from_name(reason), count.into());
         }
-        if tally.expired > 0 {
-            counters.add_dropped(DropReason::Expired, tally.expired.into());
+        if expired > 0 {
+            counters.add_dropped(DropReason::Expired, expired.into());
         }
         Ok(left)
     }
@@ -250,7 +276,7 @@ impl Attachment {
         Ok(next)
     }
 
-    /// Whether the delivery was in flight.
+    /// Whether the delivery was in flight and the settlement fits it.
     pub fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> bool {
         let mut state = self.session.state.lock();
         if state.epoch != self.epoch || !state.outbox.settle(id, settlement) {
@@ -261,7 +287,10 @@ impl Attachment {
         }
         drop(state);
         match settlement {
-            Settlement::Delivered => counters.add(Counter::Delivered, 1),
+            Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed => {
+                counters.add(Counter::Delivered, 1);
+            }
+            Settlement::Refused(_) => counters.add_dropped(DropReason::Refused, 1),
             Settlement::Dropped(reason) => counters.add_dropped(DropReason::from_name(reason), 1),
             Settlement::Received | Settlement::Returned => {}
         }

@@ -70,6 +70,17 @@ impl Subscriptions {
         }
     }
 
+    /// The filters by which it is a member of groups, sorted.
+    pub(crate) fn shared(&self) -> Vec<TopicFilter> {
+        let shared = |one: &Subscription| one.filter.group().map(|_| one.filter.clone());
+        let mut filters: Vec<TopicFilter> = match self {
+            Self::Few(list) => list.iter().filter_map(shared).collect(),
+            Self::Many(map) => map.values().filter_map(shared).collect(),
+        };
+        filters.sort_unstable();
+        filters
+    }
+
     pub(crate) fn into_filters(self) -> Vec<TopicFilter> {
         match self {
             Self::Few(list) => list.into_iter().map(|one| one.filter).collect(),

@@ -86,6 +86,13 @@ impl<V: Default> Trie<V> {
         value.as_deref_mut()
     }
 
+    pub(crate) fn get(&self, filter: &str) -> Option<&V> {
+        let (path, at) = self.path(filter)?;
+        let node = &self.nodes[at as usize];
+        let value = if ends_with_hash(filter, path.len()) { &node.hash } else { &node.exact };
+        value.as_deref()
+    }
+
     /// Removes a filter's value and every node that only it needed.
     pub(crate) fn remove(&mut self, filter: &str) {
         let Some((path, mut at)) = self.path(filter) else { return };

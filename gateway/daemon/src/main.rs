@@ -20,7 +20,7 @@ use clap::Parser;
 use cli::{Cli, Command, SettingsOptions};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(client::fold_properties(std::env::args_os()));
     match cli.command {
         None => serve(&cli.serve),
         Some(Command::Serve(options)) => serve(&options),

@@ -13,8 +13,9 @@ use gateway_admin::{Endpoint, Probes};
 use gateway_broker::{
     BridgeHandle, BridgeSession, Broker, ClientLimits, DoorLimits, ListenerSettings, Shards, Tls, TlsError,
 };
-use gateway_bus::{Bus, DropPolicy, Limits, QueueLimits};
-use gateway_config::{BridgeEntry, ProxyProtocol, QueueDrop, Settings};
+use gateway_bus::{Bus, DropPolicy, Limits, PriorityDefault, QueueLimits, Sharing};
+use gateway_config::{BridgeEntry, ProxyProtocol, QueueDrop, Settings, Strategy};
+use gateway_model::TopicFilter;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -76,7 +77,7 @@ fn broker(settings: &Settings) -> Result<Broker> {
         logins_pending_max: settings.limits.logins_pending_max as usize,
     };
     let access = Access::new(settings.section("access")?);
-    let broker = Broker::new(Bus::new(bus_limits(settings), random()), access, limits, random());
+    let broker = Broker::new(Bus::new(bus_limits(settings)?, random()), access, limits, random());
     Ok(broker.with_client_limits(client_limits(settings)))
 }
 
@@ -90,10 +91,11 @@ fn client_limits(settings: &Settings) -> ClientLimits {
     }
 }
 
-fn bus_limits(settings: &Settings) -> Limits {
-    let (session, retained) = (&settings.session, &settings.retained);
-    let expiry = session.expiry_secs_max;
-    Limits {
+fn bus_limits(settings: &Settings) -> Result<Limits> {
+    let (session, retained, delayed) = (&settings.session, &settings.retained, &settings.delayed);
+    let at_most = |secs: u32| (secs < u32::MAX).then(|| Duration::from_secs(secs.into()));
+    let priority = |(filter, priority): (&String, &u8)| Ok((TopicFilter::parse(filter)?, *priority));
+    Ok(Limits {
         queue: QueueLimits {
             messages_max: session.queue_messages_max,
             bytes_max: session.queue_bytes_max,
@@ -103,12 +105,33 @@ fn bus_limits(settings: &Settings) -> Limits {
         },
         in_flight_max: session.in_flight_max,
         subscriptions_max: settings.limits.subscriptions_max as usize,
-        session_expiry_max: (expiry < u32::MAX).then(|| Duration::from_secs(expiry.into())),
+        session_expiry_max: at_most(session.expiry_secs_max),
         sessions_max: settings.limits.sessions_max as usize,
         retained_messages_max: retained.messages_max as usize,
         retained_bytes_max: usize::try_from(retained.bytes_max).unwrap_or(usize::MAX),
         retained_payload_bytes_max: retained.payload_bytes_max as usize,
+        retained_expiry_max: at_most(retained.expiry_secs_max),
+        delayed_messages_max: delayed.messages_max as usize,
+        delayed_bytes_max: usize::try_from(delayed.bytes_max).unwrap_or(usize::MAX),
+        queue_priorities: session.queue_priorities.iter().map(priority).collect::<Result<_>>()?,
+        queue_priority_default: match session.queue_priority_default {
+            gateway_config::PriorityDefault::Lowest => PriorityDefault::Lowest,
+            gateway_config::PriorityDefault::Highest => PriorityDefault::Highest,
+        },
+        sharing: sharing(settings.shared.strategy),
+        sharing_stall: Duration::from_secs(settings.shared.stall_secs.into()),
         ..Limits::default()
+    })
+}
+
+fn sharing(strategy: Strategy) -> Sharing {
+    match strategy {
+        Strategy::RoundRobin => Sharing::RoundRobin,
+        Strategy::Random => Sharing::Random,
+        Strategy::Sticky => Sharing::Sticky,
+        Strategy::LeastInFlight => Sharing::LeastInFlight,
+        Strategy::HashClient => Sharing::HashClient,
+        Strategy::HashTopic => Sharing::HashTopic,
     }
 }
 
@@ -219,7 +242,7 @@ async fn start_admin(
     Ok(Some(address))
 }
 
-/// Expires sessions and publishes delayed wills.
+/// Expires sessions, publishes what is delayed, looks after shared subscriptions.
 async fn keep_time(broker: Arc<Broker>) {
     // New deadlines are noticed at this pace; the protocols' own are exact.
     const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -99,8 +99,9 @@ pub trait Sink {
     /// Anything rarer; answered by [`Event::Reply`] with the same ticket.
     fn request(&mut self, ticket: Ticket, request: Request);
 
-    /// What became of a delivery above QoS 0. Unknown identifiers are ignored; the result says
-    /// whether the delivery was in flight (MQTT's Packet Identifier not found).
+    /// What became of a delivery above QoS 0. Unknown identifiers, and settlements that do not fit
+    /// the delivery, are ignored; the result says whether it did (MQTT's Packet Identifier not
+    /// found).
     fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool;
 
     /// Remembers, or forgets, a packet identifier of the peer's exactly-once publishes, so that the

@@ -67,7 +67,18 @@ pub enum Identifiers {
     #[default]
     None,
     One(u32),
-    Many(Arc<[u32]>),
+    /// A thin pointer, as copies that wait are many and this is rare.
+    Many(Arc<Vec<u32>>),
+}
+
+impl From<Vec<u32>> for Identifiers {
+    fn from(identifiers: Vec<u32>) -> Self {
+        match identifiers[..] {
+            [] => Self::None,
+            [one] => Self::One(one),
+            _ => Self::Many(Arc::new(identifiers)),
+        }
+    }
 }
 
 impl Identifiers {
@@ -81,13 +92,23 @@ impl Identifiers {
 }
 
 /// What became of a delivery above QoS 0.
+///
+/// MQTT's acknowledgements fit deliveries of one QoS only: one that does not fit settles nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// The receiver has it (PUBACK, PUBCOMP, CoAP ACK, Kafka's acks): it leaves the session.
+    /// The receiver has it (CoAP ACK, Kafka's acks), whatever the QoS: it leaves the session.
     Delivered,
-    /// The receiver has it but the identifier is still in use (PUBREC).
+    /// PUBACK, for QoS 1: it leaves the session.
+    Acknowledged,
+    /// PUBREC, for QoS 2: the receiver has it but the identifier is still in use.
     Received,
-    /// It leaves the session undelivered; the word is the reason in metrics, e.g. `refused`.
+    /// PUBCOMP, for QoS 2 after PUBREC: it leaves the session.
+    Completed,
+    /// PUBACK (QoS 1) or PUBREC (QoS 2) with an error: it leaves the session undelivered, and is
+    /// not offered to anybody else (MQTT-4.8.2-6).
+    Refused(Qos),
+    /// It leaves the session undelivered, whatever the QoS; the word is the reason in metrics, e.g.
+    /// `timeout`.
     Dropped(&'static str),
     /// It could not be sent now: it comes again, marked as duplicate, before what was never sent.
     Returned,

@@ -12,6 +12,7 @@
 pub mod adapter;
 pub mod bridge;
 mod client_id;
+mod delayed;
 mod delivery;
 mod filter;
 mod message;
@@ -28,6 +29,7 @@ mod wire;
 pub use adapter::{Adapter, Close, Event, Outcome, Peer, Protocol, Reply, Request, Sink, Ticket};
 pub use bridge::{Bridge, BridgeState, Receipt, Settle};
 pub use client_id::{ClientId, ClientIdError};
+pub use delayed::Delayed;
 pub use delivery::{Deliveries, DeliveryId, Identifiers, Notify, Outgoing, Settlement};
 pub use filter::{FilterError, TopicFilter};
 pub use message::{Message, PayloadFormat, Properties, Publish};

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 
 use gateway_model::{Qos, Reason, Sink};
@@ -51,8 +51,8 @@ impl Acknowledgements {
         Some((waiting, reason))
     }
 
-    pub(crate) fn is_waiting(&self, packet_id: NonZeroU16, qos: Qos) -> bool {
-        self.waiting.iter().any(|waiting| waiting.packet_id == packet_id && waiting.qos == qos)
+    pub(crate) fn is_waiting(&self, packet_id: NonZeroU16) -> bool {
+        self.waiting.iter().any(|waiting| waiting.packet_id == packet_id)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -73,36 +73,51 @@ impl Acknowledgements {
 /// PUBLISH with one of them is the same message again (MQTT 5.0 section 4.3.3), also when it comes
 /// on a later connection: the session holds them.
 ///
-/// A set, because a client before MQTT 5.0 can fill it with all 65,535 numbers.
+/// A map, because a client before MQTT 5.0 can fill it with all 65,535 numbers. The flag says whether
+/// it was published on this connection.
 #[derive(Debug, Default)]
-pub(crate) struct Received(BTreeSet<NonZeroU16>);
+pub(crate) struct Received {
+    ids: BTreeMap<NonZeroU16, bool>,
+    published_here: usize,
+}
 
 impl Received {
     /// Those that the session held from an earlier connection.
     pub(crate) fn resume(held: Vec<NonZeroU16>) -> Self {
-        Self(held.into_iter().collect())
+        Self { ids: held.into_iter().map(|id| (id, false)).collect(), published_here: 0 }
     }
 
+    /// A PUBLISH with this identifier came, perhaps again.
     pub(crate) fn insert(&mut self, packet_id: NonZeroU16, out: &mut dyn Sink) {
-        if self.0.insert(packet_id) {
-            out.hold(packet_id, true);
+        match self.ids.insert(packet_id, true) {
+            None => out.hold(packet_id, true),
+            Some(true) => return,
+            Some(false) => {}
         }
+        self.published_here += 1;
     }
 
     pub(crate) fn contains(&self, packet_id: NonZeroU16) -> bool {
-        self.0.contains(&packet_id)
+        self.ids.contains_key(&packet_id)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
     }
 
     /// Whether it was there.
     pub(crate) fn remove(&mut self, packet_id: NonZeroU16, out: &mut dyn Sink) -> bool {
-        let known = self.0.remove(&packet_id);
-        if known {
+        let known = self.ids.remove(&packet_id);
+        if let Some(published_here) = known {
+            self.published_here -= usize::from(published_here);
             out.hold(packet_id, false);
         }
-        known
+        known.is_some()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// How many count towards the Receive Maximum, which starts anew with each connection (MQTT 5.0
+    /// section 4.9): those published on this one.
+    pub(crate) fn published_here(&self) -> usize {
+        self.published_here
     }
 }

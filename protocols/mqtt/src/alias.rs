@@ -1,4 +1,6 @@
-use gateway_model::{Reason, Topic};
+use std::collections::BTreeMap;
+
+use gateway_model::{Outgoing, Reason, Topic};
 
 use crate::violation::Violation;
 
@@ -26,7 +28,100 @@ impl Aliases {
 
 fn index(alias: u16, maximum: u16) -> Result<usize, Violation> {
     if alias == 0 || alias > maximum {
-        return Err(Violation::new(Reason::TopicAliasInvalid, "topic alias is 0 or too large"));
+        let text = "topic alias is 0 or above mqtt.topic_alias_maximum";
+        return Err(Violation::new(Reason::TopicAliasInvalid, text));
     }
     Ok(usize::from(alias) - 1)
+}
+
+/// The topics that have a number towards the client.
+///
+/// The first topics get one each. When all numbers are given away, a hand goes round them, slowly,
+/// and takes a number from a topic that was not sent since it last came by. It moves only with every
+/// fourth topic that has no number: so topics that come round in a circle larger than the numbers
+/// do not push each other out, and the ones that have a number keep saving bytes.
+#[derive(Debug, Default)]
+pub(crate) struct OutgoingAliases {
+    numbers: BTreeMap<Topic, u16>,
+    /// By number, less one.
+    slots: Vec<Slot>,
+    hand: u16,
+    misses: u8,
+}
+
+#[derive(Debug)]
+struct Slot {
+    topic: Topic,
+    sent: bool,
+}
+
+/// How a topic stands to its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutgoingAlias {
+    /// Without any.
+    None,
+    /// The client knows it: the topic is left out.
+    Known(u16),
+    /// The client learns it with this packet. It counts only after [`OutgoingAliases::learn`].
+    New(u16),
+}
+
+impl OutgoingAlias {
+    pub(crate) fn number(self) -> Option<u16> {
+        match self {
+            Self::None => None,
+            Self::Known(number) | Self::New(number) => Some(number),
+        }
+    }
+}
+
+impl OutgoingAliases {
+    /// A topic this long saves more with its second packet than its first one cost: the property
+    /// takes three bytes each time.
+    pub(crate) const TOPIC_LEN_MIN: usize = 7;
+    /// How many topics without a number let the hand move once.
+    const PATIENCE: u8 = 4;
+
+    /// What a packet to this topic may use, of `maximum` numbers.
+    pub(crate) fn look_up(&mut self, topic: &str, maximum: u16) -> OutgoingAlias {
+        if let Some(&number) = self.numbers.get(topic) {
+            self.slots[usize::from(number) - 1].sent = true;
+            return OutgoingAlias::Known(number);
+        }
+        if self.slots.len() < usize::from(maximum) {
+            return OutgoingAlias::New(self.slots.len() as u16 + 1);
+        }
+        self.misses += 1;
+        if self.misses < Self::PATIENCE {
+            return OutgoingAlias::None;
+        }
+        self.misses = 0;
+        let at = usize::from(self.hand);
+        self.hand = if at + 1 < self.slots.len() { self.hand + 1 } else { 0 };
+        match self.slots.get_mut(at).map(|slot| std::mem::take(&mut slot.sent)) {
+            Some(false) => OutgoingAlias::New(at as u16 + 1),
+            _ => OutgoingAlias::None,
+        }
+    }
+
+    /// The packet that tells the client the number is written.
+    #[cold]
+    pub(crate) fn learn(&mut self, number: u16, outgoing: &Outgoing) {
+        let topic = match outgoing.mount_len {
+            0 => outgoing.message.topic.clone(),
+            _ => match Topic::parse(outgoing.topic()) {
+                Ok(topic) => topic,
+                Err(_) => return,
+            },
+        };
+        let slot = Slot { topic: topic.clone(), sent: false };
+        match self.slots.get_mut(usize::from(number) - 1) {
+            Some(known) => {
+                let gone = std::mem::replace(known, slot);
+                self.numbers.remove(&gone.topic);
+            }
+            None => self.slots.push(slot),
+        }
+        self.numbers.insert(topic, number);
+    }
 }

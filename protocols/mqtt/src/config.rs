@@ -1,8 +1,9 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use gateway_model::Expiry;
-use serde::{Deserialize, Serialize};
+use gateway_model::{Expiry, Qos, Topic};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::codec::Header;
 
@@ -21,17 +22,40 @@ pub struct Config {
     pub receive_maximum: NonZeroU16,
     /// How many topics a client may give a number of its own (Topic Alias Maximum); 0: none.
     pub topic_alias_maximum: u16,
+    /// How many topics are given a number towards a client that allows it; 0: none. The smaller one
+    /// of this and the client's own Topic Alias Maximum holds.
+    pub topic_alias_maximum_outbound: u16,
+    /// The highest QoS of a publish: 0, 1 or 2. Subscriptions above are granted this one.
+    #[serde(deserialize_with = "qos")]
+    pub maximum_qos: u8,
+    /// Whether clients may publish retained messages.
+    pub retain_available: bool,
+    /// Whether filters may hold `+` and `#`.
+    pub wildcard_subscriptions: bool,
+    /// Whether clients may subscribe to `$share/{group}/{filter}`.
+    pub shared_subscriptions: bool,
+    /// Whether subscriptions may carry an identifier (MQTT 5.0 only).
+    pub subscription_identifiers: bool,
+    /// Where an MQTT 5.0 client that asks for Response Information may expect answers;
+    /// `${clientid}` stands for its name. Empty: it is not told.
+    pub response_information: String,
     /// After this many of its keep-alive periods without a packet a client is gone. 1.5 is what
     /// MQTT-3.1.2-22 (5.0) says; below 1 counts as 1.
     pub keep_alive_multiplier: f32,
     /// The longest keep-alive an MQTT 5.0 client gets, in seconds; 0: whatever it asks for.
     /// Older clients cannot be told and keep theirs.
     pub keep_alive_secs_max: u16,
-    /// How long a connection may take to send its CONNECT, in seconds; 0: for ever.
+    /// How long a connection may take to send its CONNECT, and to answer the questions of an
+    /// authentication method, in seconds; 0: for ever.
     pub connect_timeout_secs: u32,
     /// How long the session of an MQTT 3.1 or 3.1.1 client with clean_session=0 outlives its
     /// connection, in seconds; 4,294,967,295: for ever.
     pub session_expiry_secs_default: u32,
+    /// Where clients go when this gateway shuts down, as `host:port`; several with blanks between
+    /// them (MQTT 5.0 section 4.11). Empty: they are not told.
+    pub server_reference: String,
+    /// Whether they are to stay there (Server moved) or to come back (Use another server).
+    pub server_moved: bool,
 }
 
 impl Default for Config {
@@ -45,10 +69,19 @@ impl Default for Config {
             packet_filters_max: 4096,
             receive_maximum: const { maximum(1024) },
             topic_alias_maximum: 16,
+            topic_alias_maximum_outbound: 16,
+            maximum_qos: 2,
+            retain_available: true,
+            wildcard_subscriptions: true,
+            shared_subscriptions: true,
+            subscription_identifiers: true,
+            response_information: String::new(),
             keep_alive_multiplier: 1.5,
             keep_alive_secs_max: 0,
             connect_timeout_secs: 10,
             session_expiry_secs_default: 2 * 60 * 60,
+            server_reference: String::new(),
+            server_moved: false,
         }
     }
 }
@@ -79,6 +112,18 @@ impl Config {
         }
     }
 
+    /// What a subscription is granted of the QoS it asks for (MQTT-3.2.2-10).
+    pub(crate) fn granted_qos(&self, asked: Qos) -> Qos {
+        Qos::from_u8(self.maximum_qos).map_or(asked, |maximum| asked.min(maximum))
+    }
+
+    /// The Response Information for this client. `None` if there is none, or if the client's name
+    /// holds a wildcard, so that no topic could come of it.
+    pub(crate) fn response_information_for(&self, client_id: &str) -> Option<String> {
+        let filled = self.response_information.replace("${clientid}", client_id);
+        Topic::parse(&filled).is_ok().then_some(filled)
+    }
+
     /// The expiry of an older client's session.
     pub(crate) fn session_expiry_before_v5(&self, clean_session: bool) -> Expiry {
         if clean_session { Expiry::Immediately } else { session_expiry(self.session_expiry_secs_default) }
@@ -103,6 +148,13 @@ pub(crate) fn expiry_secs(expiry: Expiry) -> u32 {
     }
 }
 
+fn qos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    match u8::deserialize(deserializer)? {
+        qos @ 0..=2 => Ok(qos),
+        other => Err(D::Error::custom(format!("maximum_qos is 0, 1 or 2, not {other}"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,9 +164,17 @@ mod tests {
         assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
         let given = serde_json::from_str::<Config>(r#"{"receive_maximum": 7}"#).unwrap();
         assert_eq!(given.receive_maximum.get(), 7);
-        for bad in [r#"{"recieve_maximum": 7}"#, r#"{"receive_maximum": 0}"#] {
+        for bad in [r#"{"recieve_maximum": 7}"#, r#"{"receive_maximum": 0}"#, r#"{"maximum_qos": 3}"#] {
             assert!(serde_json::from_str::<Config>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn response_information_is_a_topic_or_nothing() {
+        let config = Config { response_information: "r/${clientid}/x".into(), ..Config::default() };
+        assert_eq!(config.response_information_for("c1").as_deref(), Some("r/c1/x"));
+        assert_eq!(config.response_information_for("c+"), None);
+        assert_eq!(Config::default().response_information_for("c1"), None);
     }
 
     #[test]

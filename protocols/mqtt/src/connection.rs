@@ -3,64 +3,56 @@ use std::time::{Duration, Instant};
 
 use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Ticket, Topic};
 
-use crate::acknowledgements::{Acknowledgements, Received};
-use crate::alias::Aliases;
-use crate::codec::{
-    Auth, Disconnect, Header, PacketType, Properties, Property, PropertyBuffer, Version, is_disconnect_reason,
-};
+use crate::codec::{Disconnect, Header, PacketType, Property, Version};
 use crate::config::{Config, FRAME_LEN_MAX, session_expiry};
-use crate::handshake::Asked;
-use crate::subscribing::PartlyInvalid;
+use crate::explanation;
+use crate::extras::Extras;
 use crate::violation::Violation;
 
 /// One client's connection.
 ///
 /// ```text
 ///   Connecting ──CONNECT──▶ Opening ──Reply::Opened(Ok)──▶ Open
-///       │                      │ Err: CONNACK                │ DISCONNECT, violation,
-///       │ timeout, not MQTT    ▼                             ▼ eviction, keep-alive
+///       │                    │ ▲ │                           │
+///       │ timeout,  Challenge│ │ │Err: CONNACK               │ DISCONNECT, violation,
+///       │ not MQTT      AUTH ▼ │AUTH                         │ eviction, keep-alive
+///       │           Authenticating                           ▼
 ///       └──────────────────▶ Closed ◀────────────────────────┘
 /// ```
 ///
 /// Small, because there are many: what only some clients need is boxed.
 pub(crate) struct Connection {
     pub(crate) config: Arc<Config>,
-    pub(crate) stage: Stage,
     /// The last topic published to. A publisher that repeats it costs no look-up.
     pub(crate) last_topic: Option<Topic>,
     /// When the last packet came; before the first one, when the connection was made.
     pub(crate) last_receive: Instant,
-    pub(crate) inflow: Option<Box<Inflow>>,
+    pub(crate) extras: Option<Box<Extras>>,
     /// Silence after which the client is gone, in milliseconds; 0: never.
     pub(crate) silence_millis_max: u32,
     /// The largest packet the client takes, in bytes.
     pub(crate) frame_len_max: u32,
-    /// Numbers the requests, so that a packet identifier used twice confuses no reply.
-    pub(crate) requests: u32,
+    /// How many topics may get a number towards the client; 0 for one that did not ask.
+    pub(crate) outgoing_alias_maximum: u16,
+    pub(crate) stage: Stage,
+    pub(crate) version: Version,
     /// A SUBSCRIBE or UNSUBSCRIBE is not answered yet.
     pub(crate) reply_is_due: bool,
-    pub(crate) version: Version,
     /// Reason strings are welcome (MQTT 5.0 section 3.1.2.11.7).
     pub(crate) problem_information: bool,
     /// CONNECT asked for no expiry, so DISCONNECT may not either (MQTT 5.0 section 3.14.2.2.2).
     pub(crate) expires_at_once: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Connecting,
     /// The session is being opened; nothing is consumed meanwhile.
-    Opening(Box<Asked>),
+    Opening,
+    /// The same, but the client is to answer a challenge.
+    Authenticating,
     Open,
     Closed,
-}
-
-/// What a client needs that publishes above QoS 0, uses topic aliases or subscribes to nonsense.
-#[derive(Default)]
-pub(crate) struct Inflow {
-    pub(crate) acknowledgements: Acknowledgements,
-    pub(crate) received: Received,
-    pub(crate) aliases: Aliases,
-    pub(crate) partly_invalid: Vec<PartlyInvalid>,
 }
 
 /// What a ticket is about: its upper byte. The rest is a number of that kind.
@@ -72,8 +64,10 @@ pub(crate) enum Kind {
     Unacknowledged = 1,
     /// A publish above; the number is that of its acknowledgement.
     Acknowledged = 2,
-    /// SUBSCRIBE or UNSUBSCRIBE; the number ends with the packet identifier.
+    /// SUBSCRIBE or UNSUBSCRIBE; the number is the packet identifier.
     Request = 3,
+    /// Authentication of an open session.
+    Authentication = 4,
 }
 
 impl Kind {
@@ -91,22 +85,27 @@ impl Connection {
     pub(crate) fn new(now: Instant, config: Arc<Config>) -> Self {
         Self {
             config,
-            stage: Stage::Connecting,
             last_topic: None,
             last_receive: now,
-            inflow: None,
+            extras: None,
             silence_millis_max: 0,
             frame_len_max: FRAME_LEN_MAX,
-            requests: 0,
-            reply_is_due: false,
+            outgoing_alias_maximum: 0,
+            stage: Stage::Connecting,
             version: Version::V311,
+            reply_is_due: false,
             problem_information: true,
             expires_at_once: true,
         }
     }
 
-    pub(crate) fn inflow(&mut self) -> &mut Inflow {
-        self.inflow.get_or_insert_default()
+    pub(crate) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// When a connection that has not sent a packet yet has used up its time.
+    pub(crate) fn connect_deadline(&self) -> Option<Instant> {
+        self.last_receive.checked_add(self.config.connect_timeout()?)
     }
 
     /// Cuts the next packet off `bytes`; `None` if it is not complete yet.
@@ -115,12 +114,12 @@ impl Connection {
         let Some(header) = Header::parse(bytes)? else {
             return Ok(None);
         };
-        let max = match self.stage {
-            Stage::Connecting => self.config.connect_bytes_max as usize,
-            _ => self.config.frame_len_max(),
+        let (max, text) = match self.stage {
+            Stage::Open => (self.config.frame_len_max(), "packet is larger than mqtt.packet_bytes_max"),
+            _ => (self.config.connect_bytes_max as usize, "packet is larger than mqtt.connect_bytes_max"),
         };
         if header.frame_len() > max {
-            return Err(Violation::new(Reason::PacketTooLarge, "packet is larger than allowed"));
+            return Err(Violation::new(Reason::PacketTooLarge, text));
         }
         if self.version == Version::V5 && header.is_padded() {
             return Err(Violation::new(Reason::MalformedPacket, "remaining length is padded"));
@@ -146,10 +145,7 @@ impl Connection {
             }
             PacketType::Pingreq => Err(Violation::new(Reason::MalformedPacket, "PINGREQ with a body")),
             PacketType::Disconnect => self.disconnect(body, out),
-            PacketType::Auth => {
-                Auth::decode(body)?;
-                Err(Violation::protocol("AUTH without an authentication method"))
-            }
+            PacketType::Auth => self.auth(body, out),
             PacketType::Connect => Err(Violation::protocol("second CONNECT")), // MQTT-3.1.0-2
             PacketType::Connack | PacketType::Suback | PacketType::Unsuback | PacketType::Pingresp => {
                 Err(Violation::protocol("packet that only a server sends"))
@@ -160,6 +156,9 @@ impl Connection {
     /// The client says goodbye (MQTT 5.0 section 3.14).
     fn disconnect(&mut self, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
         let packet = Disconnect::decode(self.version, body)?;
+        if !is_said_by_clients(packet.reason) {
+            return Err(Violation::protocol("DISCONNECT with a reason that only a server has"));
+        }
         let mut expiry = None;
         for property in packet.properties.iter() {
             match property {
@@ -176,25 +175,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends an open connection, saying why if the version can.
-    pub(crate) fn dismiss(&mut self, reason: Reason, text: &str, out: &mut dyn Sink) {
-        if self.version == Version::V5 {
-            let legal = if is_disconnect_reason(reason) { reason } else { Reason::UnspecifiedError };
-            let mut properties = PropertyBuffer::default();
-            // MQTT-3.14.2-3: not if it makes the packet too large; 16 bytes are more than the rest.
-            if self.problem_information && !text.is_empty() && text.len() + 16 <= self.frame_len_max as usize
-            {
-                properties.push(Property::ReasonString(text));
-            }
-            let properties: Properties<'_> = properties.as_properties();
-            Disconnect { reason: legal, properties }.encode(self.version, out.wire().as_mut_vec());
-        }
-        self.close(Close::because(reason), out);
-    }
-
     pub(crate) fn close(&mut self, close: Close, out: &mut dyn Sink) {
         self.stage = Stage::Closed;
-        self.inflow = None;
+        self.extras = None;
         out.close(close);
     }
 
@@ -203,14 +186,19 @@ impl Connection {
         match self.stage {
             // Before a CONNECT there is nobody to talk to.
             Stage::Connecting => self.close(Close::because(violation.reason), out),
-            _ => self.dismiss(violation.reason, violation.text, out),
+            // MQTT-3.14.0-1: no DISCONNECT before the CONNACK.
+            Stage::Opening | Stage::Authenticating => self.refuse(violation.reason, violation.text, out),
+            Stage::Closed => {}
+            Stage::Open => self.dismiss(violation.reason, violation.text, out),
         }
     }
 
     fn evicted(&mut self, reason: Reason, out: &mut dyn Sink) {
         match self.stage {
-            Stage::Open => self.dismiss(reason, "", out),
-            Stage::Opening(_) => self.refuse(reason, "", out),
+            Stage::Open => self.dismiss(reason, explanation::of_farewell(reason), out),
+            Stage::Opening | Stage::Authenticating => {
+                self.refuse(reason, explanation::of_farewell(reason), out)
+            }
             Stage::Connecting | Stage::Closed => self.close(Close::because(reason), out),
         }
     }
@@ -221,24 +209,32 @@ impl Connection {
         }
         match self.stage {
             // MQTT-3.1.2-22 (5.0), MQTT-3.1.2-24 (3.1.1).
-            Stage::Open => self.dismiss(Reason::KeepAliveTimeout, "", out),
+            Stage::Open => {
+                let reason = Reason::KeepAliveTimeout;
+                self.dismiss(reason, explanation::of_farewell(reason), out);
+            }
+            Stage::Authenticating => {
+                let text = "authentication took longer than mqtt.connect_timeout_secs";
+                self.refuse(Reason::NotAuthorized, text, out);
+            }
             _ => self.close(Close::because(Reason::KeepAliveTimeout), out),
         }
     }
 
     /// Whether packets are taken now. Not while a SUBSCRIBE or UNSUBSCRIBE waits for its reply: what
-    /// follows it, a DISCONNECT even, must find it answered (MQTT-3.8.4-1). A client that MQTT gives no Receive Maximum is held back
-    /// here while too many of its publishes wait for their acknowledgement.
+    /// follows it, a DISCONNECT even, must find it answered (MQTT-3.8.4-1). A client that MQTT gives
+    /// no Receive Maximum is held back here while too many of its publishes wait for their
+    /// acknowledgement.
     #[inline]
     fn takes_packets(&self) -> bool {
         match self.stage {
-            Stage::Connecting => true,
+            Stage::Connecting | Stage::Authenticating => true,
             Stage::Open if self.reply_is_due => false,
-            Stage::Open => self.inflow.as_ref().is_none_or(|inflow| {
+            Stage::Open => self.extras.as_ref().is_none_or(|extras| {
                 self.version == Version::V5
-                    || inflow.acknowledgements.len() < usize::from(self.config.receive_maximum.get())
+                    || extras.acknowledgements.len() < usize::from(self.config.receive_maximum.get())
             }),
-            Stage::Opening(_) | Stage::Closed => false,
+            Stage::Opening | Stage::Closed => false,
         }
     }
 }
@@ -257,11 +253,13 @@ impl Adapter for Connection {
                 Ok(None) => break,
                 Ok(Some((header, body))) => {
                     consumed += header.frame_len();
-                    if connecting {
-                        self.connect(body, header.is_padded(), out);
-                        Ok(())
-                    } else {
-                        self.packet(header.first, body, out)
+                    match self.stage {
+                        Stage::Open => self.packet(header.first, body, out),
+                        Stage::Connecting => {
+                            self.connect(body, header.is_padded(), out);
+                            Ok(())
+                        }
+                        _ => self.authenticating(header.first, body, out),
                     }
                 }
                 Err(violation) => Err(violation),
@@ -283,8 +281,10 @@ impl Adapter for Connection {
             Event::Reply(ticket, Reply::Published(reason)) => self.published(ticket, reason, out),
             Event::Reply(ticket, Reply::Subscribed(reasons)) => self.subscribed(ticket, reasons, out),
             Event::Reply(ticket, Reply::Unsubscribed(reasons)) => self.unsubscribed(ticket, reasons, out),
+            Event::Reply(_, Reply::Challenge(data)) => self.challenged(now, &data, out),
+            Event::Reply(_, Reply::Reauthenticated(result)) => self.reauthenticated(result, out),
             // Never asked for: MQTT gets retained messages through its subscriptions.
-            Event::Reply(_, Reply::Retained(_) | Reply::Challenge(_) | Reply::Reauthenticated(_)) => {}
+            Event::Reply(_, Reply::Retained(_)) => {}
             Event::Timeout => self.timed_out(now, out),
             Event::Evicted(reason) => self.evicted(reason, out),
             Event::Closed => self.stage = Stage::Closed,
@@ -303,10 +303,11 @@ impl Adapter for Connection {
 
     fn next_timeout(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Connecting => self.last_receive.checked_add(self.config.connect_timeout()?),
+            Stage::Connecting => self.connect_deadline(),
             Stage::Open if self.silence_millis_max > 0 => {
                 self.last_receive.checked_add(Duration::from_millis(u64::from(self.silence_millis_max)))
             }
+            Stage::Authenticating => self.extras.as_ref()?.exchange.as_ref()?.deadline,
             _ => None,
         }
     }
@@ -314,4 +315,9 @@ impl Adapter for Connection {
     fn protocol(&self) -> &'static str {
         if matches!(self.stage, Stage::Connecting) { "mqtt" } else { self.version.name() }
     }
+}
+
+/// MQTT 5.0 table 3-10, and 0x8C for one that does not trust the gateway (section 2.4).
+fn is_said_by_clients(reason: Reason) -> bool {
+    matches!(reason.code(), 0x00 | 0x04 | 0x80..=0x83 | 0x8C | 0x90 | 0x93..=0x99)
 }

@@ -2,42 +2,50 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use gateway_model::{
-    ClientId, Close, Credentials, Open, Opened, Publish, Reason, Refusal, Request, Sink, Topic, Will,
+    Authentication, ClientId, Close, Credentials, Open, Opened, Publish, Reason, Refusal, Request, Sink,
+    Topic, Will,
 };
 
 use crate::acknowledgements::Received;
-use crate::codec::{
-    Connack, Connect, LastWill, Properties, Property, PropertyBuffer, Version, is_connack_reason,
-};
+use crate::authentication::Exchange;
+use crate::codec::{Connack, Connect, LastWill, Properties, Property, PropertyBuffer, Version};
 use crate::config::{FRAME_LEN_MAX, expiry_secs, session_expiry};
 use crate::connection::{Connection, Kind, Stage};
 use crate::translate;
 use crate::violation::Violation;
 
 /// What a CONNECT asked for that its CONNACK has to answer.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
     unnamed: bool,
+    response_information: bool,
     keep_alive_secs: u16,
     expiry_secs: u32,
 }
 
 /// The properties of a CONNECT, with their defaults (MQTT 5.0 section 3.1.2.11).
-struct ConnectProperties {
+struct ConnectProperties<'a> {
     expiry_secs: u32,
     receive_maximum: u16,
     frame_len_max: u32,
+    topic_alias_maximum: u16,
     problem_information: bool,
-    enhanced_authentication: bool,
+    response_information: bool,
+    method: Option<&'a str>,
+    data: Option<&'a [u8]>,
 }
 
-impl ConnectProperties {
-    fn read(properties: Properties<'_>) -> Self {
+impl<'a> ConnectProperties<'a> {
+    fn read(properties: Properties<'a>) -> Self {
         let mut read = Self {
             expiry_secs: 0,
             receive_maximum: u16::MAX,
             frame_len_max: FRAME_LEN_MAX,
+            topic_alias_maximum: 0,
             problem_information: true,
-            enhanced_authentication: false,
+            response_information: false,
+            method: None,
+            data: None,
         };
         for property in properties.iter() {
             match property {
@@ -45,7 +53,10 @@ impl ConnectProperties {
                 Property::ReceiveMaximum(maximum) => read.receive_maximum = maximum,
                 Property::MaximumPacketBytes(maximum) => read.frame_len_max = maximum.min(FRAME_LEN_MAX),
                 Property::RequestProblemInformation(wanted) => read.problem_information = wanted,
-                Property::AuthenticationMethod(_) => read.enhanced_authentication = true,
+                Property::RequestResponseInformation(wanted) => read.response_information = wanted,
+                Property::TopicAliasMaximum(maximum) => read.topic_alias_maximum = maximum,
+                Property::AuthenticationMethod(method) => read.method = Some(method),
+                Property::AuthenticationData(data) => read.data = Some(data),
                 _ => {}
             }
         }
@@ -75,25 +86,33 @@ impl Connection {
         self.problem_information = properties.problem_information;
         self.frame_len_max = properties.frame_len_max;
         self.expires_at_once = properties.expiry_secs == 0;
+        self.outgoing_alias_maximum =
+            properties.topic_alias_maximum.min(self.config.topic_alias_maximum_outbound);
         if is_padded && packet.version == Version::V5 {
             return self.refuse(Reason::MalformedPacket, "remaining length is padded", out);
         }
         match self.open(&packet, &properties) {
             Ok(open) => {
-                self.stage = Stage::Opening(Box::new(Asked {
+                // The time since the connection was made counts.
+                let deadline = self.connect_deadline();
+                let extras = self.extras();
+                extras.asked = Asked {
                     unnamed: open.client_id.is_none(),
+                    response_information: properties.response_information,
                     keep_alive_secs: packet.keep_alive_secs,
                     expiry_secs: properties.expiry_secs,
-                }));
+                };
+                extras.exchange = properties.method.map(|method| Box::new(Exchange::new(method, deadline)));
+                self.stage = Stage::Opening;
                 out.request(Kind::Open.ticket(0), Request::Open(Box::new(open)));
             }
             Err(violation) => self.refuse(violation.reason, violation.text, out),
         }
     }
 
-    fn open(&self, packet: &Connect<'_>, properties: &ConnectProperties) -> Result<Open, Violation> {
-        if properties.enhanced_authentication {
-            return Err(Violation::new(Reason::BadAuthenticationMethod, "no such authentication method"));
+    fn open(&self, packet: &Connect<'_>, properties: &ConnectProperties<'_>) -> Result<Open, Violation> {
+        if let Some(will) = &packet.will {
+            self.check_publish(will.qos, will.retain)?; // MQTT-3.2.2-12 and -13
         }
         let expiry = match packet.version {
             Version::V5 => session_expiry(properties.expiry_secs),
@@ -105,7 +124,10 @@ impl Connection {
                 username: packet.username.map(Into::into),
                 password: packet.password.map(Bytes::copy_from_slice),
             },
-            authentication: None,
+            authentication: properties.method.map(|method| Authentication {
+                method: method.into(),
+                data: properties.data.map(Bytes::copy_from_slice),
+            }),
             clean_start: packet.clean_start,
             expiry,
             receive_maximum: properties.receive_maximum,
@@ -117,38 +139,42 @@ impl Connection {
 
     /// The answer to `Request::Open`.
     pub(crate) fn opened(&mut self, now: Instant, result: Result<Opened, Refusal>, out: &mut dyn Sink) {
-        let asked = match std::mem::replace(&mut self.stage, Stage::Open) {
-            Stage::Opening(asked) => asked,
-            unasked => {
-                debug_assert!(false, "opened without asking");
-                self.stage = unasked;
-                return;
-            }
-        };
+        if !matches!(self.stage, Stage::Opening | Stage::Authenticating) {
+            debug_assert!(false, "opened without asking");
+            return;
+        }
         let mut opened = match result {
             Ok(opened) => opened,
             Err(refusal) => return self.refuse(refusal.reason, &refusal.text, out),
         };
-        if !opened.held.is_empty() {
-            self.inflow().received = Received::resume(std::mem::take(&mut opened.held));
-        }
+        let extras = self.extras();
+        let asked = extras.asked;
+        extras.received = Received::resume(std::mem::take(&mut opened.held));
         let keep_alive_secs = match self.version {
             Version::V5 => self.config.keep_alive_secs(asked.keep_alive_secs),
             _ => asked.keep_alive_secs,
         };
         self.silence_millis_max = self.config.silence_millis_max(keep_alive_secs);
         self.last_receive = now;
+        self.stage = Stage::Open;
         let properties = match self.version {
             Version::V5 => self.granted(&asked, &opened, keep_alive_secs),
             _ => PropertyBuffer::default(),
         };
-        Connack {
-            // MQTT 3.1 section 3.2: the byte is reserved.
-            session_present: opened.session_present && self.version != Version::V31,
-            reason: Reason::Success,
-            properties: properties.as_properties(),
+        if let Some(exchange) = &mut self.extras().exchange {
+            exchange.rest();
         }
-        .encode(self.version, out.wire().as_mut_vec());
+        self.extras.take_if(|extras| extras.is_spare());
+        let version = self.version;
+        // MQTT 3.1 section 3.2: the byte is reserved.
+        let session_present = opened.session_present && version != Version::V31;
+        let fits = self.write(properties, "", out, |properties, into| {
+            Connack { session_present, reason: Reason::Success, properties }.encode(version, into);
+        });
+        if !fits {
+            // MQTT-3.1.2-24: what the client has to know it cannot be told.
+            self.close(Close::because(Reason::PacketTooLarge), out);
+        }
     }
 
     /// What the CONNACK has to say because it is not the default or not what was asked for.
@@ -173,36 +199,18 @@ impl Connection {
         if keep_alive_secs != asked.keep_alive_secs {
             properties.push(Property::ServerKeepAliveSecs(keep_alive_secs));
         }
-        properties
-    }
-
-    /// Says no to a CONNECT, as far as its version has a word for it, and closes.
-    pub(crate) fn refuse(&mut self, reason: Reason, text: &str, out: &mut dyn Sink) {
-        tracing::debug!(%reason, text, "connection refused");
-        let answer = match self.version {
-            Version::V5 if is_connack_reason(reason) => Some(reason),
-            Version::V5 => Some(Reason::UnspecifiedError),
-            // MQTT-3.1.4-1 (3.1.1): a CONNECT that breaks the rules is not answered.
-            _ if matches!(
-                reason,
-                Reason::MalformedPacket | Reason::ProtocolError | Reason::TopicNameInvalid
-            ) =>
-            {
-                None
-            }
-            _ => Some(reason),
-        };
-        if let Some(reason) = answer {
-            let mut properties = PropertyBuffer::default();
-            let fits = text.len() + 16 <= self.frame_len_max as usize;
-            if self.problem_information && fits && !text.is_empty() {
-                properties.push(Property::ReasonString(text));
-            }
-            let properties = properties.as_properties();
-            Connack { session_present: false, reason, properties }
-                .encode(self.version, out.wire().as_mut_vec());
+        self.push_capabilities(&mut properties);
+        // MQTT-3.1.2-28.
+        if asked.response_information
+            && let Some(information) = self.config.response_information_for(opened.client_id.as_str())
+        {
+            properties.push(Property::ResponseInformation(&information));
         }
-        self.close(Close::because(reason), out);
+        // MQTT-4.12.0-5.
+        if let Some(exchange) = self.extras.as_ref().and_then(|extras| extras.exchange.as_ref()) {
+            exchange.push(&mut properties, opened.authentication_data.as_ref());
+        }
+        properties
     }
 }
 

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use gateway_model::{Outcome, Qos, Reason, Sink, Ticket, Topic};
 
 use crate::acknowledgements::Waiting;
-use crate::codec::{Acknowledgement, PacketType, Publish, Version};
+use crate::codec::{Acknowledgement, PacketType, PropertyBuffer, Publish, Version};
 use crate::connection::{Connection, Kind};
+use crate::explanation;
+use crate::extras::Extras;
 use crate::translate::{self, Translated};
 use crate::violation::Violation;
 
@@ -16,6 +18,7 @@ impl Connection {
     #[inline]
     pub(crate) fn publish(&mut self, first: u8, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
         let packet = Publish::decode(self.version, first, body)?;
+        self.check_publish(packet.qos, packet.retain)?;
         let translated = match packet.properties.is_empty() {
             true => Translated::default(),
             false => translate::properties(packet.properties, |raw| out.topic(raw))?,
@@ -29,6 +32,10 @@ impl Connection {
                     return self.acknowledge(packet_id, packet.qos, Outcome::Done(Reason::Success), out);
                 }
                 Admission::AgainTooSoon => return Ok(()),
+                Admission::InUse => {
+                    self.write_answer(packet_id, packet.qos, Reason::PacketIdentifierInUse, out);
+                    return Ok(());
+                }
             },
         };
         let formatted = translate::check_payload(translated.properties.as_deref(), packet.payload);
@@ -58,7 +65,7 @@ impl Connection {
     fn topic(&mut self, raw: &[u8], alias: Option<u16>, out: &mut dyn Sink) -> Result<Topic, Violation> {
         let maximum = self.config.topic_alias_maximum;
         if let (true, Some(alias)) = (raw.is_empty(), alias) {
-            return self.inflow().aliases.get(alias, maximum);
+            return self.extras().aliases.get(alias, maximum);
         }
         let topic = match &self.last_topic {
             Some(topic) if topic.as_bytes() == raw => topic.clone(),
@@ -69,7 +76,7 @@ impl Connection {
             }
         };
         if let Some(alias) = alias {
-            self.inflow().aliases.set(alias, topic.clone(), maximum)?;
+            self.extras().aliases.set(alias, topic.clone(), maximum)?;
         }
         Ok(topic)
     }
@@ -80,19 +87,25 @@ impl Connection {
             Version::V5 => usize::from(self.config.receive_maximum.get()),
             _ => usize::MAX,
         };
-        let Some(inflow) = &self.inflow else {
+        let Some(extras) = &self.extras else {
             return Ok(Admission::New(Kind::Acknowledged.ticket(0)));
         };
-        if qos == Qos::ExactlyOnce && inflow.received.contains(packet_id) {
-            return Ok(match inflow.acknowledgements.is_waiting(packet_id, qos) {
-                true => Admission::AgainTooSoon,
-                false => Admission::Again,
+        let Extras { acknowledgements, received, .. } = &**extras;
+        if received.contains(packet_id) {
+            return Ok(match qos {
+                Qos::ExactlyOnce if acknowledgements.is_waiting(packet_id) => Admission::AgainTooSoon,
+                Qos::ExactlyOnce => Admission::Again,
+                // MQTT-2.2.1-3: it belongs to an exactly-once publish that is not released. Before
+                // 5.0 there is no way to say so.
+                _ if self.version == Version::V5 => Admission::InUse,
+                _ => Admission::New(Kind::Acknowledged.ticket(acknowledgements.next_number())),
             });
         }
-        if inflow.acknowledgements.at_least_once() + inflow.received.len() >= limit {
-            return Err(Violation::new(Reason::ReceiveMaximumExceeded, "too many unacknowledged publishes"));
+        if acknowledgements.at_least_once() + received.published_here() >= limit {
+            let text = "more unacknowledged publishes than mqtt.receive_maximum";
+            return Err(Violation::new(Reason::ReceiveMaximumExceeded, text));
         }
-        Ok(Admission::New(Kind::Acknowledged.ticket(inflow.acknowledgements.next_number())))
+        Ok(Admission::New(Kind::Acknowledged.ticket(acknowledgements.next_number())))
     }
 
     /// Answers a publish when its turn has come.
@@ -104,26 +117,26 @@ impl Connection {
         out: &mut dyn Sink,
     ) -> Result<(), Violation> {
         if qos == Qos::ExactlyOnce {
-            self.inflow().received.insert(packet_id, out);
+            self.extras().received.insert(packet_id, out);
         }
-        let is_idle = self.inflow.as_ref().is_none_or(|inflow| inflow.acknowledgements.is_empty());
+        let is_idle = self.extras.as_ref().is_none_or(|extras| extras.acknowledgements.is_empty());
         let reason = match outcome {
             Outcome::Done(reason) if is_idle => return self.answer(packet_id, qos, reason, out),
             Outcome::Done(reason) => Some(reason),
             Outcome::Later => None,
         };
-        self.inflow().acknowledgements.push(Waiting { packet_id, qos, reason });
+        self.extras().acknowledgements.push(Waiting { packet_id, qos, reason });
         Ok(())
     }
 
     /// A publish that was `Outcome::Later` is durable now, or refused.
     pub(crate) fn published(&mut self, ticket: Ticket, reason: Reason, out: &mut dyn Sink) {
         let Some(number) = Kind::Acknowledged.number(ticket) else { return };
-        if let Some(inflow) = &mut self.inflow {
-            inflow.acknowledgements.resolve(number, reason);
+        if let Some(extras) = &mut self.extras {
+            extras.acknowledgements.resolve(number, reason);
         }
         while let Some((waiting, reason)) =
-            self.inflow.as_mut().and_then(|inflow| inflow.acknowledgements.pop_ready())
+            self.extras.as_mut().and_then(|extras| extras.acknowledgements.pop_ready())
         {
             if let Err(violation) = self.answer(waiting.packet_id, waiting.qos, reason, out) {
                 return self.fail(violation, out);
@@ -131,7 +144,7 @@ impl Connection {
         }
     }
 
-    /// Writes the PUBACK or PUBREC.
+    /// Answers with PUBACK or PUBREC, if the version can say what is to be said.
     fn answer(
         &mut self,
         packet_id: NonZeroU16,
@@ -141,7 +154,7 @@ impl Connection {
     ) -> Result<(), Violation> {
         if reason.is_error() && qos == Qos::ExactlyOnce && self.version == Version::V5 {
             // MQTT-4.3.3-9: after an error the identifier is free again.
-            self.inflow().received.remove(packet_id, out);
+            self.extras().received.remove(packet_id, out);
         }
         // MQTT-3.3.5-2 (3.1.1): there is no way to say no. What may never be published is
         // acknowledged, or it would come again for ever; anything else ends the connection, so
@@ -149,22 +162,45 @@ impl Connection {
         if reason.is_error() && reason != Reason::NotAuthorized && self.version != Version::V5 {
             return Err(Violation::new(reason, "publish refused"));
         }
+        self.write_answer(packet_id, qos, reason, out);
+        Ok(())
+    }
+
+    #[inline]
+    fn write_answer(&self, packet_id: NonZeroU16, qos: Qos, reason: Reason, out: &mut dyn Sink) {
         let packet_type = match qos {
             Qos::ExactlyOnce => PacketType::Pubrec,
             _ => PacketType::Puback,
         };
+        if reason.is_error() && self.version == Version::V5 {
+            return self.write_refusal(packet_type, packet_id, reason, out);
+        }
         Acknowledgement::new(packet_id, publish_reason(reason)).encode(
             self.version,
             packet_type,
             out.wire().as_mut_vec(),
         );
-        Ok(())
+    }
+
+    /// A PUBACK or PUBREC of MQTT 5.0 that says why not (MQTT-3.4.2-2, MQTT-3.5.2-2).
+    #[cold]
+    fn write_refusal(
+        &self,
+        packet_type: PacketType,
+        packet_id: NonZeroU16,
+        reason: Reason,
+        out: &mut dyn Sink,
+    ) {
+        let told = publish_reason(reason);
+        self.write(PropertyBuffer::default(), explanation::of_publish(reason), out, |properties, into| {
+            Acknowledgement { packet_id, reason: told, properties }.encode(Version::V5, packet_type, into);
+        });
     }
 
     /// PUBREL: the client forgets the message, so we forget its identifier.
     pub(crate) fn released(&mut self, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
         let packet = Acknowledgement::decode(self.version, PacketType::Pubrel, body)?;
-        let known = self.inflow.as_mut().is_some_and(|inflow| inflow.received.remove(packet.packet_id, out));
+        let known = self.extras.as_mut().is_some_and(|extras| extras.received.remove(packet.packet_id, out));
         let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
         Acknowledgement::new(packet.packet_id, reason).encode(
             self.version,
@@ -181,6 +217,8 @@ enum Admission {
     Again,
     /// The same, while its PUBREC still waits for the first one to be durable.
     AgainTooSoon,
+    /// The identifier belongs to another publish.
+    InUse,
 }
 
 /// The nearest reason that PUBACK and PUBREC can carry (MQTT 5.0 tables 3-4 and 3-5).

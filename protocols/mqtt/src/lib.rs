@@ -7,15 +7,19 @@
 //! Read `connection.rs` first (the states, and who handles which packet), then `handshake.rs`,
 //! `inbound.rs`, `outbound.rs` and `subscribing.rs`, one for each thing a client can do.
 //! [`codec`] stands alone and works in both directions, for clients too.
-//!
-//! Not offered: enhanced authentication (an AUTH method is refused with 0x8C) and topic aliases
-//! towards the client.
+//! `authentication.rs` and `alias.rs` are what only some clients use, `capabilities.rs` is what a
+//! listener can be told not to offer.
 
 mod acknowledgements;
 mod alias;
+mod authentication;
+mod capabilities;
 pub mod codec;
 mod config;
 mod connection;
+mod explanation;
+mod extras;
+mod farewell;
 mod handshake;
 mod inbound;
 mod outbound;

@@ -1,8 +1,9 @@
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use gateway_model::{Deliveries, Outgoing, Reason, Settlement, Sink};
+use gateway_model::{Deliveries, Outgoing, Qos, Reason, Settlement, Sink};
 
+use crate::alias::{OutgoingAlias, OutgoingAliases};
 use crate::codec::{Acknowledgement, PacketType, PublishHead, Version, publish_flags};
 use crate::connection::Connection;
 use crate::translate::OutgoingProperties;
@@ -21,14 +22,11 @@ impl Connection {
         if let (true, Some(id)) = (outgoing.released, outgoing.id) {
             return self.release(id, Reason::Success, out);
         }
+        if self.outgoing_alias_maximum > 0 && outgoing.topic().len() >= OutgoingAliases::TOPIC_LEN_MIN {
+            return self.send_aliased(now, outgoing, outbox, out);
+        }
         let message = &*outgoing.message;
-        let mut head = PublishHead {
-            first: publish_flags(outgoing.duplicate, outgoing.qos, outgoing.retain),
-            topic: outgoing.topic().as_bytes(),
-            packet_id: outgoing.id,
-            properties_len: 0,
-            payload_len: message.payload.len(),
-        };
+        let mut head = head(outgoing);
         let properties = (self.version == Version::V5).then(|| OutgoingProperties::new(outgoing, now));
         if let Some(properties) = &properties {
             head.properties_len = properties.wire_len();
@@ -45,6 +43,43 @@ impl Connection {
         wire.append(&message.payload);
     }
 
+    /// The same towards a client that takes topic aliases, for a topic that is worth one.
+    fn send_aliased(
+        &mut self,
+        now: Instant,
+        outgoing: &Outgoing,
+        outbox: &mut dyn Deliveries,
+        out: &mut dyn Sink,
+    ) {
+        let (maximum, frame_len_max) = (self.outgoing_alias_maximum, self.frame_len_max as usize);
+        let aliases = &mut self.extras().outgoing_aliases;
+        let mut alias = aliases.look_up(outgoing.topic(), maximum);
+        let mut head = head(outgoing);
+        let plain = OutgoingProperties::new(outgoing, now);
+        let aliased = alias.number().map(|number| plain.with_alias(number));
+        head.properties_len = aliased.unwrap_or(plain).wire_len();
+        if let OutgoingAlias::Known(_) = alias {
+            head.topic = &[];
+        }
+        let mut properties = aliased.unwrap_or(plain);
+        if head.frame_len() > frame_len_max && matches!(alias, OutgoingAlias::New(_)) {
+            alias = OutgoingAlias::None;
+            properties = plain;
+            head.properties_len = plain.wire_len();
+        }
+        if head.frame_len() > frame_len_max {
+            return too_large(outgoing, head.frame_len(), outbox, out);
+        }
+        if let OutgoingAlias::New(number) = alias {
+            aliases.learn(number, outgoing);
+        }
+        let wire = out.wire();
+        let bytes = wire.as_mut_vec();
+        head.encode(bytes);
+        properties.encode(bytes);
+        wire.append(&outgoing.message.payload);
+    }
+
     /// PUBACK, PUBREC or PUBCOMP: how far a delivery has come.
     #[inline]
     pub(crate) fn acknowledged(
@@ -55,15 +90,19 @@ impl Connection {
     ) -> Result<(), Violation> {
         let packet = Acknowledgement::decode(self.version, packet_type, body)?;
         let id = packet.packet_id;
-        if packet.reason.is_error() && packet_type != PacketType::Pubcomp {
-            out.settle(id, Settlement::Dropped("refused"));
-        } else if packet_type == PacketType::Pubrec {
+        let is_error = packet.reason.is_error();
+        let settlement = match packet_type {
+            PacketType::Puback if is_error => Settlement::Refused(Qos::AtLeastOnce),
+            PacketType::Puback => Settlement::Acknowledged,
+            PacketType::Pubrec if is_error => Settlement::Refused(Qos::ExactlyOnce),
+            PacketType::Pubrec => Settlement::Received,
+            _ => Settlement::Completed,
+        };
+        let known = out.settle(id, settlement);
+        if settlement == Settlement::Received {
             // MQTT-4.3.3-4: the answer is a PUBREL, and from 5.0 on it can say "never heard of".
-            let known = out.settle(id, Settlement::Received);
             let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
             self.release(id, reason, out);
-        } else {
-            out.settle(id, Settlement::Delivered);
         }
         Ok(())
     }
@@ -71,6 +110,18 @@ impl Connection {
     fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
         let bytes = out.wire().as_mut_vec();
         Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);
+    }
+}
+
+/// The beginning of a delivery, its properties still to be counted.
+#[inline]
+fn head(outgoing: &Outgoing) -> PublishHead<'_> {
+    PublishHead {
+        first: publish_flags(outgoing.duplicate, outgoing.qos, outgoing.retain),
+        topic: outgoing.topic().as_bytes(),
+        packet_id: outgoing.id,
+        properties_len: 0,
+        payload_len: outgoing.message.payload.len(),
     }
 }
 

@@ -2,16 +2,12 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use gateway_model::{Reason, Request, Sink, Subscription, Ticket, TopicFilter};
 
-use crate::codec::{Properties, Property, RequestedFilter, Suback, Subscribe, Unsuback, Unsubscribe};
+use crate::codec::{
+    Property, PropertyBuffer, RequestedFilter, Suback, Subscribe, Unsuback, Unsubscribe, Version,
+};
 use crate::connection::{Connection, Kind};
+use crate::explanation;
 use crate::violation::Violation;
-
-/// A SUBSCRIBE or UNSUBSCRIBE some of whose filters are none: the others have been asked for.
-pub(crate) struct PartlyInvalid {
-    ticket: Ticket,
-    /// One per filter of the packet: whether it was asked for.
-    asked: Vec<bool>,
-}
 
 impl Connection {
     pub(crate) fn subscribe(&mut self, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
@@ -20,27 +16,37 @@ impl Connection {
             Property::SubscriptionIdentifier(identifier) => NonZeroU32::new(identifier),
             _ => None,
         });
+        if self.is_in_use(packet.packet_id) {
+            let reasons = vec![Reason::PacketIdentifierInUse; packet.filters.len()];
+            self.write_suback(packet.packet_id, &reasons, out);
+            return Ok(());
+        }
         let mut subscriptions = Vec::with_capacity(packet.filters.len());
         let mut asked = Vec::with_capacity(packet.filters.len());
         for requested in &packet.filters {
-            let subscription = subscription(requested, identifier)?;
+            let subscription = self.subscription(requested, identifier)?;
             asked.push(subscription.is_some());
             subscriptions.extend(subscription);
         }
-        let ticket = self.request_ticket(packet.packet_id);
         if subscriptions.is_empty() {
             let reasons = vec![Reason::TopicFilterInvalid; asked.len()];
-            self.write_suback(packet.packet_id, reasons, out);
+            self.write_suback(packet.packet_id, &reasons, out);
             return Ok(());
         }
-        self.note_invalid(ticket, asked);
+        self.note_invalid(asked);
         self.reply_is_due = true;
+        let ticket = Kind::Request.ticket(packet.packet_id.get().into());
         out.request(ticket, Request::Subscribe(subscriptions));
         Ok(())
     }
 
     pub(crate) fn unsubscribe(&mut self, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
         let packet = Unsubscribe::decode(self.version, body, self.config.packet_filters_max.into())?;
+        if self.is_in_use(packet.packet_id) {
+            let reasons = vec![Reason::PacketIdentifierInUse; packet.filters.len()];
+            self.write_unsuback(packet.packet_id, &reasons, out);
+            return Ok(());
+        }
         let mut filters = Vec::with_capacity(packet.filters.len());
         let mut asked = Vec::with_capacity(packet.filters.len());
         for text in &packet.filters {
@@ -48,92 +54,105 @@ impl Connection {
             asked.push(filter.is_some());
             filters.extend(filter);
         }
-        let ticket = self.request_ticket(packet.packet_id);
         if filters.is_empty() {
             let reasons = vec![Reason::TopicFilterInvalid; asked.len()];
-            self.write_unsuback(packet.packet_id, reasons, out);
+            self.write_unsuback(packet.packet_id, &reasons, out);
             return Ok(());
         }
-        self.note_invalid(ticket, asked);
+        self.note_invalid(asked);
         self.reply_is_due = true;
+        let ticket = Kind::Request.ticket(packet.packet_id.get().into());
         out.request(ticket, Request::Unsubscribe(filters));
         Ok(())
     }
 
     pub(crate) fn subscribed(&mut self, ticket: Ticket, reasons: Vec<Reason>, out: &mut dyn Sink) {
-        self.reply_is_due = false;
-        if let Some(packet_id) = packet_id(ticket) {
-            let reasons = self.with_invalid(ticket, reasons);
-            self.write_suback(packet_id, reasons.into_iter().map(subscribe_reason).collect(), out);
+        if let Some(packet_id) = self.answered(ticket) {
+            let reasons = self.with_invalid(reasons);
+            self.write_suback(packet_id, &reasons, out);
         }
     }
 
     pub(crate) fn unsubscribed(&mut self, ticket: Ticket, reasons: Vec<Reason>, out: &mut dyn Sink) {
-        self.reply_is_due = false;
-        if let Some(packet_id) = packet_id(ticket) {
-            let reasons = self.with_invalid(ticket, reasons);
-            self.write_unsuback(packet_id, reasons.into_iter().map(unsubscribe_reason).collect(), out);
+        if let Some(packet_id) = self.answered(ticket) {
+            let reasons = self.with_invalid(reasons);
+            self.write_unsuback(packet_id, &reasons, out);
         }
     }
 
-    fn request_ticket(&mut self, packet_id: NonZeroU16) -> Ticket {
-        self.requests = self.requests.wrapping_add(1);
-        Kind::Request.ticket(u64::from(self.requests) << 16 | u64::from(packet_id.get()))
+    /// The packet identifier that a reply is for. Only one is ever due.
+    fn answered(&mut self, ticket: Ticket) -> Option<NonZeroU16> {
+        let packet_id = NonZeroU16::new(Kind::Request.number(ticket)? as u16)?;
+        std::mem::take(&mut self.reply_is_due).then_some(packet_id)
     }
 
-    fn note_invalid(&mut self, ticket: Ticket, asked: Vec<bool>) {
+    /// Whether an identifier belongs to a publish that is not finished (MQTT-2.2.1-3). Before 5.0
+    /// there is no way to say so.
+    fn is_in_use(&self, packet_id: NonZeroU16) -> bool {
+        let extras = self.extras.as_ref().filter(|_| self.version == Version::V5);
+        extras.is_some_and(|extras| {
+            extras.received.contains(packet_id) || extras.acknowledgements.is_waiting(packet_id)
+        })
+    }
+
+    /// `None` if the filter is none, or not one for a client that cannot be told more.
+    fn subscription(
+        &self,
+        requested: &RequestedFilter<'_>,
+        identifier: Option<NonZeroU32>,
+    ) -> Result<Option<Subscription>, Violation> {
+        let Ok(filter) = TopicFilter::parse(requested.filter) else { return Ok(None) };
+        if requested.no_local && filter.group().is_some() {
+            return Err(Violation::protocol("no local on a shared subscription")); // MQTT-3.8.3-4
+        }
+        match self.check_subscription(&filter, identifier.is_some()) {
+            Ok(()) => {}
+            Err(violation) if self.version == Version::V5 => return Err(violation),
+            Err(_) => return Ok(None),
+        }
+        Ok(Some(Subscription {
+            filter,
+            qos: self.config.granted_qos(requested.qos),
+            no_local: requested.no_local,
+            retain_as_published: requested.retain_as_published,
+            retain_handling: requested.retain_handling,
+            identifier,
+        }))
+    }
+
+    fn note_invalid(&mut self, asked: Vec<bool>) {
         if asked.contains(&false) {
-            self.inflow().partly_invalid.push(PartlyInvalid { ticket, asked });
+            self.extras().partly_invalid = Some(asked.into());
         }
     }
 
     /// Puts the reasons of the filters that were not asked for between those that were.
-    fn with_invalid(&mut self, ticket: Ticket, reasons: Vec<Reason>) -> Vec<Reason> {
-        let Some(inflow) = &mut self.inflow else { return reasons };
-        let Some(index) = inflow.partly_invalid.iter().position(|noted| noted.ticket == ticket) else {
-            return reasons;
-        };
-        let noted = inflow.partly_invalid.swap_remove(index);
+    fn with_invalid(&mut self, reasons: Vec<Reason>) -> Vec<Reason> {
+        let noted = self.extras.as_mut().and_then(|extras| extras.partly_invalid.take());
+        let Some(asked) = noted else { return reasons };
         let mut answered = reasons.into_iter();
-        let reason_of = |asked: bool| match asked {
+        let reason_of = |asked: &bool| match asked {
             true => answered.next().unwrap_or(Reason::UnspecifiedError),
             false => Reason::TopicFilterInvalid,
         };
-        noted.asked.into_iter().map(reason_of).collect()
+        asked.iter().map(reason_of).collect()
     }
 
-    fn write_suback(&self, packet_id: NonZeroU16, reasons: Vec<Reason>, out: &mut dyn Sink) {
-        Suback { packet_id, properties: Properties::default(), reasons }
-            .encode(self.version, out.wire().as_mut_vec());
+    fn write_suback(&self, packet_id: NonZeroU16, reasons: &[Reason], out: &mut dyn Sink) {
+        let text = explanation::of_subscribe(reasons);
+        let reasons: Vec<Reason> = reasons.iter().copied().map(subscribe_reason).collect();
+        self.write(PropertyBuffer::default(), text, out, |properties, into| {
+            Suback { packet_id, properties, reasons: reasons.clone() }.encode(self.version, into);
+        });
     }
 
-    fn write_unsuback(&self, packet_id: NonZeroU16, reasons: Vec<Reason>, out: &mut dyn Sink) {
-        Unsuback { packet_id, properties: Properties::default(), reasons }
-            .encode(self.version, out.wire().as_mut_vec());
+    fn write_unsuback(&self, packet_id: NonZeroU16, reasons: &[Reason], out: &mut dyn Sink) {
+        let text = explanation::of_unsubscribe(reasons);
+        let reasons: Vec<Reason> = reasons.iter().copied().map(unsubscribe_reason).collect();
+        self.write(PropertyBuffer::default(), text, out, |properties, into| {
+            Unsuback { packet_id, properties, reasons: reasons.clone() }.encode(self.version, into);
+        });
     }
-}
-
-/// `None` if the filter is none.
-fn subscription(
-    requested: &RequestedFilter<'_>,
-    identifier: Option<NonZeroU32>,
-) -> Result<Option<Subscription>, Violation> {
-    let Ok(filter) = TopicFilter::parse(requested.filter) else { return Ok(None) };
-    if requested.no_local && filter.group().is_some() {
-        return Err(Violation::protocol("no local on a shared subscription")); // MQTT-3.8.3-4
-    }
-    Ok(Some(Subscription {
-        filter,
-        qos: requested.qos,
-        no_local: requested.no_local,
-        retain_as_published: requested.retain_as_published,
-        retain_handling: requested.retain_handling,
-        identifier,
-    }))
-}
-
-fn packet_id(ticket: Ticket) -> Option<NonZeroU16> {
-    NonZeroU16::new(Kind::Request.number(ticket)? as u16)
 }
 
 /// The nearest reason that SUBACK can carry (MQTT 5.0 table 3-8).

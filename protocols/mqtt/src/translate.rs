@@ -67,12 +67,14 @@ pub(crate) fn check_payload(properties: Option<&Properties>, payload: &[u8]) -> 
 }
 
 /// The properties of an outgoing PUBLISH: first counted, then written.
+#[derive(Clone, Copy)]
 pub(crate) struct OutgoingProperties<'a> {
     properties: Option<&'a Properties>,
     /// As the receiver sees it.
     response_topic: Option<&'a str>,
     identifiers: &'a [u32],
     expiry_secs: Option<u32>,
+    alias: Option<u16>,
     len: usize,
 }
 
@@ -87,7 +89,15 @@ impl<'a> OutgoingProperties<'a> {
         let len = identifiers.iter().map(|id| 1 + variable_len(*id as usize)).sum::<usize>()
             + expiry_secs.map_or(0, |_| 5)
             + properties.map_or(0, |properties| properties_len(properties, response_topic));
-        Self { properties, response_topic, identifiers, expiry_secs, len }
+        Self { properties, response_topic, identifiers, expiry_secs, alias: None, len }
+    }
+
+    /// Three bytes more, for a Topic Alias.
+    pub(crate) fn with_alias(mut self, alias: u16) -> Self {
+        debug_assert!(self.alias.is_none());
+        self.alias = Some(alias);
+        self.len += Property::TopicAlias(alias).wire_len();
+        self
     }
 
     /// Bytes on the wire, with the length field.
@@ -101,6 +111,9 @@ impl<'a> OutgoingProperties<'a> {
         codec::put_variable(into, self.len);
         if self.len == 0 {
             return;
+        }
+        if let Some(alias) = self.alias {
+            Property::TopicAlias(alias).write(into);
         }
         if let Some(properties) = self.properties {
             each(properties, self.response_topic, |property| property.write(into));

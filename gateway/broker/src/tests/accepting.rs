@@ -72,7 +72,7 @@ fn whoever_comes_over_a_limit_is_closed_at_once_and_counted() {
         // An end or a reset, by whether the refusal came before the words did.
         let _ = refused.0.get_mut().write_all(b"open refused\n");
         assert!(matches!(refused.0.read_line(&mut answer), Ok(0) | Err(_)), "{answer}");
-        assert_eq!(bench.metric(metric), 1);
+        bench.await_metric(metric, 1);
         drop(served);
     }
     bench.stop();

@@ -42,7 +42,7 @@ fn whoever_may_not_say_or_does_not_is_closed_and_counted() {
     assert_eq!(said_after(address, b"PROXY TCP4 nowhere 127.0.0.1 4711 1883\r\n"), "");
     let elsewhere = listen(&bench, &["10.0.0.0/8"]);
     assert_eq!(said_after(elsewhere, BINARY), "");
-    assert_eq!(bench.metric("tidegate_handshakes_failed_total{listener=\"lines\",step=\"proxy\"}"), 3);
+    bench.await_metric("tidegate_handshakes_failed_total{listener=\"lines\",step=\"proxy\"}", 3);
     bench.stop();
 }
 
@@ -59,6 +59,6 @@ fn a_remote_client_does_not_pass_for_a_local_one() {
     let mut answers = String::new();
     let _ = client.0.read_to_string(&mut answers);
     assert!(!answers.contains("opened"), "{answers}");
-    assert_eq!(bench.metric("tidegate_connects_refused_total"), 1);
+    bench.await_metric("tidegate_connects_refused_total", 1);
     bench.stop();
 }

@@ -198,7 +198,7 @@ fn who_has_no_certificate_of_the_authority_is_refused_where_one_is_required() {
         let mut answer = String::new();
         assert!(client.0.read_line(&mut answer).is_err(), "{answer}");
     }
-    assert_eq!(bench.metric("tidegate_handshakes_failed_total{listener=\"lines\",step=\"tls\"}"), 2);
+    bench.await_metric("tidegate_handshakes_failed_total{listener=\"lines\",step=\"tls\"}", 2);
     let optional = listen(&bench, &authority.load(ClientAuth::Optional, CertificateIdentity::CommonName));
     let mut client = dial(optional, &without);
     client.say("who");

@@ -125,7 +125,7 @@ fn path_subprotocol_and_origin_decide_on_the_upgrade() {
     assert_eq!(status("/", offer).0, "404");
     assert_eq!(status("/lines", &format!("{offer}Origin: https://example.org\r\n")).0, "101");
     assert_eq!(status("/lines", &format!("{offer}Origin: https://evil.example\r\n")).0, "403");
-    assert_eq!(bench.metric("tidegate_handshakes_failed_total{listener=\"lines\",step=\"websocket\"}"), 2);
+    bench.await_metric("tidegate_handshakes_failed_total{listener=\"lines\",step=\"websocket\"}", 2);
     bench.stop();
 }
 

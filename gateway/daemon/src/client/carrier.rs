@@ -1,9 +1,11 @@
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -12,48 +14,74 @@ use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
 use super::error::ClientError;
 use super::options::ConnectOptions;
+use super::tls;
+
+/// How long until the bytes of MQTT can flow.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bytes in order, both ways.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// What carries the bytes of MQTT to the broker and back.
 pub enum Carrier {
-    Tcp(TcpStream),
+    Plain(Box<dyn Stream>),
     /// One binary message per write; packets may span messages (MQTT 5.0 section 6).
-    WebSocket(Box<WebSocketStream<TcpStream>>),
+    WebSocket(Box<WebSocketStream<Box<dyn Stream>>>),
 }
 
 impl Carrier {
     pub async fn connect(options: &ConnectOptions) -> Result<Self, ClientError> {
-        let address = if options.host.contains(':') {
-            format!("[{}]:{}", options.host, options.port())
-        } else {
-            format!("{}:{}", options.host, options.port())
-        };
-        let unreachable = |error: String| ClientError::Unreachable { address: address.clone(), error };
-        let stream = TcpStream::connect((options.host.as_str(), options.port())).await.map_err(|error| {
-            let hint = match error.kind() {
-                io::ErrorKind::ConnectionRefused => "; is a broker running there? (tidegate serve)",
-                _ => "",
-            };
-            unreachable(format!("{error}{hint}"))
-        })?;
-        stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-        if !options.ws {
-            return Ok(Self::Tcp(stream));
+        match timeout(CONNECT_WITHIN, Self::connect_patiently(options)).await {
+            Ok(result) => result,
+            Err(_) => {
+                let error = format!("no answer within {} s", CONNECT_WITHIN.as_secs());
+                Err(ClientError::Unreachable { address: address(options), error })
+            }
         }
-        let path = options.ws_path.trim_start_matches('/');
-        let mut request = format!("ws://{address}/{path}")
+    }
+
+    async fn connect_patiently(options: &ConnectOptions) -> Result<Self, ClientError> {
+        let address = address(options);
+        let unreachable = |error: String| ClientError::Unreachable { address: address.clone(), error };
+        // Files that cannot be read are told before the broker is bothered.
+        let secured = match options.is_tls() {
+            true => Some((options.tls.connector()?, options.tls.name(options.host())?)),
+            false => None,
+        };
+        let mut stream: Box<dyn Stream> = match &options.unix {
+            Some(path) => {
+                let stream = UnixStream::connect(path).await;
+                Box::new(stream.map_err(|error| unreachable(no_socket(&error)))?)
+            }
+            None => {
+                let stream = TcpStream::connect((options.host(), options.port())).await;
+                let stream = stream.map_err(|error| unreachable(no_socket(&error)))?;
+                stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
+                Box::new(stream)
+            }
+        };
+        if let Some((connector, name)) = secured {
+            let broken = |error| unreachable(format!("TLS: {}", tls::explained(&error)));
+            stream = Box::new(connector.connect(name, stream).await.map_err(broken)?);
+        }
+        let Some(path) = options.web_path() else { return Ok(Self::Plain(stream)) };
+        let scheme = if options.is_tls() { "wss" } else { "ws" };
+        let mut request = format!("{scheme}://{address}/{}", path.trim_start_matches('/'))
             .into_client_request()
-            .map_err(|error| ClientError::Usage(format!("--ws-path: {error}")))?;
+            .map_err(|error| ClientError::Usage(format!("the WebSocket's path: {error}")))?;
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mqtt"));
         match tokio_tungstenite::client_async(request, stream).await {
             Ok((stream, _)) => Ok(Self::WebSocket(Box::new(stream))),
-            Err(error) => Err(unreachable(format!("WebSocket: {error}"))),
+            Err(error) => Err(unreachable(no_web_socket(&error, path))),
         }
     }
 
     /// Reads some bytes; 0 is the end.
     pub async fn read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.read_buf(into).await,
+            Self::Plain(stream) => stream.read_buf(into).await,
             Self::WebSocket(stream) => loop {
                 match stream.next().await {
                     Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => {}
@@ -75,11 +103,12 @@ impl Carrier {
     /// Writes everything and empties `from`.
     pub async fn write(&mut self, from: &mut BytesMut) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => {
+            Self::Plain(stream) => {
                 while from.has_remaining() {
                     stream.write_buf(from).await?;
                 }
-                Ok(())
+                // TLS may still hold some of it.
+                stream.flush().await
             }
             Self::WebSocket(stream) if from.is_empty() => stream.flush().await.map_err(as_io_error),
             Self::WebSocket(stream) => {
@@ -91,9 +120,38 @@ impl Carrier {
     /// Says that nothing more will be written.
     pub async fn finish(&mut self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.shutdown().await,
+            Self::Plain(stream) => stream.shutdown().await,
             Self::WebSocket(stream) => stream.close(None).await.map_err(as_io_error),
         }
+    }
+}
+
+/// Where it goes, for people and for the Host header.
+fn address(options: &ConnectOptions) -> String {
+    match (&options.unix, options.host(), options.port()) {
+        (Some(path), ..) => path.display().to_string(),
+        (None, host, port) if host.contains(':') => format!("[{host}]:{port}"),
+        (None, host, port) => format!("{host}:{port}"),
+    }
+}
+
+fn no_socket(error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "; is a broker running there? (tidegate serve)",
+        io::ErrorKind::NotFound => "; is it the socket of a running broker?",
+        _ => "",
+    };
+    format!("{error}{hint}")
+}
+
+fn no_web_socket(error: &WebSocketError, path: &str) -> String {
+    match error {
+        WebSocketError::Http(response) if response.status().as_u16() == 404 => {
+            format!("no WebSocket at the path {path}; name another with --ws=PATH")
+        }
+        WebSocketError::Http(response) => format!("it answers HTTP {}", response.status()),
+        WebSocketError::Protocol(_) => format!("WebSocket: {error}; is it a port for WebSocket?"),
+        _ => format!("WebSocket: {error}"),
     }
 }
 

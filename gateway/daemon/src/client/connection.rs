@@ -11,6 +11,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::carrier::Carrier;
 use super::error::{ClientError, Said};
 use super::options::ConnectOptions;
+use super::property::Command;
+use super::report::Report;
+use super::tls;
 
 /// How long a broker may take to answer a CONNECT, and to close after a DISCONNECT.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -27,6 +30,11 @@ pub struct Connection {
     ping_unanswered_since: Option<Instant>,
     /// What the broker said that it can do.
     pub broker: Broker,
+    /// The broker has kept the session of this client.
+    pub session_present: bool,
+    /// For the DISCONNECT.
+    goodbye: PropertyBuffer,
+    report: Report,
 }
 
 /// What the CONNACK said that the broker can do (MQTT 5.0 section 3.2.2.3).
@@ -43,9 +51,8 @@ impl Connection {
     /// Connects, sends CONNECT and waits for a CONNACK that says yes.
     pub async fn open(options: &ConnectOptions) -> Result<Self, ClientError> {
         options.check()?;
-        let carrier = Carrier::connect(options).await?;
         let mut connection = Self {
-            carrier,
+            carrier: Carrier::connect(options).await?,
             version: options.version,
             received: BytesMut::new(),
             unsent: BytesMut::new(),
@@ -53,47 +60,111 @@ impl Connection {
             last_sent: Instant::now(),
             ping_unanswered_since: None,
             broker: Broker::of(Properties::default()),
+            session_present: false,
+            goodbye: options.properties(Command::Disconnect)?,
+            report: options.report(),
         };
-        let mut bytes = Vec::new();
-        encode_connect(options, &mut bytes);
-        connection.unsent.extend_from_slice(&bytes);
-        let answer = timeout(ANSWER_WITHIN, async {
-            connection.flush().await?;
-            connection.frame().await
-        });
-        let frame = match answer.await {
-            Ok(frame) => frame?,
+        connection.queue_connect(options)?;
+        match timeout(ANSWER_WITHIN, connection.log_in(options)).await {
+            Ok(answer) => answer?,
             Err(_) => return Err(ClientError::Lost("no answer to CONNECT within 10 s".to_owned())),
+        }
+        Ok(connection)
+    }
+
+    /// Sends the CONNECT and reads what comes, until a CONNACK says yes.
+    async fn log_in(&mut self, options: &ConnectOptions) -> Result<(), ClientError> {
+        let hint = match (options.is_tls(), &options.tls.cert) {
+            (false, _) => "; if its port is for TLS: --tls or --cafile FILE",
+            (true, None) => "; it may want a certificate of yours: --cert FILE --key FILE",
+            (true, Some(_)) => "",
         };
-        let Some(frame) = frame else {
-            return Err(ClientError::Lost("the broker closed it instead of answering CONNECT".to_owned()));
+        self.flush().await?;
+        let frame = match self.frame().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => {
+                return Err(ClientError::Lost(format!("closed instead of an answer to CONNECT{hint}")));
+            }
+            Err(ClientError::Lost(text)) if options.is_tls() && !text.contains("--cert") => {
+                return Err(ClientError::Lost(format!("{text}{hint}")));
+            }
+            Err(error) => return Err(error),
         };
-        match frame.packet(options.version)? {
+        let packet = frame.packet(self.version)?;
+        self.report.received(&packet);
+        match packet {
             Packet::Connack(connack) if connack.reason.is_error() => {
-                Err(ClientError::Refused(Said::new(connack.reason, connack.properties)))
+                let said = Said::new(connack.reason, connack.properties);
+                Err(ClientError::Refused { said, version: self.version })
             }
             Packet::Connack(connack) => {
-                connection.broker = Broker::of(connack.properties);
-                let secs = connection.broker.server_keep_alive_secs.unwrap_or(options.keep_alive);
-                connection.keep_alive = Duration::from_secs(u64::from(secs));
-                Ok(connection)
+                self.broker = Broker::of(connack.properties);
+                self.session_present = connack.session_present;
+                let secs = self.broker.server_keep_alive_secs.unwrap_or(options.keep_alive);
+                self.keep_alive = Duration::from_secs(u64::from(secs));
+                Ok(())
             }
             Packet::Disconnect(goodbye) => {
-                Err(ClientError::Refused(Said::new(goodbye.reason, goodbye.properties)))
+                let said = Said::new(goodbye.reason, goodbye.properties);
+                Err(ClientError::Refused { said, version: self.version })
             }
-            _ => Err(ClientError::Lost("the answer to CONNECT is no CONNACK".to_owned())),
+            _ => Err(ClientError::NoBroker("the answer to CONNECT is no CONNACK".to_owned())),
         }
+    }
+
+    fn queue_connect(&mut self, options: &ConnectOptions) -> Result<(), ClientError> {
+        let mut properties = options.properties(Command::Connect)?;
+        if let Some(secs) = options.session_expiry_secs()? {
+            properties.push(Property::SessionExpirySecs(secs));
+        }
+        let credentials = options.credentials()?;
+        let will_properties = options.properties(Command::Will)?;
+        let will = options.will.topic.as_ref().map(|topic| LastWill {
+            qos: options.will.qos,
+            retain: options.will.retain,
+            properties: will_properties.as_properties(),
+            topic,
+            payload: options.will.payload.as_deref().unwrap_or_default().as_bytes(),
+        });
+        self.queue(&Packet::Connect(Box::new(Connect {
+            version: self.version,
+            clean_start: !options.keep_session,
+            keep_alive_secs: options.keep_alive,
+            properties: properties.as_properties(),
+            client_id: &options.client_id(),
+            will,
+            username: credentials.username.as_deref(),
+            password: credentials.password.as_deref().map(str::as_bytes),
+        })));
+        Ok(())
     }
 
     /// Puts a packet into the output; [`Connection::flush`] sends it.
     pub fn queue(&mut self, packet: &Packet<'_>) {
+        self.report.sent(packet);
         let mut bytes = Vec::new();
         packet.encode(self.version, &mut bytes);
         self.unsent.extend_from_slice(&bytes);
     }
 
+    /// The same, unless the broker takes no packet of this size (MQTT-3.1.2-24 the other way round).
+    pub fn queue_within(&mut self, packet: &Packet<'_>) -> Result<(), ClientError> {
+        let len_before = self.unsent.len();
+        self.queue(packet);
+        let (len, len_max) = (self.unsent.len() - len_before, self.broker.packet_bytes_max);
+        if len <= len_max as usize {
+            return Ok(());
+        }
+        self.unsent.truncate(len_before);
+        let text = format!("the broker takes packets of {len_max} bytes; this one has {len}");
+        Err(ClientError::Denied(text))
+    }
+
     pub async fn flush(&mut self) -> Result<(), ClientError> {
-        self.carrier.write(&mut self.unsent).await.map_err(|error| ClientError::Lost(error.to_string()))?;
+        self.carrier
+            .write(&mut self.unsent)
+            .await
+            .map_err(|error| ClientError::Lost(tls::explained(&error)))?;
         self.last_sent = Instant::now();
         Ok(())
     }
@@ -105,7 +176,9 @@ impl Connection {
     pub async fn next(&mut self) -> Result<Option<Frame>, ClientError> {
         loop {
             let Some(frame) = self.frame().await? else { return Ok(None) };
-            match frame.packet(self.version)? {
+            let packet = frame.packet(self.version)?;
+            self.report.received(&packet);
+            match packet {
                 Packet::Pingresp => self.ping_unanswered_since = None,
                 Packet::Disconnect(goodbye) => {
                     return Err(ClientError::Disconnected(Said::new(goodbye.reason, goodbye.properties)));
@@ -122,10 +195,9 @@ impl Connection {
 
     /// Sends DISCONNECT and waits until the broker has read everything.
     pub async fn close(mut self) -> Result<(), ClientError> {
-        self.queue(&Packet::Disconnect(Disconnect {
-            reason: Reason::Success,
-            properties: Properties::default(),
-        }));
+        let goodbye = std::mem::take(&mut self.goodbye);
+        let properties = goodbye.as_properties();
+        self.queue(&Packet::Disconnect(Disconnect { reason: Reason::Success, properties }));
         self.flush().await?;
         // The broker may be faster in closing, which is not worth an error any more.
         let _ = self.carrier.finish().await;
@@ -146,7 +218,7 @@ impl Connection {
 
     async fn frame(&mut self) -> Result<Option<Frame>, ClientError> {
         loop {
-            if let Some(header) = Header::parse(&self.received)?
+            if let Some(header) = self.header()?
                 && header.frame_len() <= self.received.len()
             {
                 let bytes = self.received.split_to(header.frame_len()).freeze();
@@ -157,7 +229,7 @@ impl Connection {
                 read = self.carrier.read(&mut self.received) => match read {
                     Ok(0) => return Ok(None),
                     Ok(_) => {}
-                    Err(error) => return Err(ClientError::Lost(error.to_string())),
+                    Err(error) => return Err(ClientError::Lost(tls::explained(&error))),
                 },
                 () = sleep_until_some(ping_at) => {
                     if self.ping_unanswered_since.is_none() {
@@ -167,6 +239,17 @@ impl Connection {
                     self.flush().await?;
                 }
             }
+        }
+    }
+
+    /// The fixed header of what is received next, unless it is plainly something else.
+    fn header(&self) -> Result<Option<Header>, ClientError> {
+        let wrong = |text: &str| Err(ClientError::NoBroker(text.to_owned()));
+        match self.received.get(..4) {
+            // RFC 8446 section 5.1: an alert, and the major version. No packet begins like this.
+            Some([21, 3, ..]) => wrong("this port speaks TLS: use --tls or --cafile FILE"),
+            Some(b"HTTP") => wrong("this port speaks HTTP; for MQTT over WebSocket use --ws"),
+            _ => Ok(Header::parse(&self.received)?),
         }
     }
 
@@ -219,39 +302,6 @@ impl Broker {
         }
         broker
     }
-}
-
-fn encode_connect(options: &ConnectOptions, into: &mut Vec<u8>) {
-    let mut properties = PropertyBuffer::default();
-    let kept = options.keep_session.then_some(u32::MAX);
-    if let Some(secs) = options.session_expiry.or(kept) {
-        properties.push(Property::SessionExpirySecs(secs));
-    }
-    // MQTT 3.1 section 3.1 knows no empty client identifier.
-    let generated = format!("tidegate-{}", std::process::id());
-    let client_id = match &options.id {
-        Some(id) => id,
-        None if options.version == Version::V31 => &generated,
-        None => "",
-    };
-    let will = options.will_topic.as_ref().map(|topic| LastWill {
-        qos: options.will_qos,
-        retain: options.will_retain,
-        properties: Properties::default(),
-        topic,
-        payload: options.will_payload.as_deref().unwrap_or_default().as_bytes(),
-    });
-    let connect = Connect {
-        version: options.version,
-        clean_start: !options.keep_session,
-        keep_alive_secs: options.keep_alive,
-        properties: properties.as_properties(),
-        client_id,
-        will,
-        username: options.username.as_deref(),
-        password: options.password.as_deref().map(str::as_bytes),
-    };
-    connect.encode(into);
 }
 
 async fn sleep_until_some(at: Option<Instant>) {

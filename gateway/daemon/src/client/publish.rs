@@ -1,54 +1,73 @@
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::io::{BufRead, Read};
 use std::num::NonZeroU16;
+use std::time::Duration;
 
+use bytes::Bytes;
 use gateway_model::{Qos, Reason, Topic};
-use protocol_mqtt::codec::{Acknowledgement, Packet, PropertyBuffer, Publish};
+use protocol_mqtt::codec::{Acknowledgement, Packet, Property, PropertyBuffer, Publish};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::connection::{Connection, Frame};
 use super::error::{ClientError, Said};
-use super::options::{Payload, PublishOptions};
+use super::property::Command;
+use super::publish_options::{Payload, PublishOptions};
+use super::retry;
 
 /// Unacknowledged messages at a time, unless the broker allows fewer: enough to hide the way there
-/// and back, few enough to be sent again by hand.
+/// and back, few enough to be kept and sent again.
 const IN_FLIGHT_MAX: u16 = 64;
 
 /// Connects, publishes everything, waits for every acknowledgement and says goodbye.
 pub async fn run(options: &PublishOptions) -> Result<(), ClientError> {
     let (topic, payload) = options.subject()?;
-    let properties = options.properties()?;
+    let properties = options.connect.properties(Command::Publish)?;
+    let alias = |property| matches!(property, Property::TopicAlias(_));
+    let has_alias = properties.as_properties().iter().any(alias);
     let connection = Connection::open(&options.connect).await?;
     check_against(&connection, options)?;
     let mut publisher = Publisher {
-        window: connection.broker.receive_maximum.min(IN_FLIGHT_MAX),
         connection,
-        qos: options.qos,
-        retain: options.retain,
+        options,
         topic,
+        has_alias,
+        alias_is_known: false,
         properties,
-        in_flight: HashMap::new(),
+        comes_back: payload == Payload::Lines,
+        in_flight: VecDeque::new(),
         last_id: 0,
         refused: 0,
     };
     match payload {
-        Payload::One(bytes) => publisher.publish(&bytes).await?,
-        Payload::File(path) => publisher.publish(&read_file(&path)?).await?,
+        Payload::One(bytes) => publisher.publish_repeatedly(bytes.into()).await?,
+        Payload::File(path) => publisher.publish_repeatedly(read_file(&path)?.into()).await?,
         Payload::Lines => publisher.publish_lines().await?,
     }
     publisher.finish().await
 }
 
-struct Publisher {
+struct Publisher<'a> {
     connection: Connection,
-    window: u16,
-    qos: Qos,
-    retain: bool,
+    options: &'a PublishOptions,
     topic: Topic,
     properties: PropertyBuffer,
-    in_flight: HashMap<NonZeroU16, Step>,
+    has_alias: bool,
+    /// The broker has seen the topic together with its alias on this connection.
+    alias_is_known: bool,
+    /// A lost connection is made anew.
+    comes_back: bool,
+    /// In the order of sending, which is the order of sending again (MQTT 5.0 section 4.6).
+    in_flight: VecDeque<Flight>,
     last_id: u16,
     refused: u64,
+}
+
+/// A message that the broker has not taken yet.
+struct Flight {
+    id: NonZeroU16,
+    payload: Bytes,
+    owed: Step,
 }
 
 /// What the broker owes for a message.
@@ -59,50 +78,81 @@ enum Step {
     Completion,
 }
 
-impl Publisher {
+impl Publisher<'_> {
+    async fn publish_repeatedly(&mut self, payload: Bytes) -> Result<(), ClientError> {
+        for number in 0..self.options.repeat {
+            if number > 0 {
+                self.wait(self.options.repeat_delay).await?;
+            }
+            self.publish(payload.clone()).await?;
+        }
+        Ok(())
+    }
+
     async fn publish_lines(&mut self) -> Result<(), ClientError> {
         let mut lines = stdin_lines();
         loop {
             tokio::select! {
                 line = lines.recv() => match line {
-                    Some(line) => self.publish(&line?).await?,
+                    Some(line) => self.publish(line?.into()).await?,
                     None => return Ok(()),
                 },
-                frame = self.connection.next() => {
-                    self.handle(frame?)?;
-                    self.connection.flush().await?;
-                }
+                frame = self.connection.next() => self.advance_with(frame).await?,
+            }
+        }
+    }
+
+    /// Keeps the connection going for a while.
+    async fn wait(&mut self, time: Duration) -> Result<(), ClientError> {
+        let end = Instant::now() + time;
+        loop {
+            tokio::select! {
+                () = sleep_until(end) => return Ok(()),
+                frame = self.connection.next() => self.advance_with(frame).await?,
             }
         }
     }
 
     /// Sends one message, as soon as the window allows it.
-    async fn publish(&mut self, payload: &[u8]) -> Result<(), ClientError> {
-        while self.in_flight.len() >= usize::from(self.window) {
+    async fn publish(&mut self, payload: Bytes) -> Result<(), ClientError> {
+        while !self.has_room() {
             self.advance().await?;
         }
-        let packet_id = (self.qos != Qos::AtMostOnce).then(|| self.next_id());
+        if self.options.qos == Qos::AtMostOnce {
+            self.queue(None, &payload, false)?;
+            while let Err(error) = self.connection.flush().await {
+                self.come_back(error).await?;
+                self.queue(None, &payload, false)?;
+            }
+            return Ok(());
+        }
+        let id = self.next_id();
+        self.queue(Some(id), &payload, false)?;
+        self.in_flight.push_back(Flight { id, payload, owed: Step::Receipt });
+        match self.connection.flush().await {
+            Ok(()) => Ok(()),
+            Err(error) => self.come_back(error).await,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight.len() < usize::from(self.connection.broker.receive_maximum.min(IN_FLIGHT_MAX))
+    }
+
+    fn queue(&mut self, packet_id: Option<NonZeroU16>, payload: &[u8], dup: bool) -> Result<(), ClientError> {
+        let topic = if self.alias_is_known { &[] } else { self.topic.as_bytes() };
         let packet = Packet::Publish(Publish {
-            dup: false,
-            qos: self.qos,
-            retain: self.retain,
-            topic: self.topic.as_bytes(),
+            dup,
+            qos: self.options.qos,
+            retain: self.options.retain,
+            topic,
             packet_id,
             properties: self.properties.as_properties(),
             payload,
         });
-        let mut bytes = Vec::new();
-        packet.encode(self.connection.version, &mut bytes);
-        let len_max = self.connection.broker.packet_bytes_max;
-        if bytes.len() > len_max as usize {
-            let text = format!("the broker takes packets of {len_max} bytes; this one has {}", bytes.len());
-            return Err(ClientError::Denied(text));
-        }
-        if let Some(id) = packet_id {
-            self.in_flight.insert(id, Step::Receipt);
-        }
-        self.connection.queue(&packet);
-        self.connection.flush().await
+        self.connection.queue_within(&packet)?;
+        self.alias_is_known = self.has_alias;
+        Ok(())
     }
 
     /// Waits for what is owed, then says goodbye.
@@ -118,9 +168,58 @@ impl Publisher {
     }
 
     async fn advance(&mut self) -> Result<(), ClientError> {
-        let frame = self.connection.next().await?;
-        self.handle(frame)?;
-        self.connection.flush().await
+        let frame = self.connection.next().await;
+        self.advance_with(frame).await
+    }
+
+    /// Handles what came, or comes back if that is the end of the connection.
+    async fn advance_with(&mut self, frame: Result<Option<Frame>, ClientError>) -> Result<(), ClientError> {
+        let result = match frame.and_then(|frame| self.handle(frame)) {
+            Ok(()) => self.connection.flush().await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => self.come_back(error).await,
+        }
+    }
+
+    /// Connects anew and sends again what the broker has not taken (MQTT 5.0 section 4.4).
+    async fn come_back(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let mut error = error;
+        loop {
+            if !self.comes_back {
+                return Err(error);
+            }
+            self.connection = retry::reopen(&self.options.connect, error).await?;
+            check_against(&self.connection, self.options)?;
+            self.alias_is_known = false;
+            self.queue_again()?;
+            match self.connection.flush().await {
+                Ok(()) => return Ok(()),
+                Err(failed) => error = failed,
+            }
+        }
+    }
+
+    fn queue_again(&mut self) -> Result<(), ClientError> {
+        let is_kept = self.connection.session_present;
+        if !is_kept {
+            // The broker has these, and has forgotten that it would have completed them.
+            self.in_flight.retain(|flight| flight.owed == Step::Receipt);
+        }
+        let flights = std::mem::take(&mut self.in_flight);
+        for flight in &flights {
+            match flight.owed {
+                Step::Receipt => self.queue(Some(flight.id), &flight.payload, is_kept)?,
+                Step::Completion => {
+                    let release = Acknowledgement::new(flight.id, Reason::Success);
+                    self.connection.queue(&Packet::Pubrel(release));
+                }
+            }
+        }
+        self.in_flight = flights;
+        Ok(())
     }
 
     fn handle(&mut self, frame: Option<Frame>) -> Result<(), ClientError> {
@@ -135,10 +234,10 @@ impl Publisher {
             }
             Packet::Pubrec(acknowledgement) => {
                 let id = acknowledgement.packet_id;
-                let known = self.in_flight.get_mut(&id);
+                let known = self.in_flight.iter_mut().find(|flight| flight.id == id);
                 let reason = match known {
-                    Some(step) => {
-                        *step = Step::Completion;
+                    Some(flight) => {
+                        flight.owed = Step::Completion;
                         Reason::Success
                     }
                     None => Reason::PacketIdentifierNotFound,
@@ -153,11 +252,12 @@ impl Publisher {
     }
 
     fn complete(&mut self, acknowledgement: &Acknowledgement<'_>) {
-        let was_in_flight = self.in_flight.remove(&acknowledgement.packet_id).is_some();
+        let place = self.in_flight.iter().position(|flight| flight.id == acknowledgement.packet_id);
+        let was_in_flight = place.and_then(|place| self.in_flight.remove(place)).is_some();
         if was_in_flight && acknowledgement.reason.is_error() {
             self.refused += 1;
             let said = Said::new(acknowledgement.reason, acknowledgement.properties);
-            eprintln!("tidegate: message refused by broker: {said}");
+            self.options.connect.report().problem(format!("message refused by broker: {said}"));
         }
     }
 
@@ -165,7 +265,7 @@ impl Publisher {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
             match NonZeroU16::new(self.last_id) {
-                Some(id) if !self.in_flight.contains_key(&id) => return id,
+                Some(id) if self.in_flight.iter().all(|flight| flight.id != id) => return id,
                 _ => {}
             }
         }

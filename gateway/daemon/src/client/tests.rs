@@ -6,7 +6,8 @@ use std::num::NonZeroU16;
 use clap::Parser;
 use gateway_model::{Qos, Reason};
 use protocol_mqtt::codec::{
-    Acknowledgement, Connack, Header, Packet, Properties, Property, PropertyBuffer, Publish, Suback, Version,
+    Acknowledgement, Connack, Disconnect, Header, Packet, Properties, Property, PropertyBuffer, Publish,
+    Suback, Unsuback, Version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -80,10 +81,31 @@ async fn run<F: Future<Output = ()>>(
     line: &str,
     script: impl FnOnce(Broker) -> F,
 ) -> Result<(), ClientError> {
+    run_through(line, async |mut connections| script(connections.next().await).await).await
+}
+
+/// Where a scripted broker gets its connections, one after the other.
+struct Connections {
+    listener: TcpListener,
+    version: Version,
+}
+
+impl Connections {
+    async fn next(&mut self) -> Broker {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        Broker { stream, version: self.version }
+    }
+}
+
+async fn run_through<F: Future<Output = ()>>(
+    line: &str,
+    script: impl FnOnce(Connections) -> F,
+) -> Result<(), ClientError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let line = format!("tidegate {line} -p {port}");
-    let command = Cli::try_parse_from(line.split(' ')).unwrap().command.unwrap();
+    let arguments = super::fold_properties(line.split(' ').map(Into::into));
+    let command = Cli::try_parse_from(arguments).unwrap().command.unwrap();
     let client = async {
         match &command {
             Command::Pub(options) => publish::run(options).await,
@@ -91,11 +113,8 @@ async fn run<F: Future<Output = ()>>(
             _ => panic!("not a client"),
         }
     };
-    let broker = async {
-        let (stream, _) = listener.accept().await.unwrap();
-        script(Broker { stream, version: Version::V5 }).await;
-    };
-    tokio::join!(client, broker).0
+    let version = if line.contains("-V 311") { Version::V311 } else { Version::V5 };
+    tokio::join!(client, script(Connections { listener, version })).0
 }
 
 #[tokio::test]
@@ -107,8 +126,11 @@ async fn a_refusal_says_why_in_the_brokers_words() {
         broker.send(connack(Reason::NotAuthorized, properties.as_properties())).await;
     });
     let error = refused.await.unwrap_err();
-    assert_eq!(error.to_string(), "connection refused by broker: not authorized — set access.anonymous");
-    assert_eq!(error.exit_code(), 4);
+    assert_eq!(
+        error.to_string(),
+        "connection refused by broker: not authorized (0x87): set access.anonymous"
+    );
+    assert_eq!(error.exit_code(), 135);
 }
 
 #[tokio::test]
@@ -144,7 +166,7 @@ async fn a_lost_connection_is_told_from_a_finished_one() {
         broker.accept().await;
         broker.expect("Publish(").await;
     });
-    assert_eq!(published.await.unwrap_err().exit_code(), 5);
+    assert_eq!(published.await.unwrap_err().exit_code(), 7);
     let published = run("pub a b -q 0", async |mut broker: Broker| {
         broker.accept().await;
         broker.expect("Publish(").await;
@@ -197,4 +219,143 @@ async fn a_refused_subscription_ends_the_client() {
         broker.expect("Disconnect(").await;
     });
     assert_eq!(subscribed.await.unwrap_err().exit_code(), 1);
+}
+
+async fn grant(broker: &mut Broker) {
+    broker.expect("Subscribe(").await;
+    let (properties, reasons) = (Properties::default(), vec![Reason::GrantedQos2]);
+    broker.send(Packet::Suback(Suback { packet_id: FIRST, properties, reasons })).await;
+}
+
+#[tokio::test]
+async fn a_subscriber_comes_back_after_a_lost_connection() {
+    let subscribed = run_through("sub a -C 2 --retry-delay 0.01", async |mut connections: Connections| {
+        let mut broker = connections.next().await;
+        broker.accept().await;
+        grant(&mut broker).await;
+        broker.send(message(Qos::AtMostOnce, false)).await;
+        drop(broker);
+        // Refused for now is no reason to give up.
+        let mut broker = connections.next().await;
+        broker.expect("Connect(").await;
+        broker.send(connack(Reason::ServerBusy, Properties::default())).await;
+        let mut broker = connections.next().await;
+        broker.accept().await;
+        grant(&mut broker).await;
+        broker.send(message(Qos::AtMostOnce, false)).await;
+        broker.expect("Disconnect(").await;
+    });
+    assert!(subscribed.await.is_ok());
+}
+
+#[tokio::test]
+async fn a_subscriber_does_not_come_back_where_it_is_not_wanted() {
+    let subscribed = run_through("sub a --retry-delay 0.01", async |mut connections: Connections| {
+        let mut broker = connections.next().await;
+        broker.accept().await;
+        grant(&mut broker).await;
+        let properties = Properties::default();
+        broker.send(Packet::Disconnect(Disconnect { reason: Reason::SessionTakenOver, properties })).await;
+    });
+    let error = subscribed.await.unwrap_err();
+    assert_eq!(error.to_string(), "disconnected by broker: session taken over (0x8e)");
+    let subscribed = run_through("sub a --retry-delay 0.01", async |mut connections: Connections| {
+        let mut broker = connections.next().await;
+        broker.accept().await;
+        drop(broker);
+        let mut broker = connections.next().await;
+        broker.expect("Connect(").await;
+        broker.send(connack(Reason::Banned, Properties::default())).await;
+    });
+    assert_eq!(subscribed.await.unwrap_err().exit_code(), 0x8A);
+}
+
+#[tokio::test]
+async fn a_refusal_before_mqtt_5_ends_with_its_return_code() {
+    let refused = run("sub a -V 311", async |mut broker: Broker| {
+        broker.expect("Connect(Connect { version: V311").await;
+        broker.send(connack(Reason::BadUserNameOrPassword, Properties::default())).await;
+    });
+    assert_eq!(refused.await.unwrap_err().exit_code(), 4);
+}
+
+#[tokio::test]
+async fn properties_go_into_the_packets_that_they_are_for() {
+    let line = "pub a b -D connect receive-maximum 7 -D publish user-property k v \
+                -D disconnect user-property bye now --will-topic w -D will will-delay-interval 5";
+    let published = run(line, async |mut broker: Broker| {
+        let (first, body) = broker.frame().await;
+        let Ok(Packet::Connect(connect)) = Packet::decode(Version::V5, first, &body) else { panic!() };
+        let of = |properties: Properties<'_>| format!("{:?}", properties.iter().collect::<Vec<_>>());
+        assert_eq!(of(connect.properties), "[ReceiveMaximum(7)]");
+        assert_eq!(of(connect.will.unwrap().properties), "[WillDelaySecs(5)]");
+        broker.send(connack(Reason::Success, Properties::default())).await;
+        let (first, body) = broker.frame().await;
+        let Ok(Packet::Publish(publish)) = Packet::decode(Version::V5, first, &body) else { panic!() };
+        assert_eq!(of(publish.properties), "[User(\"k\", \"v\")]");
+        let (first, body) = broker.frame().await;
+        let Ok(Packet::Disconnect(goodbye)) = Packet::decode(Version::V5, first, &body) else { panic!() };
+        assert_eq!(of(goodbye.properties), "[User(\"bye\", \"now\")]");
+    });
+    assert!(published.await.is_ok());
+}
+
+#[tokio::test]
+async fn a_topic_alias_stands_for_the_topic_from_the_second_message_on() {
+    let published = run("pub a b --repeat 2 -D publish topic-alias 3", async |mut broker: Broker| {
+        broker.accept().await;
+        for topic in [&b"a"[..], b""] {
+            let (first, body) = broker.frame().await;
+            let Ok(Packet::Publish(publish)) = Packet::decode(Version::V5, first, &body) else { panic!() };
+            assert_eq!(publish.topic, topic);
+        }
+        broker.expect("Disconnect(").await;
+    });
+    assert!(published.await.is_ok());
+}
+
+#[tokio::test]
+async fn retained_messages_are_cleared_and_the_first_other_one_is_the_end() {
+    let line = "sub # -T keep/# --remove-retained --retained-only";
+    let subscribed = run(line, async |mut broker: Broker| {
+        broker.accept().await;
+        grant(&mut broker).await;
+        for (topic, retain) in [("keep/a", true), ("old", true), ("live", false)] {
+            let Packet::Publish(message) = message(Qos::AtMostOnce, false) else { panic!() };
+            broker.send(Packet::Publish(Publish { topic: topic.as_bytes(), retain, ..message })).await;
+        }
+        let (first, body) = broker.frame().await;
+        let Ok(Packet::Publish(publish)) = Packet::decode(Version::V5, first, &body) else { panic!() };
+        assert_eq!((publish.topic, publish.retain, publish.payload), (&b"old"[..], true, &b""[..]));
+        let answer = Acknowledgement::new(publish.packet_id.unwrap(), Reason::Success);
+        broker.send(Packet::Puback(answer)).await;
+        broker.expect("Disconnect(").await;
+    });
+    assert!(subscribed.await.is_ok());
+}
+
+#[tokio::test]
+async fn it_can_only_unsubscribe_and_end() {
+    let subscribed = run("sub -U a -U b -E", async |mut broker: Broker| {
+        broker.accept().await;
+        broker.expect("Unsubscribe(Unsubscribe { packet_id: 2").await;
+        let reasons = vec![Reason::Success, Reason::NoSubscriptionExisted];
+        let (packet_id, properties) = (FIRST.saturating_add(1), Properties::default());
+        broker.send(Packet::Unsuback(Unsuback { packet_id, properties, reasons })).await;
+        broker.expect("Disconnect(").await;
+    });
+    assert!(subscribed.await.is_ok());
+}
+
+#[tokio::test]
+async fn another_protocol_at_the_port_is_named() {
+    for (bytes, hint) in
+        [(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "--ws"), (b"\x15\x03\x03\x00\x02\x02\x0a", "--tls")]
+    {
+        let published = run("pub a b", async |mut broker: Broker| {
+            broker.expect("Connect(").await;
+            broker.stream.write_all(bytes).await.unwrap();
+        });
+        assert!(published.await.unwrap_err().to_string().contains(hint), "{hint}");
+    }
 }

@@ -54,6 +54,8 @@ fn return_code(reason: Reason) -> u8 {
         Reason::ClientIdentifierNotValid => 2,
         Reason::BadUserNameOrPassword | Reason::BadAuthenticationMethod => 4,
         Reason::NotAuthorized | Reason::Banned => 5,
+        // Of a will: trying again would not help.
+        Reason::QosNotSupported | Reason::RetainNotSupported => 5,
         _ => 3,
     }
 }

@@ -15,7 +15,7 @@ fn id(number: u16) -> DeliveryId {
     NonZeroU16::new(number).unwrap()
 }
 
-fn message(payload: impl Into<Bytes>) -> Message {
+pub(super) fn message(payload: impl Into<Bytes>) -> Message {
     Message {
         topic: Topic::parse("t/1").unwrap(),
         payload: payload.into(),
@@ -28,7 +28,7 @@ fn message(payload: impl Into<Bytes>) -> Message {
     }
 }
 
-fn outgoing(message: Message) -> Outgoing {
+pub(super) fn outgoing(message: Message) -> Outgoing {
     Outgoing {
         message: Arc::new(message),
         id: None,
@@ -41,7 +41,7 @@ fn outgoing(message: Message) -> Outgoing {
     }
 }
 
-fn numbered(message: Message, number: u16, qos: Qos) -> Outgoing {
+pub(super) fn numbered(message: Message, number: u16, qos: Qos) -> Outgoing {
     Outgoing { id: Some(id(number)), qos, ..outgoing(message) }
 }
 
@@ -107,7 +107,7 @@ fn mqtt_3_3_2_6_properties_and_what_is_left_of_the_expiry() {
     };
     let expires_at = Some(bench.now + Duration::from_millis(8_500));
     let message = Message { properties: Some(Box::new(properties)), expires_at, ..message("hi") };
-    let identifiers = Identifiers::Many(Arc::new([1, 300]));
+    let identifiers = Identifiers::from(vec![1, 300]);
     let bytes = bench.deliver([Outgoing { identifiers, ..outgoing(message) }]);
     let header = Header::parse(&bytes).unwrap().unwrap();
     assert_eq!(header.frame_len(), bytes.len());
@@ -155,9 +155,9 @@ fn mqtt_4_3_2_puback_settles() {
     assert_eq!(
         bench.out.settled,
         [
-            (id(7), Settlement::Delivered),
-            (id(8), Settlement::Delivered),
-            (id(9), Settlement::Dropped("refused"))
+            (id(7), Settlement::Acknowledged),
+            (id(8), Settlement::Acknowledged),
+            (id(9), Settlement::Refused(Qos::AtLeastOnce))
         ]
     );
 }
@@ -167,11 +167,11 @@ fn mqtt_4_3_3_pubrec_is_released_and_pubcomp_settles() {
     for mut bench in [Bench::open_311(), Bench::open_5()] {
         assert_eq!(bench.exchange(b"\x50\x02\x00\x07"), b"\x62\x02\x00\x07");
         assert_eq!(bench.exchange(b"\x70\x02\x00\x07"), b"");
-        assert_eq!(bench.out.settled, [(id(7), Settlement::Received), (id(7), Settlement::Delivered)]);
+        assert_eq!(bench.out.settled, [(id(7), Settlement::Received), (id(7), Settlement::Completed)]);
     }
     let mut bench = Bench::open_5();
     assert_eq!(bench.exchange(b"\x50\x03\x00\x07\x87"), b"");
-    assert_eq!(bench.out.settled, [(id(7), Settlement::Dropped("refused"))]);
+    assert_eq!(bench.out.settled, [(id(7), Settlement::Refused(Qos::ExactlyOnce))]);
 }
 
 #[test]
@@ -193,15 +193,15 @@ fn mqtt_4_4_0_1_what_was_received_before_is_only_released() {
 
 #[test]
 fn mqtt_3_1_2_24_nothing_larger_than_the_client_takes_is_sent() {
-    let tiny = b"\x10\x13\x00\x04MQTT\x05\x02\x00\x0a\x05\x27\x00\x00\x00\x0a\x00\x01c";
+    let tiny = b"\x10\x13\x00\x04MQTT\x05\x02\x00\x0a\x05\x27\x00\x00\x00\x10\x00\x01c";
     let mut bench = Bench::open(tiny);
     let sent = bench.deliver([
-        outgoing(message("hi")),
-        outgoing(message("hi!")),
-        numbered(message("!"), 1, Qos::AtLeastOnce),
+        outgoing(message("12345678")),
+        outgoing(message("123456789")),
+        numbered(message("1234567"), 1, Qos::AtLeastOnce),
         outgoing(message("ok")),
     ]);
-    assert_eq!(sent, b"\x30\x08\x00\x03t/1\x00hi\x30\x08\x00\x03t/1\x00ok");
+    assert_eq!(sent, b"\x30\x0e\x00\x03t/1\x0012345678\x30\x08\x00\x03t/1\x00ok");
     assert_eq!(bench.out.settled, [(id(1), Settlement::Dropped("packet_too_large"))]);
 }
 

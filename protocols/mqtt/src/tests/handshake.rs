@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use gateway_model::{Adapter, Event, Expiry, Qos, Reason, Refusal, Reply, Ticket};
 
-use super::{Bench, CONNECT_5, CONNECT_311};
+use super::{Bench, CONNECT_5, CONNECT_311, connect_5};
 use crate::Config;
+use crate::codec::Property;
 
 /// A refused connection: what it was answered, and why it closed.
 fn refused(connect: &[u8]) -> (Vec<u8>, Reason) {
@@ -189,12 +190,6 @@ fn names_of_the_gateway_are_refused() {
 }
 
 #[test]
-fn an_authentication_method_is_refused() {
-    let (answer, reason) = refused(b"\x10\x14\x00\x04MQTT\x05\x02\x00\x0a\x06\x15\x00\x03jwt\x00\x01c");
-    assert_eq!((&answer[2..4], reason), (&b"\x00\x8c"[..], Reason::BadAuthenticationMethod));
-}
-
-#[test]
 fn a_bad_will_is_refused() {
     let (answer, _) = refused(b"\x10\x14\x00\x04MQTT\x05\x06\x00\x0a\x00\x00\x01c\x00\x00\x01#\x00\x00");
     assert_eq!(answer[2..4], *b"\x00\x90");
@@ -225,8 +220,12 @@ fn mqtt_3_1_2_29_reason_strings_only_where_they_are_wanted() {
     assert_eq!(with, b"\x20\x08\x00\x87\x05\x1f\x00\x02no");
     let unwanted = b"\x10\x10\x00\x04MQTT\x05\x02\x00\x0a\x02\x17\x00\x00\x01c";
     assert_eq!(refused_by_gateway(unwanted, Reason::NotAuthorized), b"\x20\x03\x00\x87\x00");
-    let tiny = b"\x10\x13\x00\x04MQTT\x05\x02\x00\x0a\x05\x27\x00\x00\x00\x10\x00\x01c";
-    assert_eq!(refused_by_gateway(tiny, Reason::NotAuthorized), b"\x20\x03\x00\x87\x00");
+    // MQTT-3.2.2-19: not if the packet becomes larger than the client takes.
+    for (maximum, connack) in [(10, &b"\x20\x08\x00\x87\x05\x1f\x00\x02no"[..]), (9, b"\x20\x03\x00\x87\x00")]
+    {
+        let connect = connect_5(&[Property::MaximumPacketBytes(maximum)]);
+        assert_eq!(refused_by_gateway(&connect, Reason::NotAuthorized), connack);
+    }
 }
 
 #[test]
@@ -244,4 +243,75 @@ fn a_connect_larger_than_strangers_may_send_is_refused_by_its_header() {
     let mut bench = Bench::new(config);
     bench.receive(b"\x10\x63");
     assert_eq!((bench.out.take_bytes(), bench.closed_because()), (Vec::new(), Some(Reason::PacketTooLarge)));
+}
+
+#[test]
+fn mqtt_3_1_2_24_a_connack_larger_than_the_client_takes_is_not_sent() {
+    let mut bench = Bench::new(Config::default());
+    bench.connect(&connect_5(&[Property::MaximumPacketBytes(15)]));
+    bench.opened();
+    assert_eq!(bench.out.take_bytes(), b"");
+    assert_eq!(bench.closed_because(), Some(Reason::PacketTooLarge));
+}
+
+#[test]
+fn mqtt_3_1_2_28_response_information_only_for_those_that_ask() {
+    let config = Config {
+        response_information: "response/${clientid}".into(),
+        receive_maximum: u16::MAX.try_into().unwrap(),
+        packet_bytes_max: u32::MAX,
+        topic_alias_maximum: 0,
+        ..Config::default()
+    };
+    let answer = |config: &Config, properties: &[Property<'_>]| {
+        let mut bench = Bench::new(config.clone());
+        bench.connect(&connect_5(properties));
+        bench.opened();
+        bench.out.take_bytes()
+    };
+    let told = b"\x20\x10\x00\x00\x0d\x1a\x00\x0aresponse/c";
+    assert_eq!(answer(&config, &[Property::RequestResponseInformation(true)]), told);
+    assert_eq!(answer(&config, &[Property::RequestResponseInformation(false)]), b"\x20\x03\x00\x00\x00");
+    assert_eq!(answer(&config, &[]), b"\x20\x03\x00\x00\x00");
+    let silent = Config { response_information: String::new(), ..config };
+    assert_eq!(answer(&silent, &[Property::RequestResponseInformation(true)]), b"\x20\x03\x00\x00\x00");
+}
+
+#[test]
+fn mqtt_3_1_0_2_a_connect_is_the_first_packet_and_the_only_one() {
+    let mut bench = Bench::open_5();
+    assert_eq!(bench.exchange(CONNECT_5), b"\xe0\x01\x82");
+}
+
+#[test]
+fn names_longer_than_3_1_allows_are_accepted() {
+    // MQTT 3.1 section 3.1: 1 to 23 characters; no peer insists, and 3.1.1 took the limit away.
+    let connect = [&b"\x10\x2c\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x1e"[..], &[b'n'; 30]].concat();
+    assert_eq!(Bench::new(Config::default()).connect(&connect).client_id.unwrap().as_str().len(), 30);
+}
+
+#[test]
+fn mqtt_3_1_2_2_unknown_levels_by_name() {
+    let level_3_of_mqtt = b"\x10\x0d\x00\x04MQTT\x03\x02\x00\x0a\x00\x01c";
+    assert_eq!(refused(level_3_of_mqtt), (b"\x20\x02\x00\x01".to_vec(), Reason::UnsupportedProtocolVersion));
+    let level_4_of_mqisdp = b"\x10\x0f\x00\x06MQIsdp\x04\x02\x00\x0a\x00\x01c";
+    assert_eq!(
+        refused(level_4_of_mqisdp),
+        (b"\x20\x02\x00\x01".to_vec(), Reason::UnsupportedProtocolVersion)
+    );
+}
+
+#[test]
+fn mqtt_3_1_2_22_a_password_alone_is_for_5_0_only() {
+    let before = b"\x10\x10\x00\x04MQTT\x04\x42\x00\x0a\x00\x01c\x00\x01p";
+    assert_eq!(refused(before), (Vec::new(), Reason::MalformedPacket));
+    let connect = b"\x10\x11\x00\x04MQTT\x05\x42\x00\x0a\x00\x00\x01c\x00\x01p";
+    let open = Bench::new(Config::default()).connect(connect);
+    assert_eq!((open.credentials.username, open.credentials.password.as_deref()), (None, Some(&b"p"[..])));
+}
+
+#[test]
+fn a_will_without_a_topic_is_refused() {
+    let (answer, _) = refused(b"\x10\x13\x00\x04MQTT\x05\x06\x00\x0a\x00\x00\x01c\x00\x00\x00\x00\x00");
+    assert_eq!(answer[2..4], *b"\x00\x90");
 }

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use gateway_model::{Adapter, Close, Event, Expiry, Reason};
 
-use super::{Bench, CONNECT_5, CONNECT_311};
+use super::{Bench, CONNECT_5, CONNECT_311, connect_5};
 use crate::Config;
+use crate::codec::Property;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -157,4 +158,38 @@ fn a_closed_connection_does_nothing_more() {
     bench.handle(Event::Timeout);
     assert_eq!(bench.exchange(b"\xc0\x00"), b"");
     assert_eq!(bench.out.closed, None);
+}
+
+#[test]
+fn mqtt_3_14_2_1_reasons_that_only_a_server_has_are_protocol_errors() {
+    let clients = [0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x8C, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99];
+    let servers = [0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2];
+    for code in 0..=u8::MAX {
+        let mut bench = Bench::open_5();
+        let answer = bench.exchange(&[0xE0, 1, code]);
+        let expected = match code {
+            code if clients.contains(&code) => &b""[..],
+            code if servers.contains(&code) => b"\xe0\x01\x82",
+            _ => b"\xe0\x01\x81",
+        };
+        assert_eq!(answer, expected, "{code:#x}");
+        assert_eq!(bench.out.closed.map(|close| close.publish_will), Some(code != 0));
+    }
+}
+
+#[test]
+fn mqtt_3_12_pingreq_is_empty() {
+    let mut bench = Bench::open_5();
+    assert_eq!(bench.exchange(b"\xc0\x01\x00"), b"\xe0\x01\x81");
+    let mut bench = Bench::open_5();
+    assert_eq!(bench.exchange(b"\xc4\x00"), b"\xe0\x01\x81");
+}
+
+#[test]
+fn mqtt_3_14_2_2_2_an_expiry_for_ever_is_one() {
+    let mut bench = Bench::new(Config::default());
+    assert_eq!(bench.connect(&connect_5(&[Property::SessionExpirySecs(u32::MAX)])).expiry, Expiry::Never);
+    let mut bench = Bench::new(Config::default());
+    let longest = bench.connect(&connect_5(&[Property::SessionExpirySecs(u32::MAX - 1)])).expiry;
+    assert_eq!(longest, Expiry::After(Duration::from_secs(4_294_967_294)));
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use gateway_model::{Adapter, ClientId, Expiry, Opened, Outcome, PayloadFormat, Qos, Reason, Reply, Ticket};
 
-use super::{Bench, CONNECT_5, CONNECT_311};
+use super::{Bench, CONNECT_5, CONNECT_5_TERSE, CONNECT_311};
 use crate::Config;
 
 const NO_MATCH: Outcome = Outcome::Done(Reason::NoMatchingSubscribers);
@@ -292,4 +292,127 @@ fn what_follows_a_violation_is_swallowed() {
     assert!(bench.published().is_empty());
     assert_eq!(bench.receive(b"\x30\x03\x00\x01a"), 5);
     assert!(bench.published().is_empty() && bench.connection.next_timeout().is_none());
+}
+
+#[test]
+fn mqtt_4_9_the_receive_maximum_counts_what_is_not_answered_or_released() {
+    let config = Config { receive_maximum: 2.try_into().unwrap(), ..Config::default() };
+    let mut bench = Bench::open_with(config, CONNECT_5_TERSE);
+    let publish = |number: u8| [b"\x34\x06\x00\x01a\x00", &[number, 0][..]].concat();
+    // A PUBREC with an error gives the place back, as PUBCOMP does; the same message again takes none.
+    bench.out.publish_outcome = Outcome::Done(Reason::QuotaExceeded);
+    for number in 1..5 {
+        assert_eq!(bench.exchange(&publish(number)), [0x50, 3, 0, number, 0x97]);
+    }
+    bench.out.publish_outcome = Outcome::Done(Reason::Success);
+    for number in [1, 2, 2, 1] {
+        assert_eq!(bench.exchange(&publish(number)), [0x50, 2, 0, number]);
+    }
+    assert_eq!(bench.exchange(b"\x62\x02\x00\x01"), b"\x70\x02\x00\x01");
+    bench.exchange(&publish(3));
+    assert_eq!(violated(&mut bench, &publish(4)).0, b"\xe0\x01\x93");
+}
+
+#[test]
+fn mqtt_4_9_the_receive_maximum_starts_anew_with_each_connection() {
+    let config = Config { receive_maximum: 2.try_into().unwrap(), ..Config::default() };
+    let mut bench = Bench::new(config);
+    bench.connect(CONNECT_5_TERSE);
+    let client_id = ClientId::parse("c").unwrap();
+    let held = [7, 8, 9].map(|number| NonZeroU16::new(number).unwrap()).to_vec();
+    let opened =
+        Opened { client_id, session_present: true, expiry: Expiry::Never, held, authentication_data: None };
+    bench.reply(Ticket(0), Reply::Opened(Ok(opened)));
+    bench.out.take_bytes();
+    // One that is sent again takes a place; three that are not take none.
+    assert_eq!(bench.exchange(b"\x3c\x06\x00\x01a\x00\x07\x00"), b"\x50\x02\x00\x07");
+    assert_eq!(bench.exchange(b"\x34\x06\x00\x01a\x00\x01\x00"), b"\x50\x02\x00\x01");
+    assert_eq!(bench.exchange(b"\x62\x02\x00\x08"), b"\x70\x02\x00\x08");
+    assert_eq!(bench.published().len(), 1);
+    assert_eq!(violated(&mut bench, b"\x34\x06\x00\x01a\x00\x02\x00").0, b"\xe0\x01\x93");
+}
+
+#[test]
+fn mqtt_2_2_1_3_an_identifier_of_an_unreleased_publish_is_in_use() {
+    let mut bench = Bench::open_5();
+    bench.exchange(b"\x34\x06\x00\x01a\x00\x07\x00");
+    assert_eq!(bench.exchange(b"\x32\x06\x00\x01a\x00\x07\x00"), b"\x40\x03\x00\x07\x91");
+    assert_eq!(bench.published().len(), 1);
+    bench.exchange(b"\x62\x02\x00\x07");
+    assert_eq!(bench.exchange(b"\x32\x06\x00\x01a\x00\x07\x00"), b"\x40\x02\x00\x07");
+    // Before 5.0 there is no word for it, and nothing is lost by taking the message.
+    let mut bench = Bench::open_311();
+    bench.exchange(b"\x34\x05\x00\x01a\x00\x07");
+    assert_eq!(bench.exchange(b"\x32\x05\x00\x01a\x00\x07"), b"\x40\x02\x00\x07");
+    assert_eq!(bench.published().len(), 2);
+}
+
+#[test]
+fn mqtt_4_3_2_5_after_its_puback_the_same_identifier_is_a_new_message() {
+    let mut bench = Bench::open_5();
+    bench.exchange(b"\x32\x06\x00\x01a\x00\x07\x00");
+    assert_eq!(bench.exchange(b"\x3a\x06\x00\x01a\x00\x07\x00"), b"\x40\x02\x00\x07");
+    assert_eq!(bench.published().len(), 2);
+}
+
+#[test]
+fn mqtt_3_3_1_2_dup_at_qos_0_is_malformed_from_3_1_1_on() {
+    assert_eq!(violated(&mut Bench::open_5(), b"\x38\x04\x00\x01a\x00").0, b"\xe0\x01\x81");
+    assert_eq!(violated(&mut Bench::open_311(), b"\x38\x03\x00\x01a"), (Vec::new(), Reason::MalformedPacket));
+    let mut bench = Bench::open(b"\x10\x0f\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x01a");
+    bench.exchange(b"\x38\x03\x00\x01a");
+    assert_eq!(bench.published().len(), 1);
+}
+
+#[test]
+fn mqtt_3_3_1_4_qos_3_is_malformed() {
+    assert_eq!(violated(&mut Bench::open_5(), b"\x36\x06\x00\x01a\x00\x01\x00").0, b"\xe0\x01\x81");
+}
+
+#[test]
+fn mqtt_2_2_1_2_packet_identifier_0_is_a_protocol_error() {
+    assert_eq!(violated(&mut Bench::open_5(), b"\x32\x06\x00\x01a\x00\x00\x00").0, b"\xe0\x01\x82");
+}
+
+#[test]
+fn mqtt_1_5_4_texts_are_utf_8_without_surrogates_and_u_0000() {
+    for (text, is_legal) in [
+        (&b"\xef\xbf\xbf"[..], true), // U+FFFF, a noncharacter: MAY be refused, is not
+        (b"\xef\xbb\xbf", true),      // U+FEFF is never a byte order mark here (MQTT-1.5.4-3)
+        (b"\xf4\x8f\xbf\xbf", true),  // U+10FFFF
+        (b"\x01", true),              // a control character
+        (b"\x00", false),             // MQTT-1.5.4-2
+        (b"\xed\xa0\x80", false),     // U+D800 (MQTT-1.5.4-1)
+        (b"\xed\xbf\xbf", false),     // U+DFFF
+        (b"\xc0\x80", false),         // overlong
+        (b"\xf4\x90\x80\x80", false), // beyond U+10FFFF
+    ] {
+        let len = text.len() as u8;
+        let topic = [&[0x30, 3 + len, 0, len][..], text, &[0]].concat();
+        let content_type = [&[0x30, 7 + len, 0, 1, b'a', 3 + len, 3, 0, len][..], text].concat();
+        let user = [&[0x30, 10 + len, 0, 1, b'a', 6 + len, 0x26, 0, 1, b'k', 0, len][..], text].concat();
+        for packet in [topic, content_type, user] {
+            let mut bench = Bench::open_5();
+            let answer = bench.exchange(&packet);
+            let expected = if is_legal { &b""[..] } else { b"\xe0\x01\x81" };
+            assert_eq!(
+                (answer, bench.published().len()),
+                (expected.to_vec(), usize::from(is_legal)),
+                "{packet:02x?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn mqtt_1_5_5_1_padded_lengths_and_cut_properties_are_malformed() {
+    for packet in [
+        &b"\x30\x05\x00\x01a\x80\x00"[..],    // length of the properties
+        b"\x30\x07\x00\x01a\x80\x80\x80\x80", // longer than four bytes
+        b"\x30\x07\x00\x01a\x03\x81\x00\x01", // an identifier
+        b"\x30\x06\x00\x01a\x09\x01\x00",     // longer than the packet
+        b"\x30\x06\x00\x01a\x02\x02\x00",     // a property that ends early
+    ] {
+        assert_eq!(violated(&mut Bench::open_5(), packet).0, b"\xe0\x01\x81", "{packet:02x?}");
+    }
 }

@@ -74,9 +74,10 @@ fn answer_requests(bench: &mut Bench, disorder: &mut Disorder) {
             Request::Unsubscribe(asked) => {
                 bench.reply(ticket, Reply::Unsubscribed(vec![Reason::Success; asked.len()]));
             }
-            Request::Authenticate(_) | Request::Reauthenticate(_) | Request::Retained { .. } => {
-                unreachable!("MQTT never asks")
+            Request::Authenticate(_) | Request::Reauthenticate(_) => {
+                bench.reply(ticket, Reply::Reauthenticated(Ok(None)));
             }
+            Request::Retained { .. } => unreachable!("MQTT never asks"),
         }
     }
     let tickets: Vec<Ticket> = bench.out.published.drain(..).map(|(ticket, _)| ticket).collect();

@@ -1,4 +1,4 @@
-use gateway_model::{Qos, Reason, Reply, Request, RetainHandling, Ticket};
+use gateway_model::{Outcome, Qos, Reason, Reply, Request, RetainHandling, Ticket};
 
 use super::{Bench, CONNECT_5};
 use crate::Config;
@@ -120,4 +120,80 @@ fn mqtt_3_8_3_2_an_empty_subscribe_is_a_protocol_error() {
     let mut bench = Bench::open_311();
     assert_eq!(bench.exchange(b"\x82\x02\x00\x01"), b"");
     assert_eq!(bench.closed_because(), Some(Reason::ProtocolError));
+}
+
+#[test]
+fn illegal_subscribes_of_5_0() {
+    for (packet, code) in [
+        (&b"\x82\x09\x00\x01\x02\x0b\x00\x00\x01a\x00"[..], 0x82), // subscription identifier 0
+        (b"\x82\x0c\x00\x01\x05\x0b\x80\x80\x80\x80\x00\x01a\x00", 0x81), // and one of five bytes
+        (b"\x82\x0b\x00\x01\x04\x0b\x01\x0b\x02\x00\x01a\x00", 0x82), // twice
+        (b"\x82\x07\x00\x01\x00\x00\x01a\x03", 0x82),              // QoS 3
+        (b"\x82\x07\x00\x01\x00\x00\x01a\x30", 0x82),              // retain handling 3
+        (b"\x82\x07\x00\x01\x00\x00\x01a\x40", 0x81),              // MQTT-3.8.3-5
+        (b"\x82\x07\x00\x01\x00\x00\x01a\x80", 0x81),
+        (b"\x82\x07\x00\x00\x00\x00\x01a\x00", 0x82), // packet identifier 0
+        (b"\x82\x03\x00\x01\x00", 0x82),              // no filter
+        (b"\x82\x06\x00\x01\x00\x00\x01a", 0x81),     // no options
+        (b"\x80\x07\x00\x01\x00\x00\x01a\x00", 0x81), // flags
+        (b"\xa2\x03\x00\x01\x00", 0x82),              // MQTT-3.10.3-2
+        (b"\xa2\x06\x00\x00\x00\x00\x01a", 0x82),
+        (b"\xa0\x06\x00\x01\x00\x00\x01a", 0x81),
+    ] {
+        let mut bench = Bench::open_5();
+        assert_eq!(bench.exchange(packet), [0xE0, 1, code], "{packet:02x?}");
+        assert!(bench.out.requests.is_empty());
+    }
+}
+
+#[test]
+fn the_largest_subscription_identifier_is_legal() {
+    let mut bench = Bench::open_5();
+    let (_, Request::Subscribe(asked)) =
+        request(&mut bench, b"\x82\x0c\x00\x01\x05\x0b\xff\xff\xff\x7f\x00\x01a\x00")
+    else {
+        panic!()
+    };
+    assert_eq!(asked[0].identifier.unwrap().get(), 268_435_455);
+}
+
+#[test]
+fn illegal_subscribes_before_5_0() {
+    for packet in [
+        &b"\x82\x06\x00\x01\x00\x01a\x03"[..], // QoS 3
+        b"\x82\x06\x00\x01\x00\x01a\x04",      // MQTT-3.8.3-4 (3.1.1)
+        b"\x82\x02\x00\x01",
+        b"\xa2\x02\x00\x01",
+    ] {
+        let mut bench = Bench::open_311();
+        assert_eq!(bench.exchange(packet), b"");
+        assert!(bench.out.closed.is_some() && bench.out.requests.is_empty());
+    }
+}
+
+#[test]
+fn mqtt_2_2_1_3_an_identifier_of_a_publish_is_in_use() {
+    let mut bench = Bench::open_5();
+    bench.exchange(b"\x34\x06\x00\x01a\x00\x07\x00");
+    bench.out.publish_outcome = Outcome::Later;
+    bench.exchange(b"\x32\x06\x00\x01a\x00\x08\x00");
+    for number in [7, 8] {
+        let subscribe = [b"\x82\x0b\x00", &[number][..], b"\x00\x00\x01a\x00\x00\x01b\x00"].concat();
+        assert_eq!(bench.exchange(&subscribe), [0x90, 5, 0, number, 0, 0x91, 0x91]);
+        let unsubscribe = [b"\xa2\x06\x00", &[number][..], b"\x00\x00\x01a"].concat();
+        assert_eq!(bench.exchange(&unsubscribe), [0xB0, 4, 0, number, 0, 0x91]);
+    }
+    assert!(bench.out.requests.is_empty());
+    assert_eq!(bench.exchange(b"\x82\x07\x00\x09\x00\x00\x01a\x00"), b"");
+    assert_eq!(bench.out.requests.len(), 1);
+}
+
+#[test]
+fn a_reply_that_is_not_due_is_ignored() {
+    let mut bench = Bench::open_5();
+    let (ticket, _) = request(&mut bench, b"\x82\x07\x00\x09\x00\x00\x01a\x00");
+    bench.reply(ticket, Reply::Subscribed(vec![Reason::Success]));
+    bench.out.take_bytes();
+    bench.reply(ticket, Reply::Subscribed(vec![Reason::Success]));
+    assert_eq!(bench.out.take_bytes(), b"");
 }

@@ -1,10 +1,12 @@
 //! Random programs against a reference written from the specification.
 //!
-//! `program.rs` draws steps and does each to both; `reference.rs` knows nothing of the bus. After
-//! every step both must agree on deliveries in order, sessions, retained messages and counts.
+//! `program.rs` draws steps and does each to both; `reference.rs`, with the shared subscriptions of
+//! `groups.rs`, knows nothing of the bus. After every step both must agree on deliveries in order,
+//! sessions, retained messages and counts.
 //!
 //! A seed that fails is printed with its steps; `TIDEGATE_SIMULATION_SEED=n` runs it alone.
 
+mod groups;
 mod program;
 mod reference;
 

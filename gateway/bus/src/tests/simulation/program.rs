@@ -1,18 +1,39 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use gateway_model::{
     Expiry, Open, Outgoing, Publish, Qos, Reason, RetainHandling, Settlement, Subscription, Will,
 };
 
-use super::reference::{Answer, Body, Counts, Queue, Reference, Sight, Wish};
+use super::reference::{Body, Counts, PRIORITIES, Reference, Rules, Sight, Wish, is_shared};
 use crate::tests::scene::{self, Client, QOS, Scene, secs_of};
-use crate::{Counter, DropPolicy, DropReason, QueueLimits};
+use crate::{Counter, DropPolicy, DropReason, Limits, PriorityDefault, QueueLimits, Sharing};
 
 const CLIENTS: usize = 8;
 const TOPICS: [&str; 12] =
     ["a", "b", "a/b", "a/c", "a/b/c", "b/c", "a/", "/a", "$s/a", "$s", "x/y/z", "a/b/d"];
-const FILTERS: [&str; 10] = ["#", "+", "a/#", "a/+", "a/b", "+/b", "+/+", "$s/#", "/+", "a/b/c"];
+const FILTERS: [&str; 19] = [
+    "#",
+    "+",
+    "a/#",
+    "a/+",
+    "a/b",
+    "+/b",
+    "+/+",
+    "$s/#",
+    "/+",
+    "a/b/c",
+    "$exclusive/a/b",
+    "$exclusive/a/#",
+    "$exclusive/a/+",
+    "$share/g/a/#",
+    "$share/g/a/b",
+    "$share/h/a/#",
+    "$queue/a/#",
+    "$queue/+",
+    "$share/g/#",
+];
 
 /// Steps drawn from a seed, done to a bus and to the reference.
 pub(super) struct Program {
@@ -30,26 +51,24 @@ pub(super) struct Program {
 impl Program {
     pub(super) fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
-        let queue = Queue {
+        let rules = Rules {
             messages_max: if dice.one_in(2) { 5 } else { 10_000 },
             drop_oldest: dice.one_in(2),
             store_qos0: dice.one_in(2),
+            retained_secs_max: dice.one_in(2).then_some(4),
+            delayed_max: if dice.one_in(2) { 3 } else { 1000 },
+            priorities: [None, Some(PriorityDefault::Lowest), Some(PriorityDefault::Highest)][dice.below(3)],
+            sharing: [Sharing::RoundRobin, Sharing::Sticky, Sharing::LeastInFlight][dice.below(3)],
         };
-        let scene = Scene::with_queue(QueueLimits {
-            messages_max: queue.messages_max as u32,
-            drop: if queue.drop_oldest { DropPolicy::Oldest } else { DropPolicy::Newest },
-            store_qos0: queue.store_qos0,
-            ..QueueLimits::default()
-        });
         Self {
             seed,
             dice,
-            scene,
-            reference: Reference::new(queue),
+            scene: Scene::with(limits(rules)),
+            reference: Reference::new(rules),
             connections: BTreeMap::new(),
             void: None,
             published: 0,
-            log: vec![format!("{queue:?}")],
+            log: vec![format!("{rules:?}")],
         }
     }
 
@@ -64,7 +83,8 @@ impl Program {
             10..13 => self.pass(),
             13..28 => self.subscribe(client),
             28..33 => self.unsubscribe(client),
-            33..65 => self.publish(client),
+            33..61 => self.publish(client),
+            61..65 => self.publish_later(client),
             65..80 => self.take(client),
             80..98 => self.answer(client),
             _ => self.use_void(),
@@ -90,15 +110,15 @@ impl Program {
     /// Everybody comes back and empties their queues; nothing may be left.
     pub(super) fn finish(&mut self) {
         let clients: Vec<usize> = self.reference.sessions.keys().copied().collect();
-        for client in clients {
-            if !self.connections.contains_key(&client) {
-                self.open_with(client, false, None, 3, None);
+        for client in &clients {
+            if !self.connections.contains_key(client) {
+                self.open_with(*client, false, None, 3, None);
             }
-            while self.take_some(client, 100) + self.reference.sessions[&client].sent.len() > 0 {
-                while !self.reference.sessions[&client].sent.is_empty() {
-                    self.answer_at(client, 0, Answer::Acknowledged);
-                }
-            }
+        }
+        // What is held back comes too, and what some have no room for moves on when time passes.
+        for _ in 0..20 {
+            self.pass_secs(1);
+            clients.iter().for_each(|client| self.empty(*client));
         }
         self.check();
         for filter in FILTERS {
@@ -108,11 +128,20 @@ impl Program {
         assert!(self.scene.bus.sessions().iter().all(|view| view.queued + view.in_flight == 0));
     }
 
+    fn empty(&mut self, client: usize) {
+        while self.take_some(client, 100) + self.reference.sessions[&client].sent.len() > 0 {
+            while !self.reference.sessions[&client].sent.is_empty() {
+                self.answer_at(client, 0, Settlement::Delivered);
+            }
+        }
+    }
+
     fn open(&mut self, client: usize) {
         let clean_start = self.dice.one_in(4);
         let expiry = [None, Some(0), Some(5), Some(20)][self.dice.below(4)];
         let window = [1, 2, 3, 100][self.dice.below(4)];
-        let will = self.dice.one_in(3).then(|| Body { expires_at: None, ..self.body(client) });
+        let delay = [0, 0, 2, 8][self.dice.below(4)];
+        let will = self.dice.one_in(3).then(|| (Body { expires_at: None, ..self.body(client) }, delay));
         self.open_with(client, clean_start, expiry, window, will);
     }
 
@@ -122,15 +151,17 @@ impl Program {
         clean_start: bool,
         expiry: Option<u64>,
         window: u16,
-        will: Option<Body>,
+        will: Option<(Body, u64)>,
     ) {
         self.log(format!("open {client} clean {clean_start} expiry {expiry:?} window {window} {will:?}"));
-        let publish = will.as_ref().map(|body| self.to_publish(body));
+        let to_will = |(body, delay): &(Body, u64)| {
+            Box::new(Will { publish: self.to_publish(body), delay: wait_of(client, *delay) })
+        };
         let open = Open {
             clean_start,
-            expiry: expiry_of(expiry),
+            expiry: expiry_of(client, expiry),
             receive_maximum: window,
-            will: publish.map(|publish| Box::new(Will { publish, delay: secs_of(0) })),
+            will: will.as_ref().map(to_will),
             ..Open::transient()
         };
         let present = self.reference.open(client, clean_start, expiry, window.into(), will);
@@ -149,32 +180,40 @@ impl Program {
         let connection = self.connections.remove(&client).unwrap();
         self.reference.close(client, is_lost, expiry);
         let moment = self.scene.moment;
-        self.scene.bus.detach(moment, &connection.attachment, is_lost, expiry.map(expiry_of));
+        self.scene.bus.detach(
+            moment,
+            &connection.attachment,
+            is_lost,
+            expiry.map(|expiry| expiry_of(client, expiry)),
+        );
         self.void = Some(connection);
     }
 
     fn pass(&mut self) {
         let secs = [1, 1, 3, 10][self.dice.below(4)];
+        self.pass_secs(secs);
+    }
+
+    fn pass_secs(&mut self, secs: u64) {
         self.log(format!("pass {secs}"));
         self.reference.pass(secs);
         self.scene.pass(secs);
     }
 
     fn subscribe(&mut self, client: usize) {
-        let filter = self.filter(client);
-        let is_shared = filter.starts_with("$share/");
+        let filter = FILTERS[self.dice.below(FILTERS.len())];
         let handlings = [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never];
         let wish = Wish {
             qos: QOS[self.dice.below(3)],
             // All or none of a client's: how mixed ones overlap is left open by section 3.3.4.
-            no_local: client < 2 && !is_shared,
+            no_local: client < 2 && !is_shared(filter),
             retain_as_published: self.dice.one_in(2),
             retain_handling: handlings[self.dice.below(3)],
             identifier: self.dice.below(4) as u32,
         };
         self.log(format!("subscribe {client} {filter} {wish:?}"));
         let subscription = Subscription {
-            filter: scene::filter(&filter),
+            filter: scene::filter(filter),
             qos: wish.qos,
             no_local: wish.no_local,
             retain_as_published: wish.retain_as_published,
@@ -182,15 +221,18 @@ impl Program {
             identifier: NonZeroU32::new(wish.identifier),
         };
         let granted = [Reason::Success, Reason::GrantedQos1, Reason::GrantedQos2][wish.qos as usize];
-        self.reference.subscribe(client, &filter, wish);
+        let granted = match self.reference.subscribe(client, filter, wish) {
+            true => granted,
+            false => Reason::QuotaExceeded,
+        };
         assert_eq!(self.scene.subscribe_as(&self.connections[&client], subscription), granted);
     }
 
     fn unsubscribe(&mut self, client: usize) {
-        let filter = self.filter(client);
+        let filter = FILTERS[self.dice.below(FILTERS.len())];
         self.log(format!("unsubscribe {client} {filter}"));
-        let existed = self.reference.unsubscribe(client, &filter);
-        let reason = self.scene.unsubscribe(&self.connections[&client], &filter);
+        let existed = self.reference.unsubscribe(client, filter);
+        let reason = self.scene.unsubscribe(&self.connections[&client], filter);
         assert_eq!(reason == Reason::Success, existed, "{reason}");
     }
 
@@ -201,6 +243,17 @@ impl Program {
         let routed = self.reference.publish(body);
         let reason = self.scene.send(&self.connections[&client], publish);
         assert_eq!(reason, if routed { Reason::Success } else { Reason::NoMatchingSubscribers });
+    }
+
+    fn publish_later(&mut self, client: usize) {
+        let body = self.body(client);
+        let secs = self.dice.below(9) as u64;
+        self.log(format!("publish in {secs} {body:?}"));
+        let publish = self.to_publish(&body);
+        let is_held = self.reference.delay(secs, body);
+        let publisher = self.connections[&client].attachment.client_id();
+        let reason = self.scene.bus.publish_delayed(self.scene.moment, publisher, secs_of(secs), publish);
+        assert_eq!(reason == Reason::QuotaExceeded, !is_held, "{reason}");
     }
 
     fn take(&mut self, client: usize) {
@@ -238,23 +291,26 @@ impl Program {
         if in_flight == 0 {
             return self.take(client);
         }
-        let answers = [Answer::Acknowledged, Answer::Acknowledged, Answer::Received, Answer::Refused];
-        let answer = if self.dice.one_in(8) { Answer::Returned } else { answers[self.dice.below(4)] };
         let place = self.dice.below(in_flight);
+        let answers = [
+            Settlement::Delivered,
+            Settlement::Acknowledged,
+            Settlement::Acknowledged,
+            Settlement::Received,
+            Settlement::Completed,
+            Settlement::Refused(QOS[1 + self.dice.below(2)]),
+            Settlement::Dropped("refused"),
+            Settlement::Returned,
+        ];
+        let answer = answers[self.dice.below(answers.len())];
         self.answer_at(client, place, answer);
     }
 
-    fn answer_at(&mut self, client: usize, place: usize, answer: Answer) {
+    fn answer_at(&mut self, client: usize, place: usize, answer: Settlement) {
         self.log(format!("answer {client} {place} {answer:?}"));
         let id = self.reference.sessions[&client].sent[place].id.expect("it was sent");
-        let settlement = match answer {
-            Answer::Acknowledged => Settlement::Delivered,
-            Answer::Received => Settlement::Received,
-            Answer::Refused => Settlement::Dropped("refused"),
-            Answer::Returned => Settlement::Returned,
-        };
-        self.reference.answer(client, place, answer);
-        assert!(self.scene.settle(&self.connections[&client], id, settlement), "in flight");
+        let fits = self.reference.answer(client, place, answer);
+        assert_eq!(self.scene.settle(&self.connections[&client], id, answer), fits, "in flight");
     }
 
     /// Whatever a connection without a session tries changes nothing.
@@ -267,14 +323,6 @@ impl Program {
         assert_eq!(self.scene.unsubscribe(void, "#"), Reason::NoSubscriptionExisted);
         assert!(!self.scene.settle(void, std::num::NonZeroU16::MIN, Settlement::Delivered));
         self.scene.goodbye(void, Some(Expiry::Immediately));
-    }
-
-    fn filter(&mut self, client: usize) -> String {
-        match self.dice.below(FILTERS.len() + 1) {
-            // A group of one, so that it is known who is chosen.
-            10 => format!("$share/g{client}/a/#"),
-            index => FILTERS[index].to_owned(),
-        }
     }
 
     fn body(&mut self, publisher: usize) -> Body {
@@ -309,6 +357,10 @@ impl Program {
             session_ended: dropped(DropReason::SessionEnded),
             refused: dropped(DropReason::Refused),
             wills: count(Counter::WillsPublished),
+            delayed: count(Counter::Delayed),
+            delayed_released: count(Counter::DelayedReleased),
+            delayed_expired: count(Counter::DelayedExpired),
+            not_accepted: count(Counter::Refused),
         }
     }
 
@@ -341,8 +393,33 @@ fn sight(outgoing: &Outgoing) -> Sight {
     }
 }
 
-fn expiry_of(secs: Option<u64>) -> Expiry {
-    secs.map_or(Expiry::Never, |secs| Expiry::After(secs_of(secs)))
+fn limits(rules: Rules) -> Limits {
+    let table = PRIORITIES.map(|(filter, priority)| (scene::filter(filter), priority));
+    Limits {
+        queue: QueueLimits {
+            messages_max: rules.messages_max as u32,
+            drop: if rules.drop_oldest { DropPolicy::Oldest } else { DropPolicy::Newest },
+            store_qos0: rules.store_qos0,
+            ..QueueLimits::default()
+        },
+        retained_expiry_max: rules.retained_secs_max.map(secs_of),
+        delayed_messages_max: rules.delayed_max,
+        queue_priorities: if rules.priorities.is_some() { table.to_vec() } else { Vec::new() },
+        queue_priority_default: rules.priorities.unwrap_or_default(),
+        sharing: rules.sharing,
+        // Who hangs is told from who is slow by watching: tested elsewhere.
+        sharing_stall: secs_of(1_000_000),
+        ..Limits::default()
+    }
+}
+
+/// Deadlines of different clients never fall together, so that their order is known.
+fn wait_of(client: usize, secs: u64) -> Duration {
+    if secs == 0 { Duration::ZERO } else { secs_of(secs) + Duration::from_millis(client as u64) }
+}
+
+fn expiry_of(client: usize, secs: Option<u64>) -> Expiry {
+    secs.map_or(Expiry::Never, |secs| Expiry::After(wait_of(client, secs)))
 }
 
 /// SplitMix64.

@@ -1,23 +1,38 @@
 use std::collections::{BTreeMap, VecDeque};
 
-use gateway_model::{DeliveryId, Qos, RetainHandling};
+use gateway_model::{DeliveryId, Qos, RetainHandling, Settlement};
+
+use super::groups::Group;
+use crate::{PriorityDefault, Sharing};
 
 /// A server as the specification describes it, slow and simple. Time is in seconds.
 pub(super) struct Reference {
     pub(super) now: u64,
     pub(super) sessions: BTreeMap<usize, Session>,
-    pub(super) retained: BTreeMap<&'static str, Body>,
+    /// Each with the moment it stops being kept.
+    pub(super) retained: BTreeMap<&'static str, (Body, Option<u64>)>,
+    pub(super) delayed: Vec<(u64, Body)>,
+    pub(super) groups: Vec<Group>,
+    groups_made: u32,
     pub(super) counts: Counts,
-    pub(super) queue: Queue,
+    pub(super) rules: Rules,
 }
 
 /// The configured part: what the specification leaves to the server.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Queue {
+pub(super) struct Rules {
     pub(super) messages_max: usize,
     pub(super) drop_oldest: bool,
     pub(super) store_qos0: bool,
+    pub(super) retained_secs_max: Option<u64>,
+    pub(super) delayed_max: usize,
+    /// Some topics have priorities; all others go last, or first.
+    pub(super) priorities: Option<PriorityDefault>,
+    pub(super) sharing: Sharing,
 }
+
+/// Filters with priorities, if there are any.
+pub(super) const PRIORITIES: [(&str, u8); 3] = [("a/#", 3), ("+/b", 7), ("x/y/z", 255)];
 
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Counts {
@@ -31,15 +46,22 @@ pub(super) struct Counts {
     pub(super) session_ended: u64,
     pub(super) refused: u64,
     pub(super) wills: u64,
+    pub(super) delayed: u64,
+    pub(super) delayed_released: u64,
+    pub(super) delayed_expired: u64,
+    pub(super) not_accepted: u64,
 }
 
 pub(super) struct Session {
     pub(super) connected: bool,
     /// Seconds that it outlives its connection; `None` is for ever.
     expiry: Option<u64>,
+    /// Milliseconds: a client's deadlines are later by its number, so that no two are at once.
     ends_at: Option<u64>,
+    will_at: Option<u64>,
     window: usize,
-    will: Option<Body>,
+    /// With the seconds it may wait.
+    will: Option<(Body, u64)>,
     pub(super) subscriptions: BTreeMap<String, Wish>,
     pub(super) queue: VecDeque<Copy>,
     pub(super) sent: Vec<Sent>,
@@ -68,16 +90,19 @@ pub(super) struct Body {
 
 #[derive(Clone, Debug)]
 pub(super) struct Copy {
-    body: Body,
-    qos: Qos,
-    retain: bool,
-    identifiers: Vec<u32>,
+    pub(super) body: Body,
+    pub(super) qos: Qos,
+    pub(super) retain: bool,
+    pub(super) identifiers: Vec<u32>,
     /// Retained, for a new subscription: not held to the length of the queue.
-    is_replayed: bool,
+    pub(super) is_replayed: bool,
+    pub(super) priority: u8,
+    /// Number of the group and place in its sequence.
+    pub(super) shared: Option<(u32, u64)>,
 }
 
 pub(super) struct Sent {
-    copy: Copy,
+    pub(super) copy: Copy,
     pub(super) id: Option<DeliveryId>,
     received: bool,
     resend: bool,
@@ -95,22 +120,17 @@ pub(super) struct Sight {
     pub(super) identifiers: Vec<u32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Answer {
-    Acknowledged,
-    Received,
-    Refused,
-    Returned,
-}
-
 impl Reference {
-    pub(super) fn new(queue: Queue) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         Self {
             now: 0,
             sessions: BTreeMap::new(),
             retained: BTreeMap::new(),
+            delayed: Vec::new(),
+            groups: Vec::new(),
+            groups_made: 0,
             counts: Counts::default(),
-            queue,
+            rules,
         }
     }
 
@@ -121,62 +141,119 @@ impl Reference {
         clean_start: bool,
         expiry: Option<u64>,
         window: usize,
-        will: Option<Body>,
+        will: Option<(Body, u64)>,
     ) -> bool {
         let mut due = None;
-        let mut kept = None;
-        if let Some(mut session) = self.sessions.remove(&client) {
-            due = session.will.take().filter(|_| session.connected);
+        let mut is_present = false;
+        if let Some(session) = self.sessions.get_mut(&client) {
             if clean_start || session.expiry == Some(0) {
-                self.counts.session_ended += (session.queue.len() + session.sent.len()) as u64;
+                // The end of the session does not let the will wait.
+                due = self.end(client).map(|(will, _)| will);
             } else {
-                kept = Some(session);
+                let taken_over = session.connected;
+                let will = session.will.take();
+                due = will.filter(|(_, delay)| taken_over && *delay == 0).map(|(will, _)| will);
+                is_present = true;
             }
         }
-        let present = kept.is_some();
-        let mut session = kept.unwrap_or_else(Session::empty);
+        let session = self.sessions.entry(client).or_insert_with(Session::empty);
         session.connected = true;
         session.expiry = expiry;
-        session.ends_at = None;
+        (session.ends_at, session.will_at) = (None, None);
         session.window = window;
         session.will = will;
         session.sent.iter_mut().for_each(|sent| sent.resend = true);
         session.is_owed_a_bell = !session.queue.is_empty() || !session.sent.is_empty();
-        self.sessions.insert(client, session);
+        if is_present {
+            self.gather(client);
+        }
         self.publish_will(due);
-        present
+        is_present
     }
 
     /// Section 3.14; `expiry` replaces the session's.
     pub(super) fn close(&mut self, client: usize, is_lost: bool, expiry: Option<Option<u64>>) {
+        let now = self.now;
+        let at = |secs: u64| (now + secs) * 1000 + client as u64;
         let session = self.sessions.get_mut(&client).unwrap();
         session.connected = false;
         session.expiry = expiry.unwrap_or(session.expiry);
-        session.ends_at = session.expiry.map(|expiry| self.now + expiry);
+        session.ends_at = session.expiry.map(at);
         let will = session.will.take().filter(|_| is_lost);
-        if !self.queue.store_qos0 && session.expiry != Some(0) {
+        if session.expiry == Some(0) {
+            self.end(client);
+            return self.publish_will(will.map(|(will, _)| will));
+        }
+        let now_due = match will {
+            Some((will, delay)) if delay > 0 => {
+                session.will_at = Some(at(delay));
+                session.will = Some((will, delay));
+                None
+            }
+            will => will.map(|(will, _)| will),
+        };
+        self.hand_on(client);
+        let session = self.sessions.get_mut(&client).unwrap();
+        if !self.rules.store_qos0 {
             let before = session.queue.len();
             session.queue.retain(|copy| copy.qos != Qos::AtMostOnce);
             self.counts.offline += (before - session.queue.len()) as u64;
         }
-        self.pass(0);
-        self.publish_will(will);
+        self.publish_will(now_due);
     }
 
+    /// Wills and ends of sessions in order of time, then what was held back, then groups.
     pub(super) fn pass(&mut self, secs: u64) {
         self.now += secs;
+        loop {
+            let deadline = |session: &Session| session.ends_at.into_iter().chain(session.will_at).min();
+            let next =
+                self.sessions.iter().filter_map(|(client, session)| Some((deadline(session)?, *client)));
+            let due = next.min().filter(|(at, _)| *at <= self.now * 1000);
+            let Some((_, client)) = due else { break };
+            let session = self.sessions.get_mut(&client).unwrap();
+            let is_over = |moment: Option<u64>| moment.is_some_and(|moment| moment <= self.now * 1000);
+            let will = if is_over(session.ends_at) {
+                self.end(client)
+            } else {
+                session.will_at = None;
+                session.will.take()
+            };
+            self.publish_will(will.map(|(will, _)| will));
+        }
         let now = self.now;
-        let counts = &mut self.counts;
-        self.sessions.retain(|_, session| {
-            let ends = session.ends_at.is_some_and(|at| at <= now);
-            counts.session_ended += if ends { (session.queue.len() + session.sent.len()) as u64 } else { 0 };
-            !ends
-        });
+        self.delayed.sort_by_key(|(due, _)| *due);
+        while self.delayed.first().is_some_and(|(due, _)| *due <= now) {
+            let (_, body) = self.delayed.remove(0);
+            if body.expires_at.is_some_and(|at| at <= now) {
+                self.counts.delayed_expired += 1;
+            } else {
+                self.counts.delayed_released += 1;
+                self.publish(body);
+            }
+        }
+        self.review();
     }
 
-    /// Section 3.8.4.
-    pub(super) fn subscribe(&mut self, client: usize, filter: &str, wish: Wish) {
+    /// Removes a session; its will, if it has one.
+    fn end(&mut self, client: usize) -> Option<(Body, u64)> {
+        let mut session = self.sessions.remove(&client).unwrap();
+        let left = self.leave_all(client, &mut session);
+        self.counts.session_ended += (session.queue.len() + session.sent.len()) as u64;
+        self.bequeath(left);
+        session.will
+    }
+
+    /// Section 3.8.4; false if somebody else has it for himself.
+    pub(super) fn subscribe(&mut self, client: usize, filter: &str, wish: Wish) -> bool {
         let now = self.now;
+        let is_taken = |(other, session): (&usize, &Session)| {
+            *other != client && session.subscriptions.contains_key(filter)
+        };
+        if filter.starts_with("$exclusive/") && self.sessions.iter().any(is_taken) {
+            return false;
+        }
+        let priorities = self.rules.priorities;
         let session = self.sessions.get_mut(&client).unwrap();
         let is_new = session.subscriptions.insert(filter.to_owned(), wish.clone()).is_none();
         let wants_retained = match wish.retain_handling {
@@ -184,25 +261,54 @@ impl Reference {
             RetainHandling::IfNew => is_new,
             RetainHandling::Never => false,
         };
-        if !wants_retained || filter.starts_with("$share/") {
-            return;
+        if is_shared(filter) {
+            self.join(client, filter);
+            return true;
         }
-        self.retained.retain(|_, body| body.expires_at.is_none_or(|at| at > now));
-        for body in self.retained.values() {
+        if !wants_retained {
+            return true;
+        }
+        self.retained.retain(|_, (_, until)| until.is_none_or(|at| at > now));
+        for (body, _) in self.retained.values() {
             if !matches(filter, body.topic) || (wish.no_local && body.publisher == client) {
                 continue;
             }
-            let qos = body.qos.min(wish.qos);
-            let identifiers = wish.identifiers();
             self.counts.matched += 1;
-            let copy = Copy { body: body.clone(), qos, retain: true, identifiers, is_replayed: true };
-            session.queue.push_back(copy);
-            session.is_owed_a_bell = true;
+            session.insert(Copy {
+                body: body.clone(),
+                qos: body.qos.min(wish.qos),
+                retain: true,
+                identifiers: wish.identifiers(),
+                is_replayed: true,
+                priority: priority(priorities, body.topic),
+                shared: None,
+            });
         }
+        true
     }
 
     pub(super) fn unsubscribe(&mut self, client: usize, filter: &str) -> bool {
-        self.sessions.get_mut(&client).unwrap().subscriptions.remove(filter).is_some()
+        let session = self.sessions.get_mut(&client).unwrap();
+        let existed = session.subscriptions.remove(filter).is_some();
+        if existed && is_shared(filter) {
+            self.leave(client, filter);
+        }
+        existed
+    }
+
+    /// Whether there was room to hold it back.
+    pub(super) fn delay(&mut self, secs: u64, body: Body) -> bool {
+        if secs == 0 {
+            self.publish(body);
+            return true;
+        }
+        if self.delayed.len() >= self.rules.delayed_max {
+            self.counts.not_accepted += 1;
+            return false;
+        }
+        self.counts.delayed += 1;
+        self.delayed.push((self.now + secs, body));
+        true
     }
 
     /// Section 3.3.4; whether anybody is to get it.
@@ -211,29 +317,30 @@ impl Reference {
         if body.retain {
             self.retained.remove(body.topic);
             if !body.text.is_empty() {
-                self.retained.insert(body.topic, body.clone());
+                let at_most = self.rules.retained_secs_max.map(|secs| self.now + secs);
+                let until = body.expires_at.into_iter().chain(at_most).min();
+                self.retained.insert(body.topic, (body.clone(), until));
             }
         }
         let before = self.counts.matched;
         for (client, session) in &mut self.sessions {
-            let matching: Vec<_> = session
-                .subscriptions
-                .iter()
-                .filter(|(filter, wish)| {
-                    matches(filter, body.topic) && !(wish.no_local && *client == body.publisher)
-                })
-                .map(|(filter, wish)| (filter.starts_with("$share/"), wish.clone()))
-                .collect();
-            let (shared, plain): (Vec<_>, Vec<_>) = matching.into_iter().partition(|(shared, _)| *shared);
-            let plain: Vec<Wish> = plain.into_iter().map(|(_, wish)| wish).collect();
-            session.enqueue(&body, &plain, self.queue, &mut self.counts);
-            for (_, wish) in shared {
-                session.enqueue(&body, &[wish], self.queue, &mut self.counts);
-            }
+            let matching = session.subscriptions.iter().filter(|(filter, wish)| {
+                let is_own = wish.no_local && *client == body.publisher;
+                !is_shared(filter) && matches(filter, body.topic) && !is_own
+            });
+            let wishes: Vec<Wish> = matching.map(|(_, wish)| wish.clone()).collect();
+            session.enqueue(&body, &wishes, None, self.rules, &mut self.counts);
         }
+        self.share(&body);
         let is_routed = self.counts.matched > before;
         self.counts.unrouted += u64::from(!is_routed);
         is_routed
+    }
+
+    /// The number of a new group.
+    pub(super) fn next_group(&mut self) -> u32 {
+        self.groups_made += 1;
+        self.groups_made
     }
 
     /// The next thing to send to a client, and its place in `sent`.
@@ -265,27 +372,35 @@ impl Reference {
         Some((sight, Some(session.sent.len() - 1)))
     }
 
-    pub(super) fn answer(&mut self, client: usize, place: usize, answer: Answer) {
+    /// Whether the answer fits what was sent.
+    pub(super) fn answer(&mut self, client: usize, place: usize, answer: Settlement) -> bool {
         let session = self.sessions.get_mut(&client).unwrap();
+        let sent = &mut session.sent[place];
+        let qos = sent.copy.qos;
         match answer {
-            Answer::Received => session.sent[place].received = true,
-            Answer::Returned => {
-                session.sent[place].resend = true;
+            Settlement::Received if qos == Qos::ExactlyOnce => sent.received = true,
+            Settlement::Returned => {
+                sent.resend = true;
                 session.is_owed_a_bell = true;
             }
-            Answer::Acknowledged => self.counts.delivered += 1,
-            Answer::Refused => self.counts.refused += 1,
+            Settlement::Delivered => self.counts.delivered += 1,
+            Settlement::Acknowledged if qos == Qos::AtLeastOnce => self.counts.delivered += 1,
+            Settlement::Completed if sent.received => self.counts.delivered += 1,
+            Settlement::Refused(of) if of == qos => self.counts.refused += 1,
+            Settlement::Dropped(_) => self.counts.refused += 1,
+            _ => return false,
         }
-        if matches!(answer, Answer::Acknowledged | Answer::Refused) {
+        if !matches!(answer, Settlement::Received | Settlement::Returned) {
             session.sent.remove(place);
         }
+        true
     }
 
     /// Texts of what is retained for a filter, by topic.
     pub(super) fn retained_texts(&self, filter: &str) -> Vec<String> {
-        let alive = |body: &&Body| body.expires_at.is_none_or(|at| at > self.now);
-        let matching = self.retained.values().filter(alive).filter(|body| matches(filter, body.topic));
-        matching.map(|body| body.text.clone()).collect()
+        let alive = self.retained.values().filter(|(_, until)| until.is_none_or(|at| at > self.now));
+        let matching = alive.filter(|(body, _)| matches(filter, body.topic));
+        matching.map(|(body, _)| body.text.clone()).collect()
     }
 
     fn publish_will(&mut self, will: Option<Body>) {
@@ -302,6 +417,7 @@ impl Session {
             connected: false,
             expiry: None,
             ends_at: None,
+            will_at: None,
             window: 0,
             will: None,
             subscriptions: BTreeMap::new(),
@@ -311,34 +427,64 @@ impl Session {
         }
     }
 
+    /// How many more may wait.
+    pub(super) fn room(&self, rules: Rules) -> usize {
+        rules.messages_max.saturating_sub(self.queue.iter().filter(|copy| !copy.is_replayed).count())
+    }
+
     /// One copy for all overlapping wishes, with the highest QoS and every identifier.
-    fn enqueue(&mut self, body: &Body, wishes: &[Wish], queue: Queue, counts: &mut Counts) {
+    pub(super) fn enqueue(
+        &mut self,
+        body: &Body,
+        wishes: &[Wish],
+        shared: Option<(u32, u64)>,
+        rules: Rules,
+        counts: &mut Counts,
+    ) {
         let Some(highest) = wishes.iter().map(|wish| wish.qos).max() else { return };
         let qos = highest.min(body.qos);
+        let priority = priority(rules.priorities, body.topic);
         counts.matched += 1;
-        if qos == Qos::AtMostOnce && !self.connected && !queue.store_qos0 {
+        if qos == Qos::AtMostOnce && !self.connected && !rules.store_qos0 {
             counts.offline += 1;
             return;
         }
-        let live = self.queue.iter().filter(|copy| !copy.is_replayed).count();
-        if live >= queue.messages_max {
+        if self.room(rules) == 0 {
             counts.queue_full += 1;
-            if !queue.drop_oldest {
-                return;
-            }
-            let oldest = self.queue.iter().position(|copy| !copy.is_replayed);
-            self.queue.remove(oldest.unwrap());
+            let mut live = self.queue.iter().enumerate().filter(|(_, copy)| !copy.is_replayed);
+            let lowest = live.clone().map(|(_, copy)| copy.priority).min().unwrap();
+            let victim = match rules.drop_oldest {
+                true if priority < lowest => return,
+                true => live.find(|(_, copy)| copy.priority == lowest),
+                false if priority <= lowest => return,
+                false => live.next_back(),
+            };
+            self.queue.remove(victim.unwrap().0);
         }
         let retain = body.retain && wishes.iter().any(|wish| wish.retain_as_published);
         let mut identifiers: Vec<u32> = wishes.iter().flat_map(Wish::identifiers).collect();
         identifiers.sort();
-        self.queue.push_back(Copy { body: body.clone(), qos, retain, identifiers, is_replayed: false });
+        let body = body.clone();
+        self.insert(Copy { body, qos, retain, identifiers, is_replayed: false, priority, shared });
+    }
+
+    /// Behind all of its priority, but before what follows it in its group.
+    pub(super) fn insert(&mut self, copy: Copy) {
+        let follows = |other: &Copy| {
+            let is_later = match (copy.shared, other.shared) {
+                (Some(ours), Some(theirs)) => ours.0 == theirs.0 && ours.1 < theirs.1,
+                _ => false,
+            };
+            other.priority < copy.priority || other.priority == copy.priority && is_later
+        };
+        let place = self.queue.iter().position(follows).unwrap_or(self.queue.len());
+        self.queue.insert(place, copy);
         self.is_owed_a_bell = true;
     }
 }
 
 impl Wish {
-    fn identifiers(&self) -> Vec<u32> {
+    pub(super) fn identifiers(&self) -> Vec<u32> {
         Some(self.identifier).filter(|identifier| *identifier > 0).into_iter().collect()
     }
 }
@@ -357,12 +503,21 @@ impl Copy {
     }
 }
 
+pub(super) fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/") || filter.starts_with("$queue/")
+}
+
+fn priority(default: Option<PriorityDefault>, topic: &str) -> u8 {
+    let Some(default) = default else { return 0 };
+    let listed = PRIORITIES.into_iter().filter(|(filter, _)| matches(filter, topic));
+    let others = if default == PriorityDefault::Lowest { 0 } else { 255 };
+    listed.map(|(_, priority)| priority).max().unwrap_or(others)
+}
+
 /// Section 4.7, once more.
-fn matches(filter: &str, topic: &str) -> bool {
-    let path = match filter.strip_prefix("$share/") {
-        Some(shared) => shared.split_once('/').unwrap().1,
-        None => filter,
-    };
+pub(super) fn matches(filter: &str, topic: &str) -> bool {
+    let path = ["$share/g/", "$share/h/", "$queue/", "$exclusive/"].into_iter();
+    let path = path.filter_map(|prefix| filter.strip_prefix(prefix)).next().unwrap_or(filter);
     if topic.starts_with('$') && path.starts_with(['#', '+']) {
         return false;
     }

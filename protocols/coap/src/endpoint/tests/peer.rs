@@ -155,7 +155,7 @@ impl Peer {
             duplicate: false,
             released: false,
             mount_len: 0,
-            identifiers: Identifiers::Many(identifiers.into()),
+            identifiers: Identifiers::from(identifiers.to_vec()),
         });
     }
 

@@ -1,0 +1,77 @@
+use std::sync::Arc;
+
+use crate::group::{Given, Group};
+use crate::outbox::Queued;
+use crate::{Bus, DropReason, Moment, Session};
+
+/// What happens to messages of shared subscriptions when a member comes, goes or hangs.
+impl Bus {
+    /// A connection has ended and its session goes on: others take over what they can.
+    pub(crate) fn hand_on(&self, session: &Arc<Session>, groups: Vec<u32>) {
+        for number in groups {
+            let group = self.routes.read().group(number);
+            if let Some(group) = group {
+                self.watch(&group, group.relieve(&self.rules, session, &self.counters));
+            }
+        }
+    }
+
+    /// A session that was a member gives what it was not sent to others, if there are any.
+    pub(crate) fn leave_behind(&self, session: &Arc<Session>, group: &Arc<Group>) {
+        if session.state.lock().outbox.holds(group.number) {
+            self.watch(group, group.relieve(&self.rules, session, &self.counters));
+        }
+    }
+
+    /// A session has a connection again: it gets what waits in the queues of absent members.
+    pub(crate) fn come_back(&self, session: &Arc<Session>) {
+        let filters = session.state.lock().subscriptions.shared();
+        for filter in filters {
+            let group = self.routes.read().group_of(&filter);
+            if let Some(group) = group {
+                self.gather(&group);
+            }
+        }
+    }
+
+    pub(crate) fn gather(&self, group: &Arc<Group>) {
+        self.watch(group, group.gather(&self.rules, &self.counters));
+    }
+
+    /// A session has ended: others inherit what it leaves of their groups; the rest is dropped.
+    pub(crate) fn bequeath(&self, session: &Session, mut left: Vec<Queued>) {
+        left.sort_by_key(|queued| (queued.group, queued.rank()));
+        while let Some(number) = left.last().map(|queued| queued.group) {
+            let ours = left.split_off(left.partition_point(|queued| queued.group < number));
+            let group = self.routes.read().group(number);
+            let rest = match group {
+                Some(group) => {
+                    let (rest, given) = group.inherit(&self.rules, ours, &self.counters);
+                    self.watch(&group, given);
+                    rest
+                }
+                None => ours.len() as u32,
+            };
+            session.state.lock().outbox.lose(rest);
+            self.counters.add_dropped(DropReason::SessionEnded, rest.into());
+        }
+    }
+
+    pub(crate) fn watch(&self, group: &Arc<Group>, given: Given) {
+        if given.watch {
+            self.watched.lock().push(group.clone());
+        }
+    }
+
+    /// Looks at the groups whose members may hang.
+    pub(crate) fn review_groups(&self, moment: Moment) {
+        let mut groups = std::mem::take(&mut *self.watched.lock());
+        // Who is first gets the room; it is not to depend on who was watched first.
+        groups.sort_unstable_by_key(|group| group.number);
+        for group in groups {
+            if group.review(&self.rules, moment.instant, &self.counters) {
+                self.watched.lock().push(group);
+            }
+        }
+    }
+}

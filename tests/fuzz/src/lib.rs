@@ -1,0 +1,3 @@
+//! What the fuzz targets check: one function for each.
+
+pub mod mqtt;
