@@ -1,6 +1,7 @@
 //! What users do, each with programs that are not ours.
 
 mod access;
+mod carriers;
 mod client;
 mod coap;
 mod examples;
@@ -19,7 +20,14 @@ pub fn cases() -> Vec<Case> {
     // The slowest first, so that the threads end together.
     [kafka::cases, lwm2m::cases, webhook::cases, coap::cases, mqtt::cases, websocket::cases, interop::cases]
         .into_iter()
-        .chain([client::cases, operations::cases, access::cases, readme::cases, examples::cases])
+        .chain([
+            carriers::cases,
+            client::cases,
+            operations::cases,
+            access::cases,
+            readme::cases,
+            examples::cases,
+        ])
         .flat_map(|cases| cases())
         .collect()
 }
