@@ -6,7 +6,7 @@
 //! - `interop/` are the foreign clients and what they need, in their own languages.
 //! - `tidy/` checks the rules of the source tree.
 //!
-//! It is not the place for conformance by bytes: that is beside each protocol.
+//! Conformance by bytes is a binary of its own, `conformance/`, which needs no gateway and no client.
 //! Run with `cargo test -p tidegate-tests -- [--list] [--skip TEXT] [TEXT]...`; a TEXT matches part of a name.
 
 mod faults;

@@ -21,6 +21,14 @@ impl Bind {
         }
     }
 
+    /// 0 for a file.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Internet(address) => address.port(),
+            Self::Unix(_) => 0,
+        }
+    }
+
     /// Whether two addresses cannot both be listened on.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {

@@ -29,6 +29,7 @@ pub struct Schema {
     pub name: &'static str,
     check: Box<Check>,
     fields: &'static [&'static str],
+    is_list: bool,
 }
 
 impl Schema {
@@ -45,24 +46,42 @@ impl Schema {
         name: &'static str,
         check: impl Fn(&T) -> Result<(), (String, String)> + Send + Sync + 'static,
     ) -> Self {
-        let check = move |section: &Section<'_>, problems: &mut Problems| {
-            let Some(settings) = section.read::<T>(problems) else { return };
-            if let Err((key, text)) = check(&settings) {
-                let segments: Vec<_> = key.split('.').filter(|segment| !segment.is_empty()).collect();
-                problems.push(section.problem(&Key::new(segments), text));
-            }
-        };
-        Self { name, check: Box::new(check), fields: fields::<T>() }
+        Self { name, check: judge(check), fields: fields::<T>(), is_list: false }
     }
 
-    /// The names of the keys of this section.
+    /// A section that is a list, written `[[name]]`; an absent one is empty. The key of an error
+    /// begins with the index.
+    pub fn list<T: DeserializeOwned + 'static>(
+        name: &'static str,
+        check: impl Fn(&[T]) -> Result<(), (String, String)> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, check: judge(move |list: &Vec<T>| check(list)), fields: fields::<T>(), is_list: true }
+    }
+
+    /// The names of the keys of this section, or of each of its elements.
     pub fn fields(&self) -> &'static [&'static str] {
         self.fields
+    }
+
+    pub(crate) fn is_list(&self) -> bool {
+        self.is_list
     }
 
     pub(crate) fn check(&self, section: &Section<'_>, problems: &mut Problems) {
         (self.check)(section, problems);
     }
+}
+
+fn judge<T: DeserializeOwned + 'static>(
+    check: impl Fn(&T) -> Result<(), (String, String)> + Send + Sync + 'static,
+) -> Box<Check> {
+    Box::new(move |section: &Section<'_>, problems: &mut Problems| {
+        let Some(settings) = section.read::<T>(problems) else { return };
+        if let Err((key, text)) = check(&settings) {
+            let segments: Vec<_> = key.split('.').filter(|segment| !segment.is_empty()).collect();
+            problems.push(section.problem(&Key::new(segments), text));
+        }
+    })
 }
 
 /// The names of the fields of a `deny_unknown_fields` struct; empty for any other type.

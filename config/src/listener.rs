@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use gateway_model::Placeholders;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -8,7 +9,7 @@ use crate::limits::{at_least_one, zero_is_unlimited};
 use crate::tls::ListenerTls;
 
 /// `[listener.NAME]`: an address at which a protocol is spoken.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     #[serde(skip)]
@@ -39,6 +40,10 @@ pub struct Listener {
     /// Encryption; none without it.
     #[serde(default)]
     pub tls: Option<ListenerTls>,
+    /// What stands before all topics of its clients, with a `/` at its end; they do not see it. None is
+    /// an empty text in the file.
+    #[serde(default, deserialize_with = "mountpoint")]
+    pub mountpoint: Option<Placeholders>,
 }
 
 /// Whether connections begin with a PROXY header.
@@ -61,6 +66,20 @@ fn connections_max() -> u32 {
 
 fn unlimited() -> u32 {
     u32::MAX
+}
+
+fn mountpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Placeholders>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let error = |words: &dyn std::fmt::Display| Err(de::Error::custom(format!("{text:?}: {words}")));
+    match Placeholders::parse(&text) {
+        _ if text.is_empty() => Ok(None),
+        _ if text.contains(['+', '#', '\0']) => error(&"holds a wildcard or U+0000"),
+        // Topics that begin with $ are the gateway's.
+        _ if text.starts_with('$') && !text.starts_with("${") => error(&"begins with $"),
+        _ if !text.ends_with('/') => error(&"must end with /"),
+        Ok(mountpoint) => Ok(Some(mountpoint)),
+        Err(problem) => error(&problem),
+    }
 }
 
 fn handshake_timeout_secs() -> u16 {
@@ -88,4 +107,27 @@ fn octal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let text = String::deserialize(deserializer)?;
     let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
     mode.ok_or_else(|| de::Error::custom("is not a mode; write three octal digits, such as \"0660\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mountpoint_is_the_beginning_of_a_topic() {
+        let read = |text: &str| {
+            mountpoint(&figment::value::Value::from(text))
+                .map(|mountpoint| mountpoint.map(|mountpoint| mountpoint.as_str().to_owned()))
+                .map_err(|error: figment::Error| error.to_string())
+        };
+        for good in ["site-a/", "${username}/x/", "a/${clientid}/"] {
+            assert_eq!(read(good), Ok(Some(good.to_owned())));
+        }
+        assert_eq!(read(""), Ok(None));
+        for (bad, words) in
+            [("a", "must end"), ("a/+/", "wildcard"), ("$a/", "begins with $"), ("a/${x}/", "${clientid}")]
+        {
+            assert!(read(bad).unwrap_err().contains(words), "{bad}");
+        }
+    }
 }

@@ -18,8 +18,16 @@ pub(crate) struct Section<'t> {
 impl<'t> Section<'t> {
     /// The table at `key`; an absent one reads as empty.
     pub fn at(tree: &'t Tree, key: Key) -> Self {
-        let value =
-            key.find(&tree.resolved).cloned().unwrap_or_else(|| Value::from(figment::value::Dict::new()));
+        Self::or(tree, key, Value::from(figment::value::Dict::new()))
+    }
+
+    /// The list at `key`; an absent one reads as empty.
+    pub fn list_at(tree: &'t Tree, key: Key) -> Self {
+        Self::or(tree, key, Value::from(Vec::<Value>::new()))
+    }
+
+    fn or(tree: &'t Tree, key: Key, absent: Value) -> Self {
+        let value = key.find(&tree.resolved).cloned().unwrap_or(absent);
         Self { tree, key, value, elsewhere: Vec::new() }
     }
 

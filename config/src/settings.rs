@@ -56,6 +56,12 @@ impl Settings {
         Section::at(&self.tree, Key::new([name])).read(&mut problems).ok_or(problems)
     }
 
+    /// A section that is a list of another crate's, such as `rewrite`. An absent one reads as empty.
+    pub fn list<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, Problems> {
+        let mut problems = Problems::default();
+        Section::list_at(&self.tree, Key::new([name])).read(&mut problems).ok_or(problems)
+    }
+
     /// Where the value at a key such as `["node", "name"]` was written.
     pub fn origin(&self, key: &Key) -> Origin {
         self.tree.origin(key)
@@ -127,7 +133,9 @@ fn check_sections(tree: &Tree, known: &Known, problems: &mut Problems) {
         }
     }
     for schema in &known.sections {
-        schema.check(&Section::at(tree, Key::new([schema.name])), problems);
+        let key = Key::new([schema.name]);
+        let section = if schema.is_list() { Section::list_at(tree, key) } else { Section::at(tree, key) };
+        schema.check(&section, problems);
     }
 }
 
@@ -171,6 +179,10 @@ fn check_carrier(tree: &Tree, key: &Key, listener: &Listener, is_stream: bool, p
     }
     if listener.proxy_protocol != ProxyProtocol::Off {
         wrong(key.child("proxy_protocol"), &over_datagrams);
+    }
+    if listener.mountpoint.is_some() {
+        let text = format!("there are mount points for MQTT only, not for {}", listener.protocol);
+        wrong(key.child("mountpoint"), &text);
     }
     if matches!(listener.bind, Bind::Unix(_)) {
         wrong(

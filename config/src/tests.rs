@@ -50,9 +50,14 @@ fn known() -> Known {
             Schema::of::<IgnoredAny>("mqtt-ws"),
             Schema::of::<IgnoredAny>("coap"),
             Schema::of::<IgnoredAny>("lwm2m"),
+            Schema::of::<IgnoredAny>("sys"),
             Schema::of::<Tea>("tea"),
             Schema::checked::<Tea>("tea-two", |tea| match tea.cups_max {
                 13 => Err(("cups_max".to_owned(), "13 brings bad luck".to_owned())),
+                _ => Ok(()),
+            }),
+            Schema::list::<Tea>("pot", |pots| match pots.len() {
+                3.. => Err(("2.cups_max".to_owned(), "is one too many".to_owned())),
                 _ => Ok(()),
             }),
         ],
@@ -522,4 +527,31 @@ fn what_a_listener_cannot_be_is_said_of_its_key() {
         let found = problems(text).join("\n");
         assert!(found.contains(words), "{text}\n{found}");
     }
+}
+
+#[test]
+fn a_section_may_be_a_list() {
+    assert_eq!(loaded("").list::<Tea>("pot").unwrap(), []);
+    let two = loaded("[[pot]]\ncups_max = 1\n[[pot]]\nsugar = true");
+    let pots = two.list::<Tea>("pot").unwrap();
+    assert_eq!(pots.iter().map(|pot| (pot.cups_max, pot.sugar)).collect::<Vec<_>>(), [(1, false), (3, true)]);
+    for (text, problem) in [
+        ("[[pot]]\n[[pot]]\ncup_max = 1", "t.toml:3: pot[1].cup_max: unknown key"),
+        ("[[pot]]\ncups_max = \"x\"", "t.toml:2: pot[0].cups_max: \"x\" is not"),
+        ("[[pot]]\n[[pot]]\n[[pot]]\ncups_max = 1", "t.toml:4: pot[2].cups_max: is one too many"),
+        ("[pot]\ncups_max = 1", "t.toml:1: pot"),
+    ] {
+        let problems = problems(text).concat();
+        assert!(problems.contains(problem), "{text}\n{problems}");
+    }
+}
+
+#[test]
+fn only_streams_have_mount_points() {
+    loaded("[listener.mqtt]\nmountpoint = \"a/\"");
+    let problems = problems("[listener.coap]\nmountpoint = \"a/\"").concat();
+    assert!(
+        problems.contains("listener.coap.mountpoint: there are mount points for MQTT only"),
+        "{problems}"
+    );
 }

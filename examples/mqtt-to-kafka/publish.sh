@@ -1,2 +1,1 @@
-# Debian: mosquitto-clients
-mosquitto_pub -V 5 -i press-17 -q 1 -t plant/line-1/temperature -m '{"value":21.5}'
+tidegate pub -i press-17 -q 1 -t plant/line-1/temperature -m '{"value":21.5}'

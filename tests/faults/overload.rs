@@ -96,10 +96,10 @@ fn a_publisher_at_full_speed_fills_no_more_than_the_queue_of_who_is_away(world: 
     }
     // All 20,000 of them, 100 MB, have gone the same way as this one.
     ensure_eq!(publisher.publish("end")?, 0x10, "nobody subscribed to the end");
-    let dropped = gateway.metric("tidegate_messages_dropped_total")?.unwrap_or_default();
-    ensure!(dropped > 19_000.0, "only {dropped} were dropped");
-    let queued = gateway.metric("tidegate_queued_bytes")?.unwrap_or_default();
-    ensure!(queued <= 2_000_000.0, "{queued} bytes wait");
+    let dropped = gateway.metric("tidegate_messages_dropped_total")?.unwrap_or_default() as u64;
+    ensure!(dropped > 19_000, "only {dropped} were dropped");
+    let queued = gateway.metric("tidegate_queued_bytes")?.unwrap_or_default() as u64;
+    ensure!(queued <= 2_000_000, "{queued} bytes wait");
     bounded(&gateway, before)?;
     drop((publisher, witness));
     gateway.stop()
@@ -175,8 +175,8 @@ fn a_flood_of_connections_is_slowed_down_and_the_admitted_are_served(world: &mut
         (0..500).map(|_| TcpStream::connect(("127.0.0.1", gateway.ports.mqtt))).collect();
     let _streams = streams?;
     witness.round_trip()?;
-    let refused = gateway.metric("tidegate_connects_over_rate_total")?.unwrap_or_default();
-    ensure!(refused > 300.0, "only {refused} of 500 were refused");
+    let refused = gateway.metric("tidegate_connects_over_rate_total")?.unwrap_or_default() as u64;
+    ensure!(refused > 300, "only {refused} of 500 were refused");
     gateway.process.line("listener.mqtt.connect_rate_max is reached", 5)?;
     let said = gateway.process.transcript.snapshot();
     let lines = said.iter().filter(|line| line.contains("connect_rate_max is reached")).count();

@@ -35,7 +35,7 @@ fn every_settings_file_of_the_examples_is_right(world: &mut World) -> Outcome {
 }
 
 fn the_message_of_every_example_reaches_its_bridges(world: &mut World) -> Outcome {
-    for program in ["mosquitto_pub", "coap-client-notls", "curl"] {
+    for program in ["coap-client-notls", "curl"] {
         place::program(program)?;
     }
     let script = world.write("example.sh", SCRIPT)?;

@@ -11,6 +11,7 @@ mod lwm2m;
 mod mqtt;
 mod operations;
 mod readme;
+mod services;
 mod webhook;
 mod websocket;
 
@@ -27,6 +28,7 @@ pub fn cases() -> Vec<Case> {
             access::cases,
             readme::cases,
             examples::cases,
+            services::cases,
         ])
         .flat_map(|cases| cases())
         .collect()

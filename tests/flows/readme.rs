@@ -11,6 +11,9 @@ crate::cases!("readme": the_commands_of_the_first_message_work);
 /// Stands before each block of commands that is run here.
 const MARK: &str = "<!-- tested -->";
 
+/// What the blocks use besides `tidegate`, and the prologue.
+const PROGRAMS: [&str; 6] = ["mosquitto_pub", "mosquitto_sub", "coap-client-notls", "curl", "ip", "unshare"];
+
 /// Starts the gateway, waits until it is ready, and stops it whatever happens.
 const PROLOGUE: &str = r#"set -eu
 ip link set lo up
@@ -28,6 +31,9 @@ fn the_commands_of_the_first_message_work(world: &mut World) -> Outcome {
     };
     let blocks = tested_blocks(&readme);
     ensure!(!blocks.is_empty(), "README.md marks no ```sh block with {MARK}");
+    for program in PROGRAMS {
+        place::program(program)?;
+    }
     let binary = place::tidegate()?;
     let script = world.write("readme.sh", &format!("{PROLOGUE}{}\n", blocks.join("\n")))?;
     let mut run = Command::new("unshare");

@@ -1,17 +1,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use gateway_access::{Access, Allowed, Identity, Login, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Delayed, Message, Notify, Open, Opened, Peer, Publish, Reason, Refusal, Subscription, Topic,
-    TopicFilter,
+    ClientId, Close, Delayed, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal,
+    Subscription, Topic, TopicFilter,
 };
 
 use crate::clock;
 use crate::gauges::Gauges;
 use crate::meter::ClientLimits;
 use crate::refusals::Refusals;
+use crate::services::events::Asked;
+use crate::services::mount::Mount;
+use crate::services::rewrite::Who;
+use crate::services::{NameCache, Services, ServicesSettings};
 
 /// The door: what clients may do is decided here, and here only.
 pub struct Broker {
@@ -25,6 +30,7 @@ pub struct Broker {
     pub(crate) gauges: Gauges,
     pub(crate) refused: AtomicU64,
     refusals: Refusals,
+    pub(crate) services: Services,
     /// Logins that other threads are deciding.
     logins_pending: AtomicUsize,
 }
@@ -47,6 +53,15 @@ pub struct DoorLimits {
 pub struct Principal {
     pub attachment: Attachment,
     pub identity: Identity,
+    /// What stands before its topics, if anything does.
+    pub(crate) mount: Option<Arc<Mount>>,
+}
+
+impl Principal {
+    /// Its names, as placeholders fill them in.
+    pub(crate) fn who(&self) -> Who<'_> {
+        Who { client_id: self.attachment.client_id().as_str(), username: self.identity.username.as_deref() }
+    }
 }
 
 impl Broker {
@@ -61,6 +76,7 @@ impl Broker {
             gauges: Gauges::default(),
             refused: AtomicU64::new(0),
             refusals: Refusals::default(),
+            services: Services::new(ServicesSettings::default()),
             logins_pending: AtomicUsize::new(0),
         }
     }
@@ -68,6 +84,16 @@ impl Broker {
     /// The same with limits for each client; without, there are none.
     pub fn with_client_limits(self, client_limits: ClientLimits) -> Self {
         Self { client_limits, ..self }
+    }
+
+    /// The same broker with services other than the default ones.
+    pub fn with_services(self, settings: ServicesSettings) -> Self {
+        Self { services: Services::new(settings), ..self }
+    }
+
+    /// A listener was opened: what it counts, and at which port, is told in `$SYS`.
+    pub fn listens(&self, listener: &str, port: u16, protocol: Arc<dyn Protocol>) {
+        self.services.listens(listener, port, protocol);
     }
 
     /// Whether a client may open what it asks for.
@@ -114,72 +140,135 @@ impl Broker {
         notify: Arc<dyn Notify>,
     ) -> Result<(Principal, Opened), Refusal> {
         let identity = allowed.identity;
+        let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
+        let mount = self
+            .services
+            .enter(peer, &client_id, &identity, &mut open)
+            .map_err(|refusal| self.refuse(moment, peer, refusal))?;
         if let Some(will) = &open.will {
             let refusal = |reason| Refusal { reason, text: "the will's topic is refused".into() };
             self.check_publish(&identity, &will.publish.topic)
                 .map_err(|reason| self.refuse(moment, peer, refusal(reason)))?;
         }
-        let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
+        let asked = Asked::of(&open);
+        let turn = self.services.turn(self, &client_id);
         let opened = self.bus.open(moment, client_id, open, SessionOptions::default(), notify);
         let (attachment, opened) = opened.map_err(|reason| {
             let text = "too many sessions: limits.sessions_max".into();
             self.refuse(moment, peer, Refusal { reason, text })
         })?;
-        Ok((Principal { attachment, identity }, Opened { authentication_data: allowed.data, ..opened }))
+        let principal = Principal { attachment, identity, mount };
+        self.services.opened(self, moment, turn, (peer, asked), &principal, &opened);
+        Ok((principal, Opened { authentication_data: allowed.data, ..opened }))
     }
 
     /// Counts a refusal, and logs it with what to change.
     pub(crate) fn refuse(&self, moment: Moment, peer: &Peer, refusal: Refusal) -> Refusal {
         self.refused.fetch_add(1, Ordering::Relaxed);
+        self.services.clients.connects_refused.count(refusal.reason);
         self.refusals.log(moment.instant, peer, &refusal);
         refusal
     }
 
-    /// Does what has become due: session expiry, delayed wills.
+    /// The connection ends, by a goodbye or without one.
+    pub(crate) fn detach(&self, moment: Moment, principal: &Principal, close: Option<Close>) {
+        let turn = self.services.turn(self, principal.attachment.client_id());
+        let (publish_will, expiry) = close.map_or((true, None), |close| (close.publish_will, close.expiry));
+        if self.bus.detach(moment, &principal.attachment, publish_will, expiry) {
+            self.services.closed(moment, turn, principal, close);
+        }
+    }
+
+    /// Does what has become due: session expiry, delayed wills, `$SYS`.
     pub fn poll(&self) {
-        self.bus.poll(clock::moment());
+        self.poll_at(clock::moment());
+    }
+
+    /// The same at a given moment. Returns when the bus has something to do again.
+    pub(crate) fn poll_at(&self, moment: Moment) -> Option<Instant> {
+        let due = self.bus.poll(moment);
+        self.services.sys.poll(self, moment);
+        due
     }
 
     pub(crate) fn publish(
         &self,
         moment: Moment,
         principal: &Principal,
-        publish: Publish,
-        cache: &mut RouteCache,
+        mut publish: Publish,
+        (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Reason {
-        if let Some(delayed) = Delayed::parse(&publish.topic) {
-            return self.publish_delayed(moment, principal, publish, delayed);
-        }
-        if let Err(reason) = self.check_publish(&principal.identity, &publish.topic) {
-            self.bus.counters().add(gateway_bus::Counter::Refused, 1);
-            return reason;
-        }
-        self.bus.publish(moment, &principal.attachment, publish, cache)
-    }
-
-    /// What a client may publish now it may publish later.
-    fn publish_delayed(
-        &self,
-        moment: Moment,
-        principal: &Principal,
-        publish: Publish,
-        delayed: Result<Delayed, Reason>,
-    ) -> Reason {
-        let checked = delayed
-            .and_then(|delayed| self.check_publish(&principal.identity, &delayed.topic).map(|()| delayed));
-        match checked {
-            Ok(Delayed { delay, topic }) => {
-                let publisher = principal.attachment.client_id();
-                self.bus.publish_delayed(moment, publisher, delay, Publish { topic, ..publish })
-            }
+        let prepared = self.prepare_publish(principal, &mut publish, cache, names);
+        let delay = match prepared {
+            Ok(delay) => delay,
             Err(reason) => {
                 self.bus.counters().add(gateway_bus::Counter::Refused, 1);
-                reason
+                self.services.clients.publishes_refused.count(reason);
+                return reason;
             }
+        };
+        match delay {
+            None => self.bus.publish(moment, &principal.attachment, publish, cache),
+            Some(delay) => self.bus.publish_delayed(moment, principal.attachment.client_id(), delay, publish),
         }
+    }
+
+    /// Gives a publish its topic on the bus, and judges it. What it is to be held back, if it is.
+    #[inline]
+    fn prepare_publish(
+        &self,
+        principal: &Principal,
+        publish: &mut Publish,
+        cache: &mut RouteCache,
+        names: &mut NameCache,
+    ) -> Result<Option<Duration>, Reason> {
+        let delay = match Delayed::parse(&publish.topic).transpose()? {
+            None => None,
+            Some(Delayed { delay, topic }) => {
+                publish.topic = topic;
+                Some(delay)
+            }
+        };
+        if self.services.renames(principal) {
+            self.services.rename_publish(principal, publish, cache, names)?;
+        }
+        self.check_publish(&principal.identity, &publish.topic)?;
+        Ok(delay)
     }
 
     pub(crate) fn subscribe(
+        &self,
+        moment: Moment,
+        principal: &Principal,
+        subscriptions: Vec<Subscription>,
+    ) -> Vec<Reason> {
+        self.services.clients.subscribes.fetch_add(1, Ordering::Relaxed);
+        if !self.services.renames(principal) {
+            return self.subscribe_renamed(moment, principal, subscriptions);
+        }
+        let one = |subscription: Subscription| {
+            let renamed = self.services.rename_subscription(principal, subscription);
+            match renamed {
+                Ok(renamed) => self.subscribe_renamed(moment, principal, vec![renamed])[0],
+                Err(reason) => self.refuse_filter(reason),
+            }
+        };
+        subscriptions.into_iter().map(one).collect()
+    }
+
+    pub(crate) fn unsubscribe(&self, principal: &Principal, filters: &[TopicFilter]) -> Vec<Reason> {
+        self.services.clients.unsubscribes.fetch_add(1, Ordering::Relaxed);
+        if !self.services.renames(principal) {
+            return self.bus.unsubscribe(&principal.attachment, filters);
+        }
+        let one = |filter: &TopicFilter| match self.services.rename_filter(principal, filter) {
+            Ok(filter) => self.bus.unsubscribe(&principal.attachment, &[filter])[0],
+            Err(_) => Reason::NoSubscriptionExisted,
+        };
+        filters.iter().map(one).collect()
+    }
+
+    fn subscribe_renamed(
         &self,
         moment: Moment,
         principal: &Principal,
@@ -195,9 +284,14 @@ impl Broker {
         }
         let one = |subscription: Subscription| match check(&subscription) {
             Ok(()) => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
-            Err(reason) => reason,
+            Err(reason) => self.refuse_filter(reason),
         };
         subscriptions.into_iter().map(one).collect()
+    }
+
+    fn refuse_filter(&self, reason: Reason) -> Reason {
+        self.services.clients.subscribes_refused.count(reason);
+        reason
     }
 
     pub(crate) fn retained(
@@ -207,10 +301,11 @@ impl Broker {
         filter: &TopicFilter,
         limit: usize,
     ) -> Result<Vec<Arc<Message>>, Reason> {
-        if !self.access.may_subscribe(&principal.identity, filter) {
+        let filter = self.services.rename_filter(principal, filter)?;
+        if !self.access.may_subscribe(&principal.identity, &filter) {
             return Err(Reason::NotAuthorized);
         }
-        Ok(self.bus.retained(moment.instant, filter, limit))
+        Ok(self.bus.retained(moment.instant, &filter, limit))
     }
 
     fn check_publish(&self, identity: &Identity, topic: &Topic) -> Result<(), Reason> {

@@ -21,6 +21,8 @@ pub(crate) enum Carrier {
         socket: u32,
         address: SocketAddr,
     },
+    #[cfg(feature = "testing")]
+    Memory(crate::memory::Memory),
 }
 
 /// What one read brought.
@@ -47,6 +49,8 @@ impl Carrier {
             }
             Self::WebSocket(stream) => websocket::read(stream, cx),
             Self::Datagram { .. } => Read::Pending,
+            #[cfg(feature = "testing")]
+            Self::Memory(memory) => memory.read(cx, scratch),
         }
     }
 
@@ -57,6 +61,8 @@ impl Carrier {
             Self::Stream(stream) => stream.write(cx, wire),
             Self::WebSocket(stream) => websocket::write(stream, cx, wire),
             Self::Datagram { .. } => Ok(true),
+            #[cfg(feature = "testing")]
+            Self::Memory(memory) => memory.write(cx, wire),
         }
     }
 
@@ -69,6 +75,8 @@ impl Carrier {
                 stream.get_mut().shutdown(cx);
             }
             Self::Datagram { .. } => {}
+            #[cfg(feature = "testing")]
+            Self::Memory(memory) => memory.shutdown(),
         }
     }
 
@@ -78,6 +86,8 @@ impl Carrier {
             Self::Stream(stream) => stream.taken(),
             Self::WebSocket(stream) => stream.get_ref().taken(),
             Self::Datagram { .. } => 0,
+            #[cfg(feature = "testing")]
+            Self::Memory(_) => 0,
         }
     }
 

@@ -10,6 +10,7 @@ use gateway_model::{Adapter, Close, Event, Reason, WireBuffer};
 use crate::carrier::{Carrier, Read};
 use crate::gauges::ListenerGauges;
 use crate::meter::Meter;
+use crate::services::mount::Mounted;
 use crate::signal::Signal;
 use crate::turn::{Client, Turn, World};
 
@@ -239,11 +240,12 @@ impl Connection {
 
     /// Lets the adapter drain the outbox. Whether it stopped for lack of room.
     pub(crate) fn deliver(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) -> bool {
-        let Some(principal) = &self.client.principal else { return false };
-        if !self.is_open() {
+        let Some(principal) = self.client.principal.as_ref().filter(|_| self.is_open()) else {
+            // Nothing will be delivered any more: there is no reason to come again.
+            self.client.settled = false;
             return false;
-        }
-        let attachment = principal.attachment.clone();
+        };
+        let (attachment, mount) = (principal.attachment.clone(), principal.mount.clone());
         if self.is_blocked() {
             // A stuck socket does not keep the session from its next owner.
             if let Some(reason) = attachment.evicted() {
@@ -257,7 +259,9 @@ impl Connection {
         let result = self.turn(world, pool, moment, |adapter, turn| {
             turn.delivering = true;
             let result = attachment.deliver(broker.bus.counters(), |outbox| {
-                adapter.deliver(moment.instant, outbox, turn);
+                let mut mounted = Mounted { outbox, mount: mount.as_deref(), sent: [0; 3] };
+                adapter.deliver(moment.instant, &mut mounted, turn);
+                turn.world.traffic.sent(mounted.sent);
             });
             turn.carry_out_deferred();
             full = !gateway_model::Sink::has_room(turn);
@@ -365,9 +369,7 @@ impl Connection {
 
     fn detach(&mut self, world: &World, moment: Moment) {
         let Some(principal) = self.client.principal.take() else { return };
-        let (publish_will, expiry) =
-            self.client.closing.map_or((true, None), |close| (close.publish_will, close.expiry));
-        world.broker.bus.detach(moment, &principal.attachment, publish_will, expiry);
+        world.broker.detach(moment, &principal, self.client.closing);
     }
 
     /// False if the carrier failed.

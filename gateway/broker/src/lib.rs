@@ -11,6 +11,9 @@
 //! - `login.rs` is a client's way in.
 //! - `turn.rs` is what an adapter sees of all this.
 //! - `bridges.rs` feeds sinks from their sessions.
+//! - `shard/bench.rs`, with the feature `testing`, is the driver without sockets and with a clock
+//!   that stands still until it is told to move.
+//! - `services.rs` renames topics, subscribes for clients, and tells of itself in `$SYS`.
 //!
 //! Read `shard.rs` first.
 
@@ -27,9 +30,12 @@ mod gauges;
 mod handshake;
 mod listener;
 mod login;
+#[cfg(feature = "testing")]
+mod memory;
 mod meter;
 mod proxy_protocol;
 mod refusals;
+mod services;
 mod shard;
 mod signal;
 mod socket_file;
@@ -39,6 +45,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod traffic;
 mod turn;
 mod websocket;
 
@@ -46,5 +53,11 @@ pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
 pub use broker::{Broker, DoorLimits, Principal};
 pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
 pub use meter::ClientLimits;
+pub use services::ServicesSettings;
+pub use services::auto_subscribe::AutoSubscriptions;
+pub use services::rewrite::Rewrites;
+pub use services::settings::{AutoSubscribeSettings, RewriteAction, RewriteSettings, SysSettings};
+#[cfg(feature = "testing")]
+pub use shard::bench::{Bench, Line};
 pub use shard::{Shards, start_shards};
 pub use tls::{Tls, TlsError};

@@ -37,6 +37,25 @@ pub struct ListenerSettings {
     pub tls: Option<Arc<Tls>>,
 }
 
+impl ListenerSettings {
+    /// Without limits, encryption and proxies.
+    pub fn new(name: &str, bind: Bind, carrier: Carrier, protocol: Arc<dyn Protocol>) -> Self {
+        Self {
+            name: name.into(),
+            bind,
+            carrier,
+            protocol,
+            connections_max: usize::MAX,
+            connect_rate_max: None,
+            handshake_timeout: Duration::from_secs(10),
+            proxy_protocol: false,
+            trusted_proxies: Vec::new(),
+            unix_mode: 0o660,
+            tls: None,
+        }
+    }
+}
+
 /// How bytes arrive.
 #[derive(Clone)]
 pub enum Carrier {
@@ -83,7 +102,11 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    fn new(settings: &ListenerSettings, gauges: Arc<ListenerGauges>, file: Option<SocketFile>) -> Arc<Self> {
+    pub(crate) fn new(
+        settings: &ListenerSettings,
+        gauges: Arc<ListenerGauges>,
+        file: Option<SocketFile>,
+    ) -> Arc<Self> {
         let now = clock::moment().instant;
         Arc::new(Self {
             name: settings.name.clone(),

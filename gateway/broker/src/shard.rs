@@ -14,6 +14,9 @@
 //! So all packets of one read are handled before anything is flushed, all output of one pass
 //! leaves in one write, and a subscriber is served once for all publishers of the pass.
 
+#[cfg(feature = "testing")]
+pub(crate) mod bench;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::{Future, poll_fn};
@@ -235,6 +238,21 @@ impl Shard {
         queue.waker.register(cx.waker());
         queue.begin_pass();
         let moment = clock::moment();
+        self.work(&queue, moment);
+        self.handle().load.store(self.load(), Ordering::Relaxed);
+        if self.stopping && self.slots.iter().all(Option::is_none) {
+            return Poll::Ready(());
+        }
+        self.sleep_until_due(cx, moment);
+        let more = queue.end_pass() || !self.handle().inbox.lock().is_empty();
+        if more {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// What a pass does, whoever holds the clock.
+    fn work(&mut self, queue: &ReadyQueue, moment: Moment) {
         self.arrive(moment);
         self.fire(moment);
         // What becomes ready by the reads of the first round is delivered in the same pass.
@@ -252,16 +270,6 @@ impl Shard {
         }
         self.touched = touched;
         self.tidy_timers();
-        self.handle().load.store(self.load(), Ordering::Relaxed);
-        if self.stopping && self.slots.iter().all(Option::is_none) {
-            return Poll::Ready(());
-        }
-        self.sleep_until_due(cx, moment);
-        let more = queue.end_pass() || !self.handle().inbox.lock().is_empty();
-        if more {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
     }
 
     fn arrive(&mut self, moment: Moment) {

@@ -63,6 +63,12 @@ impl Broker {
             Counter::SessionsTakenOver,
         );
         counter(page, "tidegate_sessions_ended_total", "Sessions ended", Counter::SessionsEnded);
+        counter(
+            page,
+            "tidegate_sessions_discarded_total",
+            "Sessions ended by a clean start",
+            Counter::SessionsDiscarded,
+        );
     }
 
     fn sessions(&self, page: &mut Page) {

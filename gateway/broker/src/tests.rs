@@ -168,17 +168,8 @@ fn internet(bound: Bind) -> SocketAddr {
 
 fn settings(address: SocketAddr) -> ListenerSettings {
     ListenerSettings {
-        name: "lines".into(),
-        bind: address.into(),
-        carrier: Carrier::Stream,
-        protocol: Arc::new(Lines),
         connections_max: 100,
-        connect_rate_max: None,
-        handshake_timeout: Duration::from_secs(10),
-        proxy_protocol: false,
-        trusted_proxies: Vec::new(),
-        unix_mode: 0o600,
-        tls: None,
+        ..ListenerSettings::new("lines", address.into(), Carrier::Stream, Arc::new(Lines))
     }
 }
 
@@ -329,5 +320,26 @@ fn a_will_passes_the_same_door_as_a_publish() {
     assert_eq!(open("1/2/3/4/5/6/7/8/9"), Err(Reason::TopicNameInvalid));
     assert_eq!(open(&"x".repeat(64)), Ok(()));
     assert_eq!(open(&"x".repeat(65)), Err(Reason::TopicNameInvalid));
+    bench.stop();
+}
+
+/// `$delayed/` is asked for by topic, but is no way round the door.
+#[test]
+fn a_delayed_publish_passes_the_same_door() {
+    let bench = Bench::new();
+    let mut client = bench.connect("client");
+    client.subscribe("t");
+    client.say("pub $delayed/0/t 3");
+    client.hear_message("t", 3);
+    client.say("pub $delayed/0/$SYS/t 3");
+    client.say("pub $delayed/x/t 3");
+    client.say("pub $delayed/0/1/2/3/4/5/6/7/8/9 3");
+    client.say("pub $delayed/100/t 3");
+    client.say("pub t 1");
+    client.hear_message("t", 1);
+    let metrics = bench.broker.metrics(&[]);
+    for line in ["messages_refused_total 3", "messages_delayed_total 1", "delayed_messages 1"] {
+        assert!(metrics.contains(&format!("\ntidegate_{line}\n")), "{line}");
+    }
     bench.stop();
 }

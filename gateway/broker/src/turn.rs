@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use gateway_bus::{Moment, RouteCache};
 use gateway_model::{
-    Close, DeliveryId, Outcome, Peer, Publish, Reason, Reply, Request, Settlement, Sink, Ticket, Topic,
-    TopicError, WireBuffer,
+    Close, DeliveryId, Outcome, Peer, Publish, Reason, Reply, Request, Settled, Settlement, Sink, Ticket,
+    Topic, TopicError, WireBuffer,
 };
 
 use crate::login::{PendingLogin, SlowLogin};
 use crate::meter::Meter;
+use crate::services::NameCache;
 use crate::signal::Signal;
+use crate::traffic::Traffic;
 use crate::{Broker, Principal};
 
 /// The driver's side of one call into an adapter.
@@ -28,6 +30,8 @@ pub(crate) struct Turn<'a> {
 pub(crate) struct World {
     pub(crate) broker: Arc<Broker>,
     pub(crate) cache: RouteCache,
+    pub(crate) names: NameCache,
+    pub(crate) traffic: Arc<Traffic>,
     /// Answers for the adapter whose turn it is.
     pub(crate) replies: VecDeque<(Ticket, Reply)>,
     deferred: Vec<Deferred>,
@@ -79,7 +83,16 @@ const ROOM: usize = 64 * 1024;
 impl World {
     pub(crate) fn new(broker: Arc<Broker>, offload: Box<dyn Fn(SlowLogin) + Send>) -> Self {
         let cache = broker.bus.route_cache();
-        Self { broker, cache, replies: VecDeque::new(), deferred: Vec::new(), offload }
+        let traffic = broker.services.shard_traffic();
+        Self {
+            broker,
+            cache,
+            names: NameCache::default(),
+            traffic,
+            replies: VecDeque::new(),
+            deferred: Vec::new(),
+            offload,
+        }
     }
 }
 
@@ -115,7 +128,7 @@ impl Turn<'_> {
                 Reply::Subscribed(broker.subscribe(self.moment, principal, subscriptions))
             }
             (Request::Unsubscribe(filters), Some(principal)) => {
-                Reply::Unsubscribed(broker.bus.unsubscribe(&principal.attachment, &filters))
+                Reply::Unsubscribed(broker.unsubscribe(principal, &filters))
             }
             (Request::Retained { filter, limit }, Some(principal)) => {
                 Reply::Retained(broker.retained(self.moment, principal, &filter, limit))
@@ -154,8 +167,9 @@ impl Sink for Turn<'_> {
         if let Some(meter) = &mut self.client.meter {
             meter.published();
         }
-        let World { broker, cache, .. } = &mut *self.world;
-        Outcome::Done(broker.publish(self.moment, principal, publish, cache))
+        let World { broker, cache, names, traffic, .. } = &mut *self.world;
+        traffic.received(publish.qos);
+        Outcome::Done(broker.publish(self.moment, principal, publish, (cache, names)))
     }
 
     fn request(&mut self, ticket: Ticket, request: Request) {
@@ -166,14 +180,20 @@ impl Sink for Turn<'_> {
         self.answer(ticket, request);
     }
 
-    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool {
+    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
         if self.delivering {
             self.world.deferred.push(Deferred::Settle(id, settlement));
-            return true;
+            return Settled::Done;
         }
-        let Some(principal) = &self.client.principal else { return false };
+        let Some(principal) = &self.client.principal else { return Settled::Unknown };
         self.client.settled = true;
-        principal.attachment.settle(self.world.broker.bus.counters(), id, settlement)
+        let settled = principal.attachment.settle(self.world.broker.bus.counters(), id, settlement);
+        let is_delivered =
+            matches!(settlement, Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed);
+        if settled == Settled::Done && is_delivered {
+            self.world.traffic.acknowledged();
+        }
+        settled
     }
 
     fn hold(&mut self, id: NonZeroU16, held: bool) {

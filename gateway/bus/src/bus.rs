@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::outbox::Outbox;
 use crate::priorities::Priorities;
 use crate::retained::Retained;
 use crate::routes::Routes;
-use crate::session::State;
+use crate::session::{Named, State};
 use crate::timers::Timers;
 use crate::{
     Attachment, Counter, Counters, DropReason, Limits, QueueLimits, RouteCache, Session, SessionView,
@@ -23,7 +23,7 @@ use crate::{
 pub struct Bus {
     pub(crate) limits: Limits,
     hasher: FixedState,
-    sessions: Mutex<HashMap<ClientId, Arc<Session>, FixedState>>,
+    sessions: Mutex<HashSet<Named, FixedState>>,
     pub(crate) retained: Mutex<Retained>,
     pub(crate) routes: RwLock<Routes>,
     /// Grows with every change of the routes; what was looked up before is out of date.
@@ -74,7 +74,7 @@ impl Bus {
         let rules = Rules { sharing: limits.sharing, stall: limits.sharing_stall, hasher: hasher.clone() };
         Self {
             limits,
-            sessions: Mutex::new(HashMap::with_hasher(hasher.clone())),
+            sessions: Mutex::new(HashSet::with_hasher(hasher.clone())),
             retained: Mutex::default(),
             routes: RwLock::new(Routes::new(hasher.clone(), priorities)),
             generation: AtomicU64::new(1),
@@ -114,14 +114,14 @@ impl Bus {
         let window_max = options.in_flight_max.unwrap_or(self.limits.in_flight_max);
         let window = open.receive_maximum.clamp(1, window_max.max(1));
         let mut sessions = self.sessions.lock();
-        let previous = sessions.get(&client_id).cloned();
+        let previous = sessions.get(&client_id).map(|named| named.0.clone());
         if previous.is_none() && sessions.len() >= self.limits.sessions_max {
             return Err(Reason::QuotaExceeded);
         }
         // A session that was to end with its connection is not taken over but ended, even if its
         // connection still stands ([MQTT-3.1.2-6] of 3.1.1, MQTT 5.0 section 3.1.2.11.2).
         let session_present = !open.clean_start
-            && previous.as_ref().is_some_and(|session| session.state.lock().expiry != Expiry::Immediately);
+            && previous.as_ref().is_some_and(|session| session.state.lock().expiry() != Expiry::Immediately);
         let mut wills = Vec::new();
         let mut took_over = false;
         let session = match previous {
@@ -130,12 +130,13 @@ impl Bus {
                 if let Some(previous) = previous {
                     let will;
                     (took_over, will) = self.end(&previous);
+                    self.counters.add(Counter::SessionsDiscarded, 1);
                     wills.extend(will);
                 }
                 let number = self.next_session.fetch_add(1, Ordering::Relaxed);
                 let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue));
                 let session = Arc::new(Session::new(client_id.clone(), number, outbox));
-                sessions.insert(client_id.clone(), session.clone());
+                sessions.replace(Named(session.clone()));
                 self.counters.add(Counter::SessionsOpened, 1);
                 session
             }
@@ -148,8 +149,8 @@ impl Bus {
                 self.counters.add(Counter::SessionsResumed, 1);
             }
             state.will = open.will;
-            state.expiry = expiry;
-            let held = state.held.iter().copied().collect();
+            state.set_expiry(expiry);
+            let held = state.held();
             (session.attach(&mut state, notify, window, took_over), held)
         };
         drop(sessions);
@@ -175,10 +176,10 @@ impl Bus {
         }
         state.release();
         if let Some(expiry) = expiry {
-            state.expiry = self.grant(expiry);
+            state.set_expiry(self.grant(expiry));
         }
         let will = state.will.take().filter(|_| publish_will);
-        let expiry = state.expiry;
+        let expiry = state.expiry();
         if expiry == Expiry::Immediately {
             drop(state);
             self.remove(session);
@@ -234,7 +235,7 @@ impl Bus {
 
     /// A look at every session, one after the other: no moment of the whole.
     pub fn sessions(&self) -> Vec<SessionView> {
-        let sessions: Vec<_> = self.sessions.lock().values().cloned().collect();
+        let sessions: Vec<_> = self.sessions.lock().iter().map(|named| named.0.clone()).collect();
         sessions.iter().map(|session| session.view()).collect()
     }
 
@@ -254,6 +255,11 @@ impl Bus {
             shared_subscriptions: routes.shared(),
             filters: routes.filters(),
         }
+    }
+
+    /// Whether anybody may be interested in the gateway's own topics, which begin with `$`.
+    pub fn reads_reserved(&self) -> bool {
+        self.routes.read().reserved() > 0
     }
 
     /// Whether any subscription matches the topic: what costs something to make need not be made for
@@ -338,7 +344,7 @@ impl Bus {
     fn remove(&self, session: &Arc<Session>) {
         {
             let mut sessions = self.sessions.lock();
-            let is_current = |present: &Arc<Session>| Arc::ptr_eq(present, session);
+            let is_current = |present: &Named| Arc::ptr_eq(&present.0, session);
             if sessions.get(&session.client_id).is_some_and(is_current) {
                 // Between the moment that made it due and this lock it may have been resumed.
                 if session.state.lock().is_attached() {

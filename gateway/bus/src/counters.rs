@@ -18,6 +18,8 @@ pub enum Counter {
     SessionsResumed,
     SessionsTakenOver,
     SessionsEnded,
+    /// Those of them that made way for a clean start.
+    SessionsDiscarded,
     WillsPublished,
     /// Publishes held back by `$delayed/`: they are accepted when they are released.
     Delayed,

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::outbox::Queued;
 use crate::routes::Subscriber;
 use crate::session::State;
-use crate::{Counters, Session, Sharing};
+use crate::{Counters, DropReason, Session, Sharing};
 
 /// The members of one shared subscription, `$share/{name}/{filter}`: each message goes to one of
 /// them (MQTT 5.0 section 4.8.2).
@@ -73,6 +73,15 @@ enum Standing {
     Ended,
 }
 
+/// One message on its way into a group.
+#[derive(Clone, Copy)]
+struct Copy<'a> {
+    message: &'a Arc<Message>,
+    priority: u8,
+    group: u32,
+    ticket: u64,
+}
+
 /// What another member could still hold.
 struct Room {
     member: usize,
@@ -122,47 +131,53 @@ impl Group {
         counters: &Counters,
     ) -> Given {
         let mut members = self.members.lock();
-        let count = members.list.len();
-        if count == 0 {
-            return Given::default();
-        }
-        let ticket = members.ticket;
-        let first = members.first(rules, message, self.number);
-        let mut best = (Standing::Ended, first);
-        let mut is_anybody_there = false;
-        for place in (first..count).chain(0..first) {
-            let member = &mut members.list[place];
-            let state = member.subscriber.session.state.lock();
-            is_anybody_there |= state.is_attached();
-            let standing = member.standing(&state, message);
-            if standing == Standing::Ready {
-                member.stalled = false;
-                let is_blocked = state.outbox.is_blocked();
-                push(state, &member.subscriber, message, (self.number, ticket), priority, counters);
-                return members.given(rules.sharing, place, is_blocked);
+        let copy = Copy { message, priority, group: self.number, ticket: members.ticket };
+        loop {
+            let count = members.list.len();
+            if count == 0 {
+                return Given::default();
             }
-            // Among those that are away always the same one: its queue is the group's, in order.
-            let is_keeper = standing == best.0 && standing == Standing::Away && place < best.1;
-            if standing < best.0 || is_keeper {
-                best = (standing, place);
+            let first = members.first(rules, message, self.number);
+            let mut best = (Standing::Ended, first);
+            let mut is_anybody_there = false;
+            for place in (first..count).chain(0..first) {
+                let member = &mut members.list[place];
+                let state = member.subscriber.session.state.lock();
+                is_anybody_there |= state.is_attached();
+                let standing = member.standing(&state, message);
+                if standing == Standing::Ready {
+                    member.stalled = false;
+                    let is_blocked = state.outbox.is_blocked();
+                    member.subscriber.push(state, copy, counters);
+                    return members.given(rules.sharing, place, is_blocked);
+                }
+                // Of those that are away always the same one: its queue is the group's, in order.
+                let is_keeper = standing == best.0 && standing == Standing::Away && place < best.1;
+                if standing < best.0 || is_keeper {
+                    best = (standing, place);
+                }
             }
+            let (standing, place) = best;
+            if standing == Standing::Ended {
+                return Given::default();
+            }
+            let subscriber = &members.list[place].subscriber;
+            let state = subscriber.session.state.lock();
+            if state.ended {
+                // It was not, when it was looked at.
+                continue;
+            }
+            let is_away = !state.is_attached();
+            subscriber.push(state, copy, counters);
+            members.waiting |= is_away;
+            // While nobody is there it is soon enough when one comes.
+            let watch = standing == Standing::Stalled || is_away && is_anybody_there;
+            if standing == Standing::Away {
+                members.ticket += 1;
+                return members.watch_if(watch);
+            }
+            return members.given(rules.sharing, place, watch);
         }
-        let (standing, place) = best;
-        if standing == Standing::Ended {
-            return Given::default();
-        }
-        let subscriber = &members.list[place].subscriber;
-        let state = subscriber.session.state.lock();
-        let is_away = !state.is_attached();
-        push(state, subscriber, message, (self.number, ticket), priority, counters);
-        members.waiting |= is_away;
-        // While nobody is there it is soon enough when one comes.
-        let watch = standing == Standing::Stalled || is_away && is_anybody_there;
-        if standing == Standing::Away {
-            members.ticket += 1;
-            return members.watch_if(watch);
-        }
-        members.given(rules.sharing, place, watch)
     }
 
     /// Moves what waits with a session that is away, or is no member any more, to those that are
@@ -184,24 +199,8 @@ impl Group {
     /// the queues of those that are away. Returns how many nobody could take.
     pub(crate) fn inherit(&self, rules: &Rules, left: Vec<Queued>, counters: &Counters) -> (u32, Given) {
         let mut members = self.members.lock();
-        let mut rooms = members.rooms(|state, _| state.is_attached());
-        let mut rest = 0;
-        let mut taken = Vec::with_capacity(left.len());
-        let mut others: Option<Vec<Room>> = None;
-        for queued in left {
-            let mut found = members.place(rules, self.number, &mut rooms, &queued);
-            if found.is_none() {
-                let away = others.get_or_insert_with(|| members.rooms(|state, _| !state.is_attached()));
-                found = members.place(rules, self.number, away, &queued);
-                members.waiting |= found.is_some();
-            }
-            match found {
-                Some(place) => taken.push((place, queued)),
-                None => rest += 1,
-            }
-        }
-        members.hand_over(taken, counters);
-        (rest, members.watch_if_waiting())
+        let rest = members.bestow(rules, self.number, left, counters);
+        (rest.len() as u32, members.watch_if_waiting())
     }
 
     /// Looks at a group that is watched: who is stalled, and what can move now. Whether to look
@@ -299,7 +298,40 @@ impl Members {
         let is_more = is_away && state.outbox.holds(number);
         drop(state);
         self.waiting |= is_more;
-        self.hand_over(taken, counters);
+        let returned = self.hand_over(taken, counters);
+        let rest = self.bestow(rules, number, returned, counters);
+        if !rest.is_empty() {
+            give_back(from, rest, counters);
+        }
+    }
+
+    /// Gives copies to whoever can take them; returns those that nobody can.
+    fn bestow(
+        &mut self,
+        rules: &Rules,
+        number: u32,
+        mut copies: Vec<Queued>,
+        counters: &Counters,
+    ) -> Vec<Queued> {
+        let mut rest = Vec::new();
+        // A member may end before it gets its share: then that is shared out again.
+        while !copies.is_empty() {
+            let mut present = self.rooms(|state, _| state.is_attached());
+            let mut absent = self.rooms(|state, _| !state.is_attached());
+            let mut shares = Vec::with_capacity(copies.len());
+            for queued in copies {
+                let mut found = self.place(rules, number, &mut present, &queued);
+                if found.is_none() {
+                    found = self.place(rules, number, &mut absent, &queued);
+                }
+                match found {
+                    Some(place) => shares.push((place, queued)),
+                    None => rest.push(queued),
+                }
+            }
+            copies = self.hand_over(shares, counters);
+        }
+        rest
     }
 
     /// The members that are `eligible` and what they have room for.
@@ -341,18 +373,20 @@ impl Members {
         Some(room.member)
     }
 
-    /// Gives copies to the members they were meant for.
-    fn hand_over(&mut self, copies: Vec<(usize, Queued)>, counters: &Counters) {
+    /// Gives copies to the members they were meant for; returns those of members that have ended.
+    fn hand_over(&mut self, copies: Vec<(usize, Queued)>, counters: &Counters) -> Vec<Queued> {
+        let mut returned = Vec::new();
         if copies.is_empty() {
-            return;
+            return returned;
         }
         let mut shares: Vec<Vec<Queued>> = self.list.iter().map(|_| Vec::new()).collect();
         copies.into_iter().for_each(|(place, queued)| shares[place].push(queued));
         for (member, share) in self.list.iter().zip(shares) {
             if !share.is_empty() {
-                member.subscriber.take_over(share, counters);
+                returned.extend(member.subscriber.take_over(share, &mut self.waiting, counters));
             }
         }
+        returned
     }
 }
 
@@ -392,9 +426,14 @@ impl Member {
 }
 
 impl Subscriber {
-    /// Queues copies that another member had, as this subscription wants them.
-    fn take_over(&self, mut copies: Vec<Queued>, counters: &Counters) {
+    /// Queues copies that another member had, as this subscription wants them; returns them if its
+    /// session has ended. If it is away, they are `waiting`.
+    fn take_over(&self, mut copies: Vec<Queued>, waiting: &mut bool, counters: &Counters) -> Vec<Queued> {
         let mut state = self.session.state.lock();
+        if state.ended {
+            return copies;
+        }
+        *waiting |= !state.is_attached();
         for copy in &mut copies {
             copy.qos = state.effective_qos(copy.message.qos, self.qos);
             copy.retain = copy.message.retain && self.retain_as_published;
@@ -402,34 +441,44 @@ impl Subscriber {
         }
         let dropped = state.merge(copies);
         drop(state);
-        for (reason, count) in dropped {
-            counters.add_dropped(reason, count.into());
-        }
+        count(dropped, counters);
+        Vec::new()
+    }
+
+    fn push(&self, mut state: MutexGuard<'_, State>, copy: Copy<'_>, counters: &Counters) {
+        let Copy { message, priority, group, ticket } = copy;
+        let qos = state.effective_qos(message.qos, self.qos);
+        let dropped = state.push(Queued {
+            message: message.clone(),
+            identifiers: self.identifiers(),
+            ticket,
+            group,
+            qos,
+            priority,
+            retain: message.retain && self.retain_as_published,
+            replayed: false,
+        });
+        drop(state);
+        count(dropped, counters);
     }
 }
 
-fn push(
-    mut state: MutexGuard<'_, State>,
-    subscriber: &Subscriber,
-    message: &Arc<Message>,
-    (group, ticket): (u32, u64),
-    priority: u8,
-    counters: &Counters,
-) {
-    let qos = state.effective_qos(message.qos, subscriber.qos);
-    let dropped = state.push(Queued {
-        message: message.clone(),
-        identifiers: subscriber.identifiers(),
-        ticket,
-        group,
-        qos,
-        priority,
-        retain: message.retain && subscriber.retain_as_published,
-        replayed: false,
-    });
-    drop(state);
-    if let Some((reason, count)) = dropped {
-        counters.add_dropped(reason, count.into());
+/// What nobody else took after all stays where it was.
+fn give_back(session: &Session, copies: Vec<Queued>, counters: &Counters) {
+    let mut state = session.state.lock();
+    if state.ended {
+        let lost = copies.len() as u32;
+        state.outbox.lose(lost);
+        return count([(DropReason::SessionEnded, lost)], counters);
+    }
+    count(state.merge(copies), counters);
+}
+
+fn count(dropped: impl IntoIterator<Item = (DropReason, u32)>, counters: &Counters) {
+    for (reason, count) in dropped {
+        if count > 0 {
+            counters.add_dropped(reason, count.into());
+        }
     }
 }
 

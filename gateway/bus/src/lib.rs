@@ -28,6 +28,7 @@ mod route_cache;
 mod routes;
 mod session;
 mod sharing;
+mod subscribers;
 mod subscribing;
 mod subscriptions;
 #[cfg(test)]

@@ -1,10 +1,13 @@
+mod drain;
+mod transfer;
+
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
-use gateway_model::{Deliveries, DeliveryId, Identifiers, Message, Outgoing, Qos, Settlement};
+use gateway_model::{DeliveryId, Identifiers, Message, Outgoing, Qos, Settled, Settlement};
 
+pub(crate) use self::drain::Drain;
 use crate::{DropPolicy, DropReason, QueueLimits};
 
 /// A session's bounded queue and its in-flight window.
@@ -138,19 +141,18 @@ impl Outbox {
         self.lose(1);
     }
 
-    /// Whether the delivery was in flight and the settlement fits it.
-    pub(crate) fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool {
-        let Some(index) = self.position(id) else { return false };
+    pub(crate) fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
+        let Some(index) = self.position(id) else { return Settled::Unknown };
         let entry = &mut self.in_flight[index];
         let is_delivered = match settlement {
             Settlement::Received if entry.queued.qos == Qos::ExactlyOnce => {
                 entry.received = true;
-                return true;
+                return Settled::Done;
             }
             Settlement::Returned => {
                 self.resend += u16::from(!entry.resend);
                 entry.resend = true;
-                return true;
+                return Settled::Done;
             }
             Settlement::Delivered => true,
             Settlement::Acknowledged if entry.queued.qos == Qos::AtLeastOnce => true,
@@ -160,14 +162,14 @@ impl Outbox {
             Settlement::Received
             | Settlement::Acknowledged
             | Settlement::Completed
-            | Settlement::Refused(_) => return false,
+            | Settlement::Refused(_) => return Settled::Misfit,
         };
         let ended = if is_delivered { &mut self.delivered } else { &mut self.dropped };
         *ended = ended.wrapping_add(1);
         let entry = if index == 0 { self.in_flight.pop_front() } else { self.in_flight.remove(index) };
         self.resend -= u16::from(entry.is_some_and(|entry| entry.resend));
         self.rest();
-        true
+        Settled::Done
     }
 
     /// Empties the outbox; returns how many copies went.
@@ -303,136 +305,6 @@ impl Outbox {
     }
 }
 
-/// What shared subscriptions need.
-impl Outbox {
-    /// Messages that may still be queued.
-    pub(crate) fn messages_free(&self) -> usize {
-        let live = self.queue.len() - self.replayed as usize;
-        (self.limits.messages_max as usize).saturating_sub(live)
-    }
-
-    /// Bytes that may still be queued.
-    pub(crate) fn bytes_free(&self) -> usize {
-        (self.limits.bytes_max - self.queue_bytes.min(self.limits.bytes_max)) as usize
-    }
-
-    /// Whether nothing above QoS 0 can be sent until something is settled.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.in_flight.len() >= usize::from(self.window)
-    }
-
-    /// Changes whenever something leaves.
-    pub(crate) fn settled(&self) -> u32 {
-        self.delivered.wrapping_add(self.dropped)
-    }
-
-    /// Whether messages of a group wait or are unacknowledged here that could move.
-    pub(crate) fn holds(&self, group: u32) -> bool {
-        let may_move = |entry: &InFlight| entry.queued.group == group && entry.queued.qos == Qos::AtLeastOnce;
-        self.queue.iter().any(|queued| queued.group == group) || self.in_flight.iter().any(may_move)
-    }
-
-    /// Numbers of the groups it holds messages of, each once.
-    pub(crate) fn groups(&self) -> Vec<u32> {
-        let all = self.queue.iter().chain(self.in_flight.iter().map(|entry| &entry.queued));
-        let mut groups: Vec<u32> = all.map(|queued| queued.group).filter(|group| *group > 0).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        groups
-    }
-
-    /// Takes out copies of a group, in order, until `place` has no place for one. `sent`: also what
-    /// was sent at QoS 1 and not acknowledged. What was sent at QoS 2 stays (MQTT-4.8.2-4).
-    pub(crate) fn take<P>(
-        &mut self,
-        group: u32,
-        sent: bool,
-        mut place: impl FnMut(&Queued) -> Option<P>,
-    ) -> Vec<(P, Queued)> {
-        let mut taken = Vec::new();
-        let mut is_over = false;
-        let mut decide = |queued: &Queued, may_move: bool| {
-            let found = if is_over || !may_move || queued.group != group { None } else { place(queued) };
-            is_over |= may_move && queued.group == group && found.is_none();
-            found
-        };
-        if sent {
-            for entry in std::mem::take(&mut self.in_flight) {
-                match decide(&entry.queued, entry.queued.qos == Qos::AtLeastOnce) {
-                    Some(place) => {
-                        self.resend -= u16::from(entry.resend);
-                        taken.push((place, entry.queued));
-                    }
-                    None => self.in_flight.push_back(entry),
-                }
-            }
-        }
-        for queued in std::mem::take(&mut self.queue) {
-            match decide(&queued, true) {
-                Some(place) => {
-                    self.queue_bytes -= queued.message.size() as u32;
-                    self.replayed -= u32::from(queued.replayed);
-                    taken.push((place, queued));
-                }
-                None => self.queue.push_back(queued),
-            }
-        }
-        self.matched = self.matched.wrapping_sub(taken.len() as u32);
-        self.rest();
-        taken
-    }
-
-    /// Takes out everything of groups that may go to others; the session has ended.
-    pub(crate) fn take_shared(&mut self) -> Vec<Queued> {
-        let mut all = Vec::new();
-        for group in self.groups() {
-            all.extend(self.take(group, true, |_| Some(())).into_iter().map(|(_, queued)| queued));
-        }
-        all
-    }
-
-    /// Accounts for copies that were taken out and then dropped.
-    pub(crate) fn lose(&mut self, count: u32) {
-        self.matched = self.matched.wrapping_add(count);
-        self.dropped = self.dropped.wrapping_add(count);
-    }
-
-    /// Puts copies of one group among those that wait, each at its place in the sequence of the
-    /// group. Returns how many were dropped for want of room.
-    pub(crate) fn merge(&mut self, mut copies: Vec<Queued>) -> u32 {
-        copies.sort_by_key(Queued::rank);
-        let all = copies.len() as u32;
-        self.matched = self.matched.wrapping_add(all);
-        let mut room = (self.messages_free(), self.bytes_free());
-        copies.retain(|queued| {
-            let size = queued.message.size();
-            let fits = room.0 > 0 && size <= room.1;
-            if fits {
-                room = (room.0 - 1, room.1 - size);
-            }
-            fits
-        });
-        let dropped = all - copies.len() as u32;
-        self.dropped = self.dropped.wrapping_add(dropped);
-        self.queue_bytes += copies.iter().map(|queued| queued.message.size() as u32).sum::<u32>();
-        let mut copies = copies.into_iter().peekable();
-        let before = std::mem::take(&mut self.queue);
-        self.queue.reserve(before.len() + copies.len());
-        for present in before {
-            let goes_first = |next: &Queued| {
-                next.priority > present.priority
-                    || next.group == present.group && next.rank() < present.rank()
-            };
-            while let Some(next) = copies.next_if(goes_first) {
-                self.queue.push_back(next);
-            }
-            self.queue.push_back(present);
-        }
-        self.queue.extend(copies);
-        dropped
-    }
-}
-
 fn outgoing(queued: &Queued, id: Option<DeliveryId>) -> Outgoing {
     Outgoing {
         message: queued.message.clone(),
@@ -443,75 +315,6 @@ fn outgoing(queued: &Queued, id: Option<DeliveryId>) -> Outgoing {
         released: false,
         identifiers: queued.identifiers.clone(),
         mount_len: 0,
-    }
-}
-
-/// One connection's turn with an outbox, and what happened in it.
-pub(crate) struct Drain<'a> {
-    outbox: &'a mut Outbox,
-    pub(crate) delivered: u32,
-    pub(crate) expired: u32,
-    /// Taken at QoS 0 and refused by the receiver's limits: reason and count of the last kind.
-    pub(crate) refused: Option<(&'static str, u32)>,
-}
-
-impl<'a> Drain<'a> {
-    pub(crate) fn new(outbox: &'a mut Outbox) -> Self {
-        Self { outbox, delivered: 0, expired: 0, refused: None }
-    }
-}
-
-impl Deliveries for Drain<'_> {
-    fn next(&mut self, now: Instant) -> Option<Outgoing> {
-        let outbox = &mut *self.outbox;
-        if outbox.resend > 0 {
-            return outbox.next_again();
-        }
-        loop {
-            let head = outbox.queue.front()?;
-            if head.message.is_expired(now) {
-                outbox.pop_queue();
-                outbox.dropped = outbox.dropped.wrapping_add(1);
-                self.expired += 1;
-                continue;
-            }
-            if head.qos == Qos::AtMostOnce {
-                let Queued { message, identifiers, qos, retain, .. } = outbox.pop_queue()?;
-                outbox.delivered = outbox.delivered.wrapping_add(1);
-                self.delivered += 1;
-                return Some(Outgoing {
-                    message,
-                    id: None,
-                    qos,
-                    retain,
-                    duplicate: false,
-                    released: false,
-                    identifiers,
-                    mount_len: 0,
-                });
-            }
-            if outbox.is_blocked() {
-                return None;
-            }
-            let serial = outbox.allocate();
-            let queued = outbox.pop_queue()?;
-            let next = outgoing(&queued, Some(identifier(serial)));
-            outbox.in_flight.push_back(InFlight { queued, serial, received: false, resend: false });
-            return Some(next);
-        }
-    }
-
-    fn refuse_last(&mut self, reason: &'static str) {
-        debug_assert!(self.delivered > 0, "only what was taken can be refused");
-        self.outbox.delivered = self.outbox.delivered.wrapping_sub(1);
-        self.outbox.dropped = self.outbox.dropped.wrapping_add(1);
-        self.delivered = self.delivered.saturating_sub(1);
-        let count = self.refused.map_or(0, |(_, count)| count);
-        self.refused = Some((reason, count + 1));
-    }
-
-    fn backlog(&self) -> usize {
-        self.outbox.backlog()
     }
 }
 

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::Session;
 use crate::group::{Group, Groups};
 use crate::priorities::Priorities;
+use crate::subscribers::Subscribers;
 use crate::trie::Trie;
 
 /// Who subscribed to what. Exact filters are found by hash, wildcards by trie.
@@ -28,8 +29,8 @@ pub(crate) struct Routes {
 }
 
 #[derive(Default)]
-struct Leaf {
-    subscribers: SmallVec<[Subscriber; 1]>,
+pub(crate) struct Leaf {
+    subscribers: Subscribers,
     /// Boxed, as few have any.
     #[allow(clippy::box_collection)]
     groups: Option<Box<Groups>>,
@@ -60,9 +61,9 @@ impl Subscriber {
         }
     }
 
-    /// Whether both are the same session's, to the same filter.
-    fn is_same(&self, session: &Session, exclusive: bool) -> bool {
-        self.session.number == session.number && self.exclusive == exclusive
+    /// Whether both are the same session's, given that both are to the same path.
+    pub(crate) fn is_same(&self, other: &Subscriber) -> bool {
+        self.session.number == other.session.number && self.exclusive == other.exclusive
     }
 
     pub(crate) fn identifiers(&self) -> Identifiers {
@@ -116,7 +117,7 @@ impl Routes {
     /// group that it is a member of then.
     pub(crate) fn subscribe(&mut self, filter: &TopicFilter, subscriber: Subscriber) -> Option<Arc<Group>> {
         let Some(name) = filter.group() else {
-            let is_new = self.leaf(filter).subscribe(subscriber);
+            let is_new = self.leaf(filter).subscribers.insert(subscriber);
             self.note(filter, is_new);
             return None;
         };
@@ -139,10 +140,12 @@ impl Routes {
         let exclusive = filter.is_exclusive();
         let mut orphan = None;
         match filter.group() {
-            None => leaf.subscribers.retain(|subscriber| !subscriber.is_same(session, exclusive)),
+            None => leaf.subscribers.remove(|subscriber| {
+                subscriber.session.number == session.number && subscriber.exclusive == exclusive
+            }),
             Some(name) => orphan = leaf.leave(name, session),
         }
-        let is_empty = leaf.subscribers.is_empty() && leaf.groups.is_none();
+        let is_empty = leaf.subscribers.as_slice().is_empty() && leaf.groups.is_none();
         self.count -= 1;
         self.shared -= usize::from(filter.group().is_some());
         self.reserved -= usize::from(filter.path().starts_with('$'));
@@ -159,7 +162,7 @@ impl Routes {
     /// Whether another session has the filter for itself.
     pub(crate) fn is_taken(&self, filter: &TopicFilter, session: &Session) -> bool {
         let holds = |present: &Subscriber| present.exclusive && present.session.number != session.number;
-        self.get(filter).is_some_and(|leaf| leaf.subscribers.iter().any(holds))
+        self.get(filter).is_some_and(|leaf| leaf.subscribers.as_slice().iter().any(holds))
     }
 
     pub(crate) fn group(&self, number: u32) -> Option<Arc<Group>> {
@@ -177,6 +180,10 @@ impl Routes {
 
     pub(crate) fn shared(&self) -> usize {
         self.shared
+    }
+
+    pub(crate) fn reserved(&self) -> usize {
+        self.reserved
     }
 
     /// Filters that somebody subscribed to.
@@ -198,7 +205,7 @@ impl Routes {
         let mut found: SmallVec<[&Leaf; 8]> = SmallVec::new();
         found.extend(self.exact.get(topic.as_str()));
         self.wildcard.matches(topic, |leaf| found.push(leaf));
-        let subscribers = || found.iter().flat_map(|leaf| &leaf.subscribers);
+        let subscribers = || found.iter().flat_map(|leaf| leaf.subscribers.as_slice());
         let mut targets: Vec<Target> = subscribers().map(Target::from).collect();
         // Within one leaf a session is twice only if once exclusively.
         if found.len() > 1 || subscribers().any(|subscriber| subscriber.exclusive) {
@@ -255,20 +262,6 @@ impl Routes {
 }
 
 impl Leaf {
-    fn subscribe(&mut self, subscriber: Subscriber) -> bool {
-        let is_same = |present: &&mut Subscriber| present.is_same(&subscriber.session, subscriber.exclusive);
-        match self.subscribers.iter_mut().find(is_same) {
-            Some(present) => {
-                *present = subscriber;
-                false
-            }
-            None => {
-                self.subscribers.push(subscriber);
-                true
-            }
-        }
-    }
-
     fn group(&self, name: &str) -> Option<&Arc<Group>> {
         self.groups.as_ref()?.iter().find(|group| &*group.name == name)
     }

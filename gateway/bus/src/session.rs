@@ -1,10 +1,13 @@
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gateway_model::{
-    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settlement, Will,
+    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settled, Settlement,
+    Will,
 };
 use parking_lot::Mutex;
 
@@ -25,9 +28,11 @@ pub(crate) struct State {
     pub(crate) outbox: Outbox,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<Will>>,
-    pub(crate) expiry: Expiry,
-    /// Identifiers of exactly-once publishes received and not yet released.
-    pub(crate) held: BTreeSet<NonZeroU16>,
+    expiry: Lifetime,
+    /// Identifiers of exactly-once publishes received and not yet released; boxed, as most sessions
+    /// never have any.
+    #[allow(clippy::box_collection)]
+    held: Option<Box<BTreeSet<NonZeroU16>>>,
     /// What waits while the session is away; none for most.
     pub(crate) deadlines: Option<Box<Deadlines>>,
     /// The connection that holds the session; `None` while it is away.
@@ -41,6 +46,13 @@ pub(crate) struct State {
     /// Why the connection with the previous epoch lost the session.
     evicted: Option<Reason>,
 }
+
+/// An [`Expiry`] in half the space: milliseconds, with the largest number for ever.
+#[derive(Clone, Copy)]
+struct Lifetime(u64);
+
+/// A session among others, found by its name.
+pub(crate) struct Named(pub(crate) Arc<Session>);
 
 /// A connection's hold on a session. Void as soon as another connection takes it over.
 #[derive(Clone)]
@@ -69,8 +81,8 @@ impl Session {
             outbox,
             subscriptions: Subscriptions::default(),
             will: None,
-            expiry: Expiry::Immediately,
-            held: BTreeSet::new(),
+            expiry: Lifetime::from(Expiry::Immediately),
+            held: None,
             deadlines: None,
             notify: None,
             epoch: 0,
@@ -151,6 +163,18 @@ impl State {
         self.notify.is_some()
     }
 
+    pub(crate) fn expiry(&self) -> Expiry {
+        self.expiry.into()
+    }
+
+    pub(crate) fn set_expiry(&mut self, expiry: Expiry) {
+        self.expiry = expiry.into();
+    }
+
+    pub(crate) fn held(&self) -> Vec<NonZeroU16> {
+        self.held.iter().flat_map(|held| held.iter().copied()).collect()
+    }
+
     /// The lower of both (MQTT 5.0 section 3.8.4), unless the session has it upgraded.
     pub(crate) fn effective_qos(&self, published: Qos, subscribed: Qos) -> Qos {
         if self.outbox.limits.upgrade_qos { subscribed } else { published.min(subscribed) }
@@ -173,15 +197,16 @@ impl State {
 
     /// Takes in what another member of a group had. Returns what was dropped of it, and why.
     pub(crate) fn merge(&mut self, mut copies: Vec<Queued>) -> [(DropReason, u32); 2] {
-        let stores_qos0 = self.notify.is_some() || self.outbox.limits.store_qos0;
-        let reason = if self.ended { DropReason::SessionEnded } else { DropReason::Offline };
+        debug_assert!(!self.ended, "nothing comes back from a session that has ended");
         let all = copies.len();
-        copies.retain(|copy| !self.ended && (stores_qos0 || copy.qos > Qos::AtMostOnce));
-        let rejected = all - copies.len();
-        self.outbox.lose(rejected as u32);
+        if self.notify.is_none() && !self.outbox.limits.store_qos0 {
+            copies.retain(|copy| copy.qos > Qos::AtMostOnce);
+        }
+        let rejected = (all - copies.len()) as u32;
+        self.outbox.lose(rejected);
         let over = self.outbox.merge(copies);
         self.wake();
-        [(reason, rejected as u32), (DropReason::QueueFull, over)]
+        [(DropReason::Offline, rejected), (DropReason::QueueFull, over)]
     }
 
     /// What waits at QoS 0 goes unless it is to be stored; returns how much that was.
@@ -276,11 +301,15 @@ impl Attachment {
         Ok(next)
     }
 
-    /// Whether the delivery was in flight and the settlement fits it.
-    pub fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> bool {
+    /// Says what became of a delivery.
+    pub fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> Settled {
         let mut state = self.session.state.lock();
-        if state.epoch != self.epoch || !state.outbox.settle(id, settlement) {
-            return false;
+        if state.epoch != self.epoch {
+            return Settled::Unknown;
+        }
+        let settled = state.outbox.settle(id, settlement);
+        if settled != Settled::Done {
+            return settled;
         }
         if settlement == Settlement::Returned {
             state.wake();
@@ -294,7 +323,7 @@ impl Attachment {
             Settlement::Dropped(reason) => counters.add_dropped(DropReason::from_name(reason), 1),
             Settlement::Received | Settlement::Returned => {}
         }
-        true
+        settled
     }
 
     /// Remembers or forgets an identifier of the peer's exactly-once publishes.
@@ -304,9 +333,9 @@ impl Attachment {
             return;
         }
         if held {
-            state.held.insert(id);
-        } else {
-            state.held.remove(&id);
+            state.held.get_or_insert_default().insert(id);
+        } else if let Some(known) = &mut state.held {
+            known.remove(&id);
         }
     }
 
@@ -318,5 +347,76 @@ impl Attachment {
 
     pub(crate) fn holds(&self, state: &State) -> bool {
         state.epoch == self.epoch
+    }
+}
+
+impl From<Expiry> for Lifetime {
+    fn from(expiry: Expiry) -> Self {
+        match expiry {
+            Expiry::Immediately => Self(0),
+            // Rounded up, so that what is to last a moment does not end at once.
+            Expiry::After(after) => {
+                Self(u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+            }
+            Expiry::Never => Self(u64::MAX),
+        }
+    }
+}
+
+impl From<Lifetime> for Expiry {
+    fn from(lifetime: Lifetime) -> Self {
+        match lifetime.0 {
+            0 => Self::Immediately,
+            u64::MAX => Self::Never,
+            millis => Self::After(Duration::from_millis(millis)),
+        }
+    }
+}
+
+impl Borrow<ClientId> for Named {
+    fn borrow(&self) -> &ClientId {
+        &self.0.client_id
+    }
+}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.client_id.hash(state);
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.client_id == other.0.client_id
+    }
+}
+
+impl Eq for Named {}
+
+#[cfg(test)]
+mod tests {
+    use gateway_model::Subscription;
+
+    use super::*;
+    use crate::routes::Leaf;
+
+    /// Idle sessions with a subscription are what there is most of: what each costs in the bus.
+    #[test]
+    fn an_idle_session_is_small() {
+        let counts = 2 * size_of::<usize>();
+        let session = size_of::<Session>() + counts;
+        assert!(session <= 248, "{session} bytes for a session");
+        let entries = size_of::<Named>() + size_of::<Arc<str>>() + size_of::<Leaf>();
+        assert!(entries <= 48, "{entries} bytes in tables");
+        assert!(size_of::<Subscription>() <= 32);
+    }
+
+    #[test]
+    fn lifetimes_come_back() {
+        for expiry in [Expiry::Immediately, Expiry::Never, Expiry::After(Duration::from_millis(1500))] {
+            assert_eq!(Expiry::from(Lifetime::from(expiry)), expiry);
+        }
+        let brief = Expiry::from(Lifetime::from(Expiry::After(Duration::from_nanos(1))));
+        assert_eq!(brief, Expiry::After(Duration::from_millis(1)));
     }
 }

@@ -5,10 +5,14 @@ use gateway_model::{Subscription, TopicFilter};
 
 /// A session's subscriptions, one per filter.
 ///
-/// Nearly every session has a few, which a list holds in the least memory; a session with
-/// thousands must not make each further one cost a walk over all of them.
-#[allow(clippy::box_collection)] // for the size of the other variant
+/// Nearly every session has one, which is held in place; a session with thousands must not make
+/// each further one cost a walk over all of them.
+#[allow(clippy::box_collection)] // for the size of the others
+#[derive(Default)]
 pub(crate) enum Subscriptions {
+    #[default]
+    None,
+    One(Subscription),
     Few(Vec<Subscription>),
     /// Boxed, so that the few do not pay for the many.
     Many(Box<HashMap<TopicFilter, Subscription, RandomState>>),
@@ -17,35 +21,36 @@ pub(crate) enum Subscriptions {
 /// From here on a walk is dearer than a hash.
 const FEW_MAX: usize = 32;
 
-impl Default for Subscriptions {
-    fn default() -> Self {
-        Self::Few(Vec::new())
-    }
-}
-
 impl Subscriptions {
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Few(list) => list.len(),
             Self::Many(map) => map.len(),
+            few => few.as_slice().len(),
         }
     }
 
     pub(crate) fn contains(&self, filter: &TopicFilter) -> bool {
         match self {
-            Self::Few(list) => list.iter().any(|present| present.filter == *filter),
             Self::Many(map) => map.contains_key(filter),
+            few => few.as_slice().iter().any(|present| present.filter == *filter),
         }
     }
 
     /// Adds a subscription or replaces the one to the same filter.
     pub(crate) fn insert(&mut self, subscription: Subscription) {
+        let is_same = |present: &&mut Subscription| present.filter == subscription.filter;
         match self {
+            Self::None => *self = Self::One(subscription),
+            Self::One(present) if present.filter == subscription.filter => *present = subscription,
+            Self::One(_) => {
+                let Self::One(first) = std::mem::take(self) else { unreachable!("it was just seen") };
+                *self = Self::Few(vec![first, subscription]);
+            }
             Self::Few(list) => {
-                if let Some(present) = list.iter_mut().find(|present| present.filter == subscription.filter) {
+                if let Some(present) = list.iter_mut().find(is_same) {
                     *present = subscription;
                 } else if list.len() < FEW_MAX {
-                    // Most sessions stop at one: no room for more is kept.
+                    // Most sessions stop at a few: no room for more is kept.
                     list.reserve_exact(1);
                     list.push(subscription);
                 } else {
@@ -62,6 +67,14 @@ impl Subscriptions {
     /// Whether it was there.
     pub(crate) fn remove(&mut self, filter: &TopicFilter) -> bool {
         match self {
+            Self::None => false,
+            Self::One(present) => {
+                let is_it = present.filter == *filter;
+                if is_it {
+                    *self = Self::None;
+                }
+                is_it
+            }
             Self::Few(list) => {
                 let index = list.iter().position(|present| present.filter == *filter);
                 index.map(|index| list.swap_remove(index)).is_some()
@@ -74,8 +87,8 @@ impl Subscriptions {
     pub(crate) fn shared(&self) -> Vec<TopicFilter> {
         let shared = |one: &Subscription| one.filter.group().map(|_| one.filter.clone());
         let mut filters: Vec<TopicFilter> = match self {
-            Self::Few(list) => list.iter().filter_map(shared).collect(),
             Self::Many(map) => map.values().filter_map(shared).collect(),
+            few => few.as_slice().iter().filter_map(shared).collect(),
         };
         filters.sort_unstable();
         filters
@@ -83,8 +96,18 @@ impl Subscriptions {
 
     pub(crate) fn into_filters(self) -> Vec<TopicFilter> {
         match self {
+            Self::None => Vec::new(),
+            Self::One(one) => vec![one.filter],
             Self::Few(list) => list.into_iter().map(|one| one.filter).collect(),
             Self::Many(map) => map.into_keys().collect(),
+        }
+    }
+
+    fn as_slice(&self) -> &[Subscription] {
+        match self {
+            Self::None | Self::Many(_) => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Few(list) => list,
         }
     }
 }
@@ -98,7 +121,7 @@ mod tests {
     #[test]
     fn few_and_many_behave_alike() {
         let filter = |number: usize| TopicFilter::parse(&format!("t/{number}")).unwrap();
-        for count in [1, FEW_MAX, FEW_MAX + 1, 1000] {
+        for count in [1, 2, FEW_MAX, FEW_MAX + 1, 1000] {
             let mut subscriptions = Subscriptions::default();
             for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
                 (0..count).for_each(|number| subscriptions.insert(Subscription::new(filter(number), qos)));

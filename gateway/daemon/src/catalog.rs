@@ -6,7 +6,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use anyhow::Result;
-use gateway_broker::{Carrier, Upgrade};
+use gateway_broker::{
+    AutoSubscribeSettings, AutoSubscriptions, Carrier, RewriteSettings, Rewrites, SysSettings, Upgrade,
+};
 use gateway_config::{BridgeEntry, Known, Schema, Settings};
 use gateway_model::{Bridge, Protocol};
 
@@ -51,6 +53,9 @@ pub fn known() -> Known {
             Schema::checked("lwm2m", |config: &protocol_lwm2m::Config| {
                 judged(config.check(), protocol_lwm2m::ConfigError::key)
             }),
+            Schema::of::<SysSettings>("sys"),
+            Schema::list("rewrite", |rules: &[RewriteSettings]| Rewrites::new(rules).map(drop)),
+            Schema::list("auto_subscribe", auto_subscribe),
         ],
         protocols: PROTOCOLS.iter().map(|entry| (entry.name, entry.carrier)).collect(),
         bridges: BRIDGES.iter().map(|kind| (kind.schema)(kind.name)).collect(),
@@ -67,6 +72,19 @@ pub fn protocol(settings: &Settings, name: &str) -> Made {
 pub fn bridge(entry: &BridgeEntry) -> Result<Box<dyn Bridge>> {
     let kind = BRIDGES.iter().find(|kind| kind.name == entry.kind);
     (kind.ok_or_else(|| anyhow::anyhow!("unknown bridge kind {}", entry.kind))?.make)(entry)
+}
+
+/// What sessions say of their protocol; without a number it stands for all versions.
+const SPOKEN: [&str; 6] = ["mqtt", "mqtt31", "mqtt311", "mqtt5", "coap", "lwm2m"];
+
+fn auto_subscribe(entries: &[AutoSubscribeSettings]) -> Result<(), (String, String)> {
+    for (index, entry) in entries.iter().enumerate() {
+        if let Some(unknown) = entry.protocols.iter().find(|name| !SPOKEN.contains(&name.as_str())) {
+            let text = format!("{unknown:?} is none of {}", SPOKEN.join(", "));
+            return Err((format!("{index}.protocols"), text));
+        }
+    }
+    AutoSubscriptions::new(entries).map(drop)
 }
 
 #[cfg(feature = "kafka")]
@@ -158,6 +176,18 @@ mod tests {
             (
                 &format!("{bridge}kind = \"webhook\"\nurl = \"http://h\"\nsecret = \"hunter2\""),
                 "bridge[0].secret: must begin with whsec_",
+            ),
+            (
+                "[[rewrite]]\nsource = \"a\"\npattern = \"(\"\ntarget = \"b\"",
+                "t.toml:3: rewrite[0].pattern: \"(\": ",
+            ),
+            (
+                "[[auto_subscribe]]\ntopic = \"a\"\n[[auto_subscribe]]\ntopic = \"${ip}\"",
+                "t.toml:4: auto_subscribe[1].topic: \"${ip}\": ${ip} is no placeholder",
+            ),
+            (
+                "[[auto_subscribe]]\ntopic = \"a\"\nprotocols = [\"mqtt-ws\"]",
+                "auto_subscribe[0].protocols: \"mqtt-ws\" is none of mqtt,",
             ),
             #[cfg(feature = "kafka")]
             (&format!("{bridge}kind = \"kafka\"\ntopic = \"t\""), "bridge[0].servers: is empty"),

@@ -17,6 +17,7 @@ mod publish_options;
 mod removal;
 mod report;
 mod retry;
+mod scram;
 mod subscribe;
 mod subscribe_options;
 #[cfg(test)]

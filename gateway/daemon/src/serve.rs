@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use gateway_access::Access;
 use gateway_admin::{Endpoint, Probes};
 use gateway_broker::{
-    BridgeHandle, BridgeSession, Broker, ClientLimits, DoorLimits, ListenerSettings, Shards, Tls, TlsError,
+    AutoSubscriptions, BridgeHandle, BridgeSession, Broker, ClientLimits, DoorLimits, ListenerSettings,
+    Rewrites, ServicesSettings, Shards, Tls, TlsError,
 };
 use gateway_bus::{Bus, DropPolicy, Limits, PriorityDefault, QueueLimits, Sharing};
 use gateway_config::{BridgeEntry, ProxyProtocol, QueueDrop, Settings, Strategy};
@@ -78,7 +79,7 @@ fn broker(settings: &Settings) -> Result<Broker> {
     };
     let access = Access::new(settings.section("access")?);
     let broker = Broker::new(Bus::new(bus_limits(settings)?, random()), access, limits, random());
-    Ok(broker.with_client_limits(client_limits(settings)))
+    Ok(broker.with_client_limits(client_limits(settings)).with_services(services(settings)?))
 }
 
 fn client_limits(settings: &Settings) -> ClientLimits {
@@ -89,6 +90,24 @@ fn client_limits(settings: &Settings) -> ClientLimits {
         byte_rate_max: given(limits.byte_rate_max),
         write_stall: given(limits.write_stall_secs).map(|secs| Duration::from_secs(secs.into())),
     }
+}
+
+fn services(settings: &Settings) -> Result<ServicesSettings> {
+    // The lists have been checked by the configuration.
+    let wrong = |list: &str| {
+        let list = list.to_owned();
+        move |(key, text): (String, String)| anyhow::anyhow!("{list}.{key}: {text}")
+    };
+    let mountpoint =
+        |listener: &gateway_config::Listener| Some((listener.name.clone(), listener.mountpoint.clone()?));
+    Ok(ServicesSettings {
+        node: settings.node.name.clone(),
+        sys: settings.section("sys")?,
+        rewrites: Rewrites::new(&settings.list("rewrite")?).map_err(wrong("rewrite"))?,
+        auto_subscriptions: AutoSubscriptions::new(&settings.list("auto_subscribe")?)
+            .map_err(wrong("auto_subscribe"))?,
+        mountpoints: settings.listeners().iter().filter_map(mountpoint).collect(),
+    })
 }
 
 fn bus_limits(settings: &Settings) -> Result<Limits> {
@@ -178,7 +197,7 @@ fn open_listeners(
             name: listener.name.as_str().into(),
             bind: listener.bind.clone(),
             carrier,
-            protocol,
+            protocol: protocol.clone(),
             connections_max: listener.connections_max as usize,
             connect_rate_max: (connect_rate < u32::MAX).then_some(connect_rate),
             handshake_timeout: Duration::from_secs(listener.handshake_timeout_secs.into()),
@@ -188,6 +207,7 @@ fn open_listeners(
             tls: tls.clone(),
         };
         let bind = gateway_broker::bind(broker, shards, listener_settings)?;
+        broker.listens(&listener.name, bind.port(), protocol);
         listening.push(banner::Listening {
             name: listener.name.clone(),
             protocol: listener.protocol.clone(),

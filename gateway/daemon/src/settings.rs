@@ -87,6 +87,25 @@ mod tests {
         assert_documented::<protocol_mqtt_ws::Config>("mqtt-ws");
         assert_documented::<protocol_coap::Config>("coap");
         assert_documented::<protocol_lwm2m::Config>("lwm2m");
+        assert_documented::<gateway_broker::SysSettings>("sys");
+    }
+
+    #[test]
+    fn every_key_of_every_list_has_an_example() {
+        for (name, fields) in [
+            ("rewrite", fields::<gateway_broker::RewriteSettings>()),
+            ("auto_subscribe", fields::<gateway_broker::AutoSubscribeSettings>()),
+        ] {
+            let start = DEFAULT_TEXT.find(&format!("\n# [[{name}]]\n")).expect("an example") + 1;
+            let lines = DEFAULT_TEXT[start..].lines().map_while(|line| line.strip_prefix("# "));
+            let example: String = lines.map(|line| format!("{line}\n")).collect();
+            for field in fields {
+                let documented = example.lines().any(|line| line.starts_with(&format!("{field} = ")));
+                assert!(documented, "{name}.{field} is not in tidegate.toml");
+            }
+            let loaded = Layers::new().text(Path::new("example.toml"), &example).load(&catalog::known());
+            loaded.unwrap_or_else(|problems| panic!("{problems}\n{example}"));
+        }
     }
 
     /// The commented example of a kind of bridge, as it reads without the comment signs.

@@ -33,7 +33,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::{
-    Authentication, Deliveries, DeliveryId, Expiry, Message, Open, Opened, Publish, Reason, Refusal,
+    Authentication, Deliveries, DeliveryId, Expiry, Message, Open, Opened, Publish, Reason, Refusal, Settled,
     Settlement, Subscription, Topic, TopicError, TopicFilter, WireBuffer,
 };
 
@@ -61,6 +61,11 @@ pub trait Adapter: Send {
 pub trait Protocol: Send + Sync {
     /// `seed` feeds whatever randomness the adapter needs (message identifiers, jitter).
     fn connect(&self, now: Instant, peer: &Peer, seed: u64) -> Box<dyn Adapter>;
+
+    /// What the protocol's adapters have counted so far, by its name in `$SYS`.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// Who is at the other end.
@@ -100,9 +105,8 @@ pub trait Sink {
     fn request(&mut self, ticket: Ticket, request: Request);
 
     /// What became of a delivery above QoS 0. Unknown identifiers, and settlements that do not fit
-    /// the delivery, are ignored; the result says whether it did (MQTT's Packet Identifier not
-    /// found).
-    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool;
+    /// the delivery, change nothing; the result says so.
+    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled;
 
     /// Remembers, or forgets, a packet identifier of the peer's exactly-once publishes, so that the
     /// session knows it again when the peer reconnects: [`Opened::held`] gives them back.

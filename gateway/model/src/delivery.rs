@@ -114,6 +114,16 @@ pub enum Settlement {
     Returned,
 }
 
+/// What a settlement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Done,
+    /// No such delivery is in flight (MQTT's Packet Identifier not found).
+    Unknown,
+    /// The delivery is in flight with another QoS, or at another step: it stays as it was.
+    Misfit,
+}
+
 /// Told that an outbox went from "nothing to do" to "something to do".
 ///
 /// May be called on any thread, under the session's lock: it must not block or call back.

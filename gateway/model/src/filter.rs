@@ -110,10 +110,15 @@ impl TopicFilter {
 
     /// Whether a message on `topic` is for this filter (MQTT 5.0 section 4.7).
     pub fn matches(&self, topic: &Topic) -> bool {
-        if topic.is_reserved() && self.path().starts_with(['+', '#']) {
+        self.matches_path(topic)
+    }
+
+    /// The same for any text of levels: in another filter's path a wildcard is a level like others.
+    pub fn matches_path(&self, path: &str) -> bool {
+        if path.starts_with('$') && self.path().starts_with(['+', '#']) {
             return false;
         }
-        let mut topic_levels = topic.levels();
+        let mut topic_levels = path.split('/');
         for level in self.levels() {
             match (level, topic_levels.next()) {
                 ("#", _) => return true,

@@ -30,7 +30,7 @@ pub use adapter::{Adapter, Close, Event, Outcome, Peer, Protocol, Reply, Request
 pub use bridge::{Bridge, BridgeState, Receipt, Settle};
 pub use client_id::{ClientId, ClientIdError};
 pub use delayed::Delayed;
-pub use delivery::{Deliveries, DeliveryId, Identifiers, Notify, Outgoing, Settlement};
+pub use delivery::{Deliveries, DeliveryId, Identifiers, Notify, Outgoing, Settled, Settlement};
 pub use filter::{FilterError, TopicFilter};
 pub use message::{Message, PayloadFormat, Properties, Publish};
 pub use placeholders::{FillError, PlaceholderError, Placeholders};

@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 use std::time::Instant;
 
 use crate::{
-    Close, Deliveries, DeliveryId, Outcome, Outgoing, Publish, Reason, Request, Settlement, Sink, Ticket,
-    Topic, TopicError, WireBuffer,
+    Close, Deliveries, DeliveryId, Outcome, Outgoing, Publish, Reason, Request, Settled, Settlement, Sink,
+    Ticket, Topic, TopicError, WireBuffer,
 };
 
 /// Keeps everything an adapter asked for, in order; answers publishes with `publish_outcome`.
@@ -21,7 +21,7 @@ pub struct Recorder {
     /// What the next publishes are answered with.
     pub publish_outcome: Outcome,
     /// What `settle` answers.
-    pub in_flight: bool,
+    pub settles: Settled,
     /// `has_room` while the wire holds fewer bytes than this.
     pub room: usize,
 }
@@ -36,7 +36,7 @@ impl Default for Recorder {
             held: Vec::new(),
             closed: None,
             publish_outcome: Outcome::Done(Reason::Success),
-            in_flight: true,
+            settles: Settled::Done,
             room: 64 * 1024,
         }
     }
@@ -80,9 +80,9 @@ impl Sink for Recorder {
         self.requests.push_back((ticket, request));
     }
 
-    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> bool {
+    fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
         self.settled.push((id, settlement));
-        self.in_flight
+        self.settles
     }
 
     fn hold(&mut self, id: NonZeroU16, held: bool) {

@@ -3,13 +3,14 @@
 use gateway_model::{Qos, Reason, TopicFilter};
 
 use crate::codec::{Property, PropertyBuffer};
+use crate::config::Config;
 use crate::connection::Connection;
 use crate::violation::Violation;
 
 impl Connection {
     /// Whether a publish, or a will, is within what the CONNACK announced. MQTT before 5.0 announces
     /// nothing and has no word for it: the connection is closed, as for anything it cannot do.
-    #[inline]
+    #[cold]
     pub(crate) fn check_publish(&self, qos: Qos, retain: bool) -> Result<(), Violation> {
         if qos as u8 > self.config.maximum_qos {
             return Err(Violation::new(Reason::QosNotSupported, "QoS is above mqtt.maximum_qos"));
@@ -59,4 +60,15 @@ impl Connection {
             properties.push(Property::SharedAvailable(false));
         }
     }
+}
+
+/// The flags in the first byte of a PUBLISH (MQTT 5.0 section 3.3.1) that none within the
+/// capabilities has.
+pub(crate) fn refused_flags(config: &Config) -> u8 {
+    let qos = match config.maximum_qos {
+        0 => 0b0110,
+        1 => 0b0100,
+        _ => 0,
+    };
+    qos | u8::from(!config.retain_available)
 }

@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use gateway_model::{Expiry, Qos, Topic};
+use gateway_model::{Expiry, Placeholders, Qos};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -37,7 +37,9 @@ pub struct Config {
     /// Whether subscriptions may carry an identifier (MQTT 5.0 only).
     pub subscription_identifiers: bool,
     /// Where an MQTT 5.0 client that asks for Response Information may expect answers;
-    /// `${clientid}` stands for its name. Empty: it is not told.
+    /// `${clientid}` and `${username}` stand for its names. A client whose name is not one level of
+    /// a topic is not told, and nobody if it is empty.
+    #[serde(deserialize_with = "placeholders")]
     pub response_information: String,
     /// After this many of its keep-alive periods without a packet a client is gone. 1.5 is what
     /// MQTT-3.1.2-22 (5.0) says; below 1 counts as 1.
@@ -117,11 +119,10 @@ impl Config {
         Qos::from_u8(self.maximum_qos).map_or(asked, |maximum| asked.min(maximum))
     }
 
-    /// The Response Information for this client. `None` if there is none, or if the client's name
-    /// holds a wildcard, so that no topic could come of it.
-    pub(crate) fn response_information_for(&self, client_id: &str) -> Option<String> {
-        let filled = self.response_information.replace("${clientid}", client_id);
-        Topic::parse(&filled).is_ok().then_some(filled)
+    /// The Response Information for this client; `None` if there is none.
+    pub(crate) fn response_information_for(&self, client_id: &str, username: Option<&str>) -> Option<String> {
+        let filled = Placeholders::parse(&self.response_information).ok()?.fill(client_id, username, |_| "");
+        filled.ok().filter(|filled| !filled.is_empty())
     }
 
     /// The expiry of an older client's session.
@@ -155,6 +156,12 @@ fn qos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     }
 }
 
+fn placeholders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Placeholders::parse(&text).map_err(|error| D::Error::custom(format!("response_information: {error}")))?;
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,11 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn response_information_is_a_topic_or_nothing() {
-        let config = Config { response_information: "r/${clientid}/x".into(), ..Config::default() };
-        assert_eq!(config.response_information_for("c1").as_deref(), Some("r/c1/x"));
-        assert_eq!(config.response_information_for("c+"), None);
-        assert_eq!(Config::default().response_information_for("c1"), None);
+    fn response_information_is_filled_in_or_not_given() {
+        let with = |text: &str| Config { response_information: text.into(), ..Config::default() };
+        let config = with("r/${clientid}/${username}");
+        assert_eq!(config.response_information_for("c1", Some("u")).as_deref(), Some("r/c1/u"));
+        assert_eq!(config.response_information_for("c1", None), None);
+        assert_eq!(config.response_information_for("c/+", Some("u")), None);
+        assert_eq!(with("r").response_information_for("c/+", None).as_deref(), Some("r"));
+        assert_eq!(with("").response_information_for("c1", None), None);
+        assert!(serde_json::from_str::<Config>(r#"{"response_information": "r/${client}"}"#).is_err());
     }
 
     #[test]

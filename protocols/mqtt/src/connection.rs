@@ -3,10 +3,12 @@ use std::time::{Duration, Instant};
 
 use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Ticket, Topic};
 
+use crate::capabilities::refused_flags;
 use crate::codec::{Disconnect, Header, PacketType, Property, Version};
-use crate::config::{Config, FRAME_LEN_MAX, session_expiry};
+use crate::config::{FRAME_LEN_MAX, session_expiry};
 use crate::explanation;
 use crate::extras::Extras;
+use crate::packets::Shared;
 use crate::violation::Violation;
 
 /// One client's connection.
@@ -22,7 +24,7 @@ use crate::violation::Violation;
 ///
 /// Small, because there are many: what only some clients need is boxed.
 pub(crate) struct Connection {
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: Arc<Shared>,
     /// The last topic published to. A publisher that repeats it costs no look-up.
     pub(crate) last_topic: Option<Topic>,
     /// When the last packet came; before the first one, when the connection was made.
@@ -36,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) outgoing_alias_maximum: u16,
     pub(crate) stage: Stage,
     pub(crate) version: Version,
+    /// Flags of a PUBLISH that are not offered, as far as one bit can tell.
+    pub(crate) refused_flags: u8,
     /// A SUBSCRIBE or UNSUBSCRIBE is not answered yet.
     pub(crate) reply_is_due: bool,
     /// Reason strings are welcome (MQTT 5.0 section 3.1.2.11.7).
@@ -82,8 +86,9 @@ impl Kind {
 }
 
 impl Connection {
-    pub(crate) fn new(now: Instant, config: Arc<Config>) -> Self {
+    pub(crate) fn new(now: Instant, config: Arc<Shared>) -> Self {
         Self {
+            refused_flags: refused_flags(&config),
             config,
             last_topic: None,
             last_receive: now,
@@ -140,6 +145,7 @@ impl Connection {
             PacketType::Subscribe => self.subscribe(body, out),
             PacketType::Unsubscribe => self.unsubscribe(body, out),
             PacketType::Pingreq if body.is_empty() => {
+                self.config.packets.sent(PacketType::Pingresp.first_byte());
                 out.wire().extend(&[PacketType::Pingresp.first_byte(), 0]);
                 Ok(())
             }
@@ -253,6 +259,7 @@ impl Adapter for Connection {
                 Ok(None) => break,
                 Ok(Some((header, body))) => {
                     consumed += header.frame_len();
+                    self.config.packets.received(header.first);
                     match self.stage {
                         Stage::Open => self.packet(header.first, body, out),
                         Stage::Connecting => {

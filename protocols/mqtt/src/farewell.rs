@@ -82,8 +82,9 @@ impl Connection {
         let mut encode_fitting = |properties: &PropertyBuffer| {
             encode(properties.as_properties(), bytes);
             let fits = bytes.len() - start <= self.frame_len_max as usize;
-            if !fits {
-                bytes.truncate(start);
+            match bytes.get(start) {
+                Some(first) if fits => self.config.packets.sent(*first),
+                _ => bytes.truncate(start),
             }
             fits
         };

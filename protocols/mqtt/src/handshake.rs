@@ -15,10 +15,12 @@ use crate::translate;
 use crate::violation::Violation;
 
 /// What a CONNECT asked for that its CONNACK has to answer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Asked {
     unnamed: bool,
     response_information: bool,
+    /// Kept only if the Response Information is asked for.
+    username: Option<Box<str>>,
     keep_alive_secs: u16,
     expiry_secs: u32,
 }
@@ -99,6 +101,7 @@ impl Connection {
                 extras.asked = Asked {
                     unnamed: open.client_id.is_none(),
                     response_information: properties.response_information,
+                    username: packet.username.filter(|_| properties.response_information).map(Into::into),
                     keep_alive_secs: packet.keep_alive_secs,
                     expiry_secs: properties.expiry_secs,
                 };
@@ -148,7 +151,7 @@ impl Connection {
             Err(refusal) => return self.refuse(refusal.reason, &refusal.text, out),
         };
         let extras = self.extras();
-        let asked = extras.asked;
+        let asked = std::mem::take(&mut extras.asked);
         extras.received = Received::resume(std::mem::take(&mut opened.held));
         let keep_alive_secs = match self.version {
             Version::V5 => self.config.keep_alive_secs(asked.keep_alive_secs),
@@ -201,10 +204,12 @@ impl Connection {
         }
         self.push_capabilities(&mut properties);
         // MQTT-3.1.2-28.
-        if asked.response_information
-            && let Some(information) = self.config.response_information_for(opened.client_id.as_str())
-        {
-            properties.push(Property::ResponseInformation(&information));
+        if asked.response_information {
+            let (client_id, username) = (opened.client_id.as_str(), asked.username.as_deref());
+            let information = self.config.response_information_for(client_id, username);
+            if let Some(information) = information {
+                properties.push(Property::ResponseInformation(&information));
+            }
         }
         // MQTT-4.12.0-5.
         if let Some(exchange) = self.extras.as_ref().and_then(|extras| extras.exchange.as_ref()) {

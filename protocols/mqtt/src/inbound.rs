@@ -18,7 +18,9 @@ impl Connection {
     #[inline]
     pub(crate) fn publish(&mut self, first: u8, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
         let packet = Publish::decode(self.version, first, body)?;
-        self.check_publish(packet.qos, packet.retain)?;
+        if first & self.refused_flags != 0 {
+            self.check_publish(packet.qos, packet.retain)?;
+        }
         let translated = match packet.properties.is_empty() {
             true => Translated::default(),
             false => translate::properties(packet.properties, |raw| out.topic(raw))?,
@@ -33,7 +35,7 @@ impl Connection {
                 }
                 Admission::AgainTooSoon => return Ok(()),
                 Admission::InUse => {
-                    self.write_answer(packet_id, packet.qos, Reason::PacketIdentifierInUse, out);
+                    self.write_refusal(packet_id, packet.qos, Reason::PacketIdentifierInUse, out);
                     return Ok(());
                 }
             },
@@ -145,6 +147,7 @@ impl Connection {
     }
 
     /// Answers with PUBACK or PUBREC, if the version can say what is to be said.
+    #[inline]
     fn answer(
         &mut self,
         packet_id: NonZeroU16,
@@ -152,48 +155,53 @@ impl Connection {
         reason: Reason,
         out: &mut dyn Sink,
     ) -> Result<(), Violation> {
-        if reason.is_error() && qos == Qos::ExactlyOnce && self.version == Version::V5 {
-            // MQTT-4.3.3-9: after an error the identifier is free again.
-            self.extras().received.remove(packet_id, out);
+        if reason.is_error() {
+            return self.answer_refused(packet_id, qos, reason, out);
+        }
+        self.config.packets.sent(answer_type(qos).first_byte());
+        Acknowledgement::new(packet_id, publish_reason(reason)).encode(
+            self.version,
+            answer_type(qos),
+            out.wire().as_mut_vec(),
+        );
+        Ok(())
+    }
+
+    #[cold]
+    fn answer_refused(
+        &mut self,
+        packet_id: NonZeroU16,
+        qos: Qos,
+        reason: Reason,
+        out: &mut dyn Sink,
+    ) -> Result<(), Violation> {
+        if self.version == Version::V5 {
+            if qos == Qos::ExactlyOnce {
+                // MQTT-4.3.3-9: after an error the identifier is free again.
+                self.extras().received.remove(packet_id, out);
+            }
+            self.write_refusal(packet_id, qos, reason, out);
+            return Ok(());
         }
         // MQTT-3.3.5-2 (3.1.1): there is no way to say no. What may never be published is
         // acknowledged, or it would come again for ever; anything else ends the connection, so
         // that nothing is acknowledged which is not safe.
-        if reason.is_error() && reason != Reason::NotAuthorized && self.version != Version::V5 {
+        if reason != Reason::NotAuthorized {
             return Err(Violation::new(reason, "publish refused"));
         }
-        self.write_answer(packet_id, qos, reason, out);
+        self.config.packets.sent(answer_type(qos).first_byte());
+        let acknowledgement = Acknowledgement::new(packet_id, Reason::Success);
+        acknowledgement.encode(self.version, answer_type(qos), out.wire().as_mut_vec());
         Ok(())
-    }
-
-    #[inline]
-    fn write_answer(&self, packet_id: NonZeroU16, qos: Qos, reason: Reason, out: &mut dyn Sink) {
-        let packet_type = match qos {
-            Qos::ExactlyOnce => PacketType::Pubrec,
-            _ => PacketType::Puback,
-        };
-        if reason.is_error() && self.version == Version::V5 {
-            return self.write_refusal(packet_type, packet_id, reason, out);
-        }
-        Acknowledgement::new(packet_id, publish_reason(reason)).encode(
-            self.version,
-            packet_type,
-            out.wire().as_mut_vec(),
-        );
     }
 
     /// A PUBACK or PUBREC of MQTT 5.0 that says why not (MQTT-3.4.2-2, MQTT-3.5.2-2).
     #[cold]
-    fn write_refusal(
-        &self,
-        packet_type: PacketType,
-        packet_id: NonZeroU16,
-        reason: Reason,
-        out: &mut dyn Sink,
-    ) {
+    fn write_refusal(&self, packet_id: NonZeroU16, qos: Qos, reason: Reason, out: &mut dyn Sink) {
         let told = publish_reason(reason);
         self.write(PropertyBuffer::default(), explanation::of_publish(reason), out, |properties, into| {
-            Acknowledgement { packet_id, reason: told, properties }.encode(Version::V5, packet_type, into);
+            let acknowledgement = Acknowledgement { packet_id, reason: told, properties };
+            acknowledgement.encode(Version::V5, answer_type(qos), into);
         });
     }
 
@@ -202,6 +210,7 @@ impl Connection {
         let packet = Acknowledgement::decode(self.version, PacketType::Pubrel, body)?;
         let known = self.extras.as_mut().is_some_and(|extras| extras.received.remove(packet.packet_id, out));
         let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
+        self.config.packets.sent(PacketType::Pubcomp.first_byte());
         Acknowledgement::new(packet.packet_id, reason).encode(
             self.version,
             PacketType::Pubcomp,
@@ -219,6 +228,15 @@ enum Admission {
     AgainTooSoon,
     /// The identifier belongs to another publish.
     InUse,
+}
+
+/// What a publish above QoS 0 is answered with.
+#[inline]
+fn answer_type(qos: Qos) -> PacketType {
+    match qos {
+        Qos::ExactlyOnce => PacketType::Pubrec,
+        _ => PacketType::Puback,
+    }
 }
 
 /// The nearest reason that PUBACK and PUBREC can carry (MQTT 5.0 tables 3-4 and 3-5).

@@ -23,6 +23,7 @@ mod farewell;
 mod handshake;
 mod inbound;
 mod outbound;
+mod packets;
 mod subscribing;
 #[cfg(test)]
 mod tests;
@@ -38,12 +39,12 @@ pub use config::Config;
 
 /// The protocol as a listener sees it.
 pub struct Mqtt {
-    config: Arc<Config>,
+    shared: Arc<packets::Shared>,
 }
 
 impl Mqtt {
     pub fn new(config: Config) -> Self {
-        Self { config: Arc::new(config) }
+        Self { shared: Arc::new(packets::Shared::new(config)) }
     }
 }
 
@@ -51,6 +52,11 @@ impl Protocol for Mqtt {
     /// Nothing in MQTT needs randomness: the seed is not used.
     fn connect(&self, now: Instant, peer: &Peer, _seed: u64) -> Box<dyn Adapter> {
         tracing::trace!(address = %peer.address, listener = %peer.listener, "connected");
-        Box::new(connection::Connection::new(now, Arc::clone(&self.config)))
+        Box::new(connection::Connection::new(now, Arc::clone(&self.shared)))
+    }
+
+    /// Packets by type.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.shared.packets.counts()
     }
 }

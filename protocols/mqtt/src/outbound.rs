@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 use std::time::Instant;
 
-use gateway_model::{Deliveries, Outgoing, Qos, Reason, Settlement, Sink};
+use gateway_model::{Deliveries, Outgoing, Qos, Reason, Settled, Settlement, Sink};
 
 use crate::alias::{OutgoingAlias, OutgoingAliases};
 use crate::codec::{Acknowledgement, PacketType, PublishHead, Version, publish_flags};
@@ -25,22 +25,26 @@ impl Connection {
         if self.outgoing_alias_maximum > 0 && outgoing.topic().len() >= OutgoingAliases::TOPIC_LEN_MIN {
             return self.send_aliased(now, outgoing, outbox, out);
         }
-        let message = &*outgoing.message;
+        let is_5 = self.version == Version::V5;
+        let properties = if is_5 { OutgoingProperties::of(outgoing, now) } else { None };
         let mut head = head(outgoing);
-        let properties = (self.version == Version::V5).then(|| OutgoingProperties::new(outgoing, now));
-        if let Some(properties) = &properties {
-            head.properties_len = properties.wire_len();
-        }
+        head.properties_len = match &properties {
+            Some(properties) => properties.wire_len(),
+            None => usize::from(is_5), // their length, 0
+        };
         if head.frame_len() > self.frame_len_max as usize {
             return too_large(outgoing, head.frame_len(), outbox, out);
         }
+        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
-        if let Some(properties) = &properties {
-            properties.encode(bytes);
+        match &properties {
+            Some(properties) => properties.encode(bytes),
+            None if is_5 => bytes.push(0),
+            None => {}
         }
-        wire.append(&message.payload);
+        wire.append(&outgoing.message.payload);
     }
 
     /// The same towards a client that takes topic aliases, for a topic that is worth one.
@@ -73,6 +77,7 @@ impl Connection {
         if let OutgoingAlias::New(number) = alias {
             aliases.learn(number, outgoing);
         }
+        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
@@ -98,16 +103,22 @@ impl Connection {
             PacketType::Pubrec => Settlement::Received,
             _ => Settlement::Completed,
         };
-        let known = out.settle(id, settlement);
+        let reason = match out.settle(id, settlement) {
+            Settled::Done => Reason::Success,
+            Settled::Unknown => Reason::PacketIdentifierNotFound,
+            // PUBACK for QoS 2, PUBREC or PUBCOMP for QoS 1, PUBCOMP before PUBREC: an unexpected or
+            // out of order packet (MQTT 5.0 section 2.4, 0x82).
+            Settled::Misfit => return Err(Violation::protocol("acknowledgement does not fit its publish")),
+        };
         if settlement == Settlement::Received {
             // MQTT-4.3.3-4: the answer is a PUBREL, and from 5.0 on it can say "never heard of".
-            let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
             self.release(id, reason, out);
         }
         Ok(())
     }
 
     fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
+        self.config.packets.sent(PacketType::Pubrel.first_byte());
         let bytes = out.wire().as_mut_vec();
         Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);
     }

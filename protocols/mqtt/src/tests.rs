@@ -3,6 +3,7 @@
 mod aliases;
 mod authentication;
 mod capabilities;
+mod counting;
 mod delivering;
 mod handshake;
 mod lifetime;
@@ -60,7 +61,11 @@ struct Bench {
 impl Bench {
     fn new(config: Config) -> Self {
         let now = Instant::now();
-        Self { connection: Connection::new(now, Arc::new(config)), out: Recorder::default(), now }
+        Self {
+            connection: Connection::new(now, Arc::new(crate::packets::Shared::new(config))),
+            out: Recorder::default(),
+            now,
+        }
     }
 
     /// With an open session, the CONNACK taken.

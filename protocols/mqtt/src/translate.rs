@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_model::{Message, Outgoing, PayloadFormat, Properties, Reason, Topic, TopicError};
+use gateway_model::{Identifiers, Message, Outgoing, PayloadFormat, Properties, Reason, Topic, TopicError};
 
 use crate::codec::{self, Property, variable_len};
 use crate::violation::Violation;
@@ -79,6 +79,16 @@ pub(crate) struct OutgoingProperties<'a> {
 }
 
 impl<'a> OutgoingProperties<'a> {
+    /// `None` if there are none, as is common.
+    #[inline]
+    pub(crate) fn of(outgoing: &'a Outgoing, now: Instant) -> Option<Self> {
+        let message = &*outgoing.message;
+        let is_plain = message.properties.is_none()
+            && message.expires_at.is_none()
+            && matches!(outgoing.identifiers, Identifiers::None);
+        if is_plain { None } else { Some(Self::new(outgoing, now)) }
+    }
+
     pub(crate) fn new(outgoing: &'a Outgoing, now: Instant) -> Self {
         let message: &Message = &outgoing.message;
         let identifiers = outgoing.identifiers.as_slice();

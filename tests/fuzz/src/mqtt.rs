@@ -9,7 +9,7 @@ use bytes::Bytes;
 use gateway_model::testing::{Outbox, Recorder};
 use gateway_model::{
     Adapter, ClientId, Event, Expiry, Identifiers, Message, Opened, Outcome, Outgoing, Peer, Protocol, Qos,
-    Reason, Refusal, Reply, Request, Ticket, Topic,
+    Reason, Refusal, Reply, Request, Settled, Ticket, Topic,
 };
 use protocol_mqtt::codec::{Connect, Header, Packet, Property, Version};
 use protocol_mqtt::{Config, Mqtt};
@@ -173,7 +173,13 @@ impl Bench {
                     self.handle(Event::Timeout);
                 }
             }
-            13 => self.out.in_flight = argument < 8,
+            13 => {
+                self.out.settles = match argument {
+                    0..=7 => Settled::Done,
+                    8..=11 => Settled::Unknown,
+                    _ => Settled::Misfit,
+                };
+            }
             14 => self.handle(Event::Evicted(match argument {
                 0..=7 => Reason::ServerShuttingDown,
                 _ => Reason::SessionTakenOver,

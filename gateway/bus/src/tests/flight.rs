@@ -83,6 +83,35 @@ fn unknown_identifiers_settle_nothing() {
     assert_eq!(scene.count(Counter::Delivered), 1);
 }
 
+/// MQTT 5.0 section 4.3: a PUBACK does not settle what was sent at QoS 2, nor a PUBREC or PUBCOMP
+/// what was sent at QoS 1; a PUBCOMP comes after a PUBREC.
+#[test]
+fn an_acknowledgement_settles_what_it_fits() {
+    let mut scene = Scene::new();
+    let (publisher, client) = pair(&scene, 10);
+    send_all(&mut scene, &publisher, &["1"], ONE);
+    send_all(&mut scene, &publisher, &["2"], Qos::ExactlyOnce);
+    let ids: Vec<_> = scene.take(&client).iter().filter_map(|taken| taken.id).collect();
+    for settlement in [Settlement::Received, Settlement::Completed, Settlement::Refused(Qos::ExactlyOnce)] {
+        assert!(!scene.settle(&client, ids[0], settlement), "{settlement:?} of QoS 1");
+    }
+    for settlement in [Settlement::Acknowledged, Settlement::Completed, Settlement::Refused(ONE)] {
+        assert!(!scene.settle(&client, ids[1], settlement), "{settlement:?} of QoS 2");
+    }
+    assert!(scene.settle(&client, ids[0], Settlement::Acknowledged));
+    assert!(scene.settle(&client, ids[1], Settlement::Received));
+    assert!(scene.settle(&client, ids[1], Settlement::Received), "said twice");
+    assert!(!scene.settle(&client, ids[1], Settlement::Acknowledged));
+    assert!(scene.settle(&client, ids[1], Settlement::Completed));
+    assert_eq!(scene.count(Counter::Delivered), 2);
+    send_all(&mut scene, &publisher, &["3"], ONE);
+    send_all(&mut scene, &publisher, &["4"], Qos::ExactlyOnce);
+    for taken in scene.take(&client) {
+        assert!(scene.settle(&client, taken.id.unwrap(), Settlement::Refused(taken.qos)));
+    }
+    assert_eq!(scene.dropped(DropReason::Refused), 2);
+}
+
 /// MQTT 5.0 section 4.4 [MQTT-4.4.0-1] and section 4.6 [MQTT-4.6.0-1].
 #[test]
 fn a_resume_sends_again_in_the_original_order_before_what_is_new() {

@@ -3,8 +3,12 @@
 //! `scene.rs` is a bus and its clock; each file after it is named for what it checks. A scene that
 //! ends checks that every copy is accounted for.
 
+mod delayed;
+mod exclusive;
 mod flight;
+mod priorities;
 mod queue;
+mod redistribution;
 mod retained;
 mod routing;
 mod scene;

@@ -211,3 +211,39 @@ fn no_more_retained_messages_are_read_than_the_queue_can_hold() {
     assert!(waiting > 0);
     assert_eq!(read, waiting + scene.dropped(crate::DropReason::QueueFull), "the others are counted");
 }
+
+#[test]
+fn retained_messages_are_kept_for_a_limited_time() {
+    let limits = Limits { retained_expiry_max: Some(secs_of(10)), ..Limits::default() };
+    let (mut scene, publisher, client) = scene_with(limits);
+    for (topic, secs) in [("t/1", None), ("t/2", Some(100)), ("t/3", Some(5))] {
+        let expiry = secs.map(secs_of);
+        scene.send(&publisher, Publish { expiry, retain: true, ..publish(topic, topic, ONE) });
+    }
+    scene.pass(9);
+    scene.subscribe(&client, "t/+", ONE);
+    let taken = scene.take(&client);
+    assert_eq!(taken.iter().map(text).collect::<Vec<_>>(), ["t/1", "t/2"]);
+    let left = taken.iter().map(|outgoing| outgoing.message.expiry_secs_left(scene.moment.instant));
+    assert_eq!(left.collect::<Vec<_>>(), [None, Some(91)], "the messages themselves live on");
+    scene.retain(&publisher, "t/2", "again", ONE);
+    scene.pass(1);
+    assert!(scene.retained_texts("t/1").is_empty());
+    assert_eq!(scene.retained_texts("t/#"), ["again"]);
+    scene.pass(9);
+    assert!(scene.retained_texts("t/#").is_empty());
+    assert_eq!(scene.bus.retained_size(), (0, 0));
+}
+
+/// MQTT 5.0 section 4.7.2: a wildcard at the first level does not fetch what begins with `$`.
+#[test]
+fn wildcards_at_the_first_level_fetch_nothing_of_the_gateway() {
+    let (mut scene, publisher, client) = scene();
+    scene.retain(&publisher, "$SYS/a", "x", ONE);
+    for path in ["#", "+/a", "+/#"] {
+        scene.subscribe(&client, path, ONE);
+    }
+    assert!(scene.receive(&client).is_empty());
+    scene.subscribe(&client, "$SYS/+", ONE);
+    assert_eq!(scene.receive(&client), ["x"]);
+}

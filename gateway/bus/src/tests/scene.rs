@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gateway_model::{
-    ClientId, DeliveryId, Expiry, Notify, Open, Opened, Outgoing, Publish, Qos, Reason, Settlement,
+    ClientId, DeliveryId, Expiry, Notify, Open, Opened, Outgoing, Publish, Qos, Reason, Settled, Settlement,
     Subscription, Topic, TopicFilter, Will,
 };
 
@@ -153,7 +153,7 @@ impl Scene {
     }
 
     pub(super) fn settle(&self, client: &Client, id: DeliveryId, settlement: Settlement) -> bool {
-        client.attachment.settle(self.bus.counters(), id, settlement)
+        client.attachment.settle(self.bus.counters(), id, settlement) == Settled::Done
     }
 
     pub(super) fn count(&self, counter: Counter) -> u64 {

@@ -36,6 +36,7 @@ fn clean_start_discards_the_earlier_session() {
     scene.publish(&publisher, "t", "one", Qos::AtLeastOnce);
     let second = scene.open("a", Open { clean_start: true, ..lasting(NEVER) });
     assert!(!second.opened.session_present);
+    assert_eq!(scene.count(Counter::SessionsDiscarded), 1);
     assert!(second.opened.held.is_empty());
     assert!(scene.receive(&second).is_empty());
     assert_eq!(scene.dropped(DropReason::SessionEnded), 1);

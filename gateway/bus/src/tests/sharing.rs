@@ -3,7 +3,7 @@
 use gateway_model::{Expiry, Qos, Reason, Subscription};
 
 use super::scene::{Client, Scene, filter, lasting, transient};
-use crate::DropReason;
+use crate::{DropReason, Limits, Sharing};
 
 const ONE: Qos = Qos::AtLeastOnce;
 
@@ -138,4 +138,112 @@ fn a_shared_subscription_gets_no_retained_messages() {
     let client = scene.open("a", transient());
     scene.subscribe(&client, "$share/g/t", ONE);
     assert!(scene.take(&client).is_empty());
+}
+
+fn scene_of(sharing: Sharing) -> Scene {
+    Scene::with(Limits { sharing, ..Limits::default() })
+}
+
+#[test]
+fn round_robin_is_exactly_even() {
+    let mut scene = Scene::new();
+    let publisher = scene.open("publisher", transient());
+    let clients = ["a", "b", "c", "d", "e"].map(|name| scene.open(name, lasting(Expiry::Never)));
+    clients.iter().for_each(|client| assert!(!scene.subscribe(client, "$share/g/#", ONE).is_error()));
+    let mut counts = [0; 5];
+    let mut receive = |scene: &Scene| {
+        for (count, client) in counts.iter_mut().zip(&clients) {
+            *count += scene.receive(client).len();
+        }
+        counts
+    };
+    // Whatever the topics are and however they come in.
+    for number in 0..1000 {
+        let topic = ["t", "u/v", "w"][number % 3];
+        scene.publish(&publisher, topic, "x", [Qos::AtMostOnce, ONE][number % 2]);
+        if number % 17 == 0 {
+            receive(&scene);
+        }
+    }
+    assert_eq!(receive(&scene), [200; 5]);
+    // Who leaves does not cost anybody a turn, and who is away none.
+    send(&mut scene, &publisher, 2);
+    assert_eq!(receive(&scene), [201, 201, 200, 200, 200]);
+    scene.unsubscribe(&clients[0], "$share/g/#");
+    send(&mut scene, &publisher, 1);
+    assert_eq!(receive(&scene), [201, 201, 201, 200, 200], "who was next is next");
+    scene.lose(&clients[3]);
+    send(&mut scene, &publisher, 9);
+    let clients = [&clients[1], &clients[2], &clients[4]];
+    assert_eq!(received(&scene, &clients).iter().map(Vec::len).collect::<Vec<_>>(), [3; 3]);
+}
+
+#[test]
+fn sticky_keeps_to_one_member_until_it_goes() {
+    let mut scene = scene_of(Sharing::Sticky);
+    let publisher = scene.open("publisher", transient());
+    let [a, b, c] = members(&scene, ["a", "b", "c"], "$share/g/t");
+    send(&mut scene, &publisher, 3);
+    assert_eq!(received(&scene, &[&a, &b, &c]).iter().map(Vec::len).collect::<Vec<_>>(), [3, 0, 0]);
+    scene.lose(&a);
+    send(&mut scene, &publisher, 3);
+    let a = scene.open("a", lasting(Expiry::Never));
+    send(&mut scene, &publisher, 3);
+    assert_eq!(received(&scene, &[&a, &b, &c]).iter().map(Vec::len).collect::<Vec<_>>(), [0, 6, 0]);
+    scene.unsubscribe(&b, "$share/g/t");
+    send(&mut scene, &publisher, 3);
+    assert_eq!(received(&scene, &[&a, &b, &c]).iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 3]);
+}
+
+#[test]
+fn random_reaches_all_and_depends_on_the_seed_only() {
+    let shares = || {
+        let mut scene = scene_of(Sharing::Random);
+        let publisher = scene.open("publisher", transient());
+        let [a, b, c] = members(&scene, ["a", "b", "c"], "$share/g/t");
+        send(&mut scene, &publisher, 300);
+        received(&scene, &[&a, &b, &c])
+    };
+    let first = shares();
+    assert!(first.iter().all(|share| (60..140).contains(&share.len())), "{first:?}");
+    assert_eq!(first, shares());
+}
+
+#[test]
+fn least_in_flight_goes_to_who_has_the_least_to_do() {
+    let mut scene = scene_of(Sharing::LeastInFlight);
+    let publisher = scene.open("publisher", transient());
+    let [a, b, c] = members(&scene, ["a", "b", "c"], "$share/g/t");
+    send(&mut scene, &publisher, 6);
+    scene.take(&a);
+    scene.receive(&b);
+    scene.take_at_most(&c, 1);
+    send(&mut scene, &publisher, 2);
+    assert_eq!(scene.receive(&b).len(), 2);
+    scene.lose(&b);
+    send(&mut scene, &publisher, 4);
+    let loads: Vec<_> = scene.bus.sessions().iter().map(|view| view.queued + view.in_flight).collect();
+    assert_eq!(loads.iter().filter(|load| **load == 4).count(), 2, "{loads:?}");
+}
+
+#[test]
+fn hashes_keep_a_publisher_or_a_topic_with_one_member() {
+    for sharing in [Sharing::HashClient, Sharing::HashTopic] {
+        let mut scene = scene_of(sharing);
+        let [a, b, c] = members(&scene, ["a", "b", "c"], "$share/g/#");
+        for publisher in 0..20 {
+            let client = scene.open(&format!("p{publisher}"), transient());
+            (0..20).for_each(|topic| {
+                scene.publish(&client, &format!("t{topic}"), &format!("p{publisher} t{topic}"), ONE);
+            });
+        }
+        let word = usize::from(sharing == Sharing::HashTopic);
+        let shares = received(&scene, &[&a, &b, &c]);
+        let keys = |share: &Vec<String>| -> std::collections::BTreeSet<String> {
+            share.iter().map(|text| text.split(' ').nth(word).unwrap().to_owned()).collect()
+        };
+        let keys: Vec<_> = shares.iter().map(keys).collect();
+        assert!(keys.iter().all(|keys| !keys.is_empty()));
+        assert_eq!(keys.iter().map(std::collections::BTreeSet::len).sum::<usize>(), 20, "each with one");
+    }
 }

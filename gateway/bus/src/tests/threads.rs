@@ -109,6 +109,82 @@ fn a_contested_name_has_one_holder() {
     is_done.recv_timeout(secs_of(60)).expect("all threads come to their end");
 }
 
+/// Members of a group end, leave, lose their connections and hang on all threads at once; what they
+/// did not acknowledge is received by somebody. The group lasts, as one member does.
+#[test]
+fn nothing_shared_is_lost_while_members_come_and_go() {
+    let (done, is_done) = channel();
+    std::thread::spawn(move || {
+        let bus = big_bus();
+        let moment = now();
+        let keeper = connect(&bus, moment, "keeper", lasting(Expiry::Never));
+        subscribe(&bus, moment, &keeper, GROUP, 1);
+        bus.detach(moment, &keeper.attachment, false, None);
+        let finished = AtomicBool::new(false);
+        let ready = std::sync::Barrier::new(PUBLISHERS);
+        let mut received = std::collections::BTreeSet::new();
+        std::thread::scope(|scope| {
+            let (bus, finished, ready) = (&bus, &finished, &ready);
+            let workers: Vec<_> =
+                (0..4).map(|number| scope.spawn(move || work(bus, moment, number, finished))).collect();
+            let senders: Vec<_> =
+                (0..PUBLISHERS).map(|number| scope.spawn(move || send(bus, moment, number, ready))).collect();
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            finished.store(true, Ordering::Release);
+            workers.into_iter().for_each(|worker| received.extend(worker.join().unwrap()));
+        });
+        assert_balanced(&bus);
+        let keeper = connect(&bus, moment, "keeper", lasting(Expiry::Never));
+        loop {
+            let taken = take(&bus, moment, &keeper);
+            acknowledge(&bus, &keeper, &taken);
+            received.extend(taken.iter().map(parse));
+            if taken.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(received.len(), PUBLISHERS * MESSAGES);
+        let dropped = DropReason::ALL.into_iter().map(|reason| bus.counters().dropped(reason));
+        assert_eq!(dropped.sum::<u64>(), 0);
+        assert_eq!(bus.counters().count(crate::Counter::Matched), (PUBLISHERS * MESSAGES) as u64);
+        assert_balanced(&bus);
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(secs_of(60)).expect("all threads come to their end");
+}
+
+const GROUP: &str = "$share/g/t/+";
+
+/// A member that does not stay; returns what it acknowledged.
+fn work(bus: &Bus, moment: Moment, number: usize, finished: &AtomicBool) -> Vec<(usize, usize)> {
+    let name = format!("worker {number}");
+    let mut received = Vec::new();
+    for round in number.. {
+        let open = Open { receive_maximum: 40, clean_start: round % 5 == 0, ..lasting(Expiry::Never) };
+        let line = connect(bus, moment, &name, open);
+        subscribe(bus, moment, &line, GROUP, 2);
+        let taken = take(bus, moment, &line);
+        let acknowledged = &taken[..taken.len() - taken.len().min(round % 7)];
+        acknowledge(bus, &line, acknowledged);
+        received.extend(acknowledged.iter().map(parse));
+        let is_last = finished.load(Ordering::Acquire);
+        match round % 6 {
+            _ if is_last => {}
+            0 => assert!(!bus.unsubscribe(&line.attachment, &[filter(GROUP)])[0].is_error()),
+            1 => continue,
+            2 => std::thread::yield_now(),
+            3 => drop(bus.poll(Moment { instant: moment.instant + secs_of(round as u64), ..moment })),
+            _ => {}
+        }
+        let expiry = if is_last || round % 3 == 0 { Expiry::Immediately } else { Expiry::Never };
+        bus.detach(moment, &line.attachment, false, Some(expiry));
+        if is_last {
+            return received;
+        }
+    }
+    received
+}
+
 fn big_bus() -> Bus {
     let queue = QueueLimits { messages_max: 1_000_000, bytes_max: u32::MAX, ..QueueLimits::default() };
     Bus::new(Limits { queue, ..Limits::default() }, 7)
@@ -227,7 +303,8 @@ fn take(bus: &Bus, moment: Moment, line: &Line) -> Vec<Outgoing> {
 
 fn acknowledge(bus: &Bus, line: &Line, taken: &[Outgoing]) {
     for outgoing in taken {
-        assert!(line.attachment.settle(bus.counters(), outgoing.id.unwrap(), Settlement::Delivered));
+        let settled = line.attachment.settle(bus.counters(), outgoing.id.unwrap(), Settlement::Delivered);
+        assert_eq!(settled, gateway_model::Settled::Done);
     }
 }
 

@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
@@ -110,9 +111,14 @@ impl Carrier {
                 // TLS may still hold some of it.
                 stream.flush().await
             }
-            Self::WebSocket(stream) if from.is_empty() => stream.flush().await.map_err(as_io_error),
             Self::WebSocket(stream) => {
-                stream.send(Message::Binary(from.split().freeze())).await.map_err(as_io_error)
+                if !from.is_empty() {
+                    // Ready first: whoever gives up waiting has then lost nothing.
+                    poll_fn(|context| stream.poll_ready_unpin(context)).await.map_err(as_io_error)?;
+                    let message = Message::Binary(from.split().freeze());
+                    stream.start_send_unpin(message).map_err(as_io_error)?;
+                }
+                stream.flush().await.map_err(as_io_error)
             }
         }
     }
@@ -121,7 +127,8 @@ impl Carrier {
     pub async fn finish(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.shutdown().await,
-            Self::WebSocket(stream) => stream.close(None).await.map_err(as_io_error),
+            // By its type: a box is a sink as well, if some crate asks for that.
+            Self::WebSocket(stream) => WebSocketStream::close(stream, None).await.map_err(as_io_error),
         }
     }
 }

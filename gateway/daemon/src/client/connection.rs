@@ -4,15 +4,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use gateway_model::{Qos, Reason};
 use protocol_mqtt::codec::{
-    Connect, Disconnect, Header, LastWill, Packet, Properties, Property, PropertyBuffer, Version,
+    Auth, Connect, Disconnect, Header, LastWill, Packet, Properties, Property, PropertyBuffer, Version,
 };
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::rustls::crypto::ring;
 
 use super::carrier::Carrier;
 use super::error::{ClientError, Said};
-use super::options::ConnectOptions;
+use super::format::hex;
+use super::options::{ConnectOptions, Credentials};
 use super::property::Command;
 use super::report::Report;
+use super::scram::{self, Scram};
 use super::tls;
 
 /// How long a broker may take to answer a CONNECT, and to close after a DISCONNECT.
@@ -64,60 +67,108 @@ impl Connection {
             goodbye: options.properties(Command::Disconnect)?,
             report: options.report(),
         };
-        connection.queue_connect(options)?;
-        match timeout(ANSWER_WITHIN, connection.log_in(options)).await {
+        let credentials = options.credentials()?;
+        let mut scram = match (&options.auth_method, &credentials.username, &credentials.password) {
+            (Some(_), Some(username), Some(password)) => Some(Scram::new(username, password, scram_nonce()?)),
+            _ => None,
+        };
+        connection.queue_connect(options, &credentials, scram.as_ref())?;
+        match timeout(ANSWER_WITHIN, connection.log_in(options, scram.as_mut())).await {
             Ok(answer) => answer?,
             Err(_) => return Err(ClientError::Lost("no answer to CONNECT within 10 s".to_owned())),
         }
         Ok(connection)
     }
 
-    /// Sends the CONNECT and reads what comes, until a CONNACK says yes.
-    async fn log_in(&mut self, options: &ConnectOptions) -> Result<(), ClientError> {
+    /// Sends the CONNECT and answers what comes, until a CONNACK says yes.
+    async fn log_in(
+        &mut self,
+        options: &ConnectOptions,
+        mut scram: Option<&mut Scram>,
+    ) -> Result<(), ClientError> {
+        loop {
+            let frame = self.answer(options).await?;
+            let packet = frame.packet(self.version)?;
+            self.report.received(&packet);
+            match packet {
+                Packet::Connack(connack) if connack.reason.is_error() => {
+                    let said = Said::new(connack.reason, connack.properties);
+                    return Err(ClientError::Refused { said, version: self.version });
+                }
+                Packet::Connack(connack) => {
+                    let data = authentication_data(connack.properties);
+                    if scram.is_some_and(|scram| !scram.is_proven_by(data)) {
+                        let text = "the broker does not prove that it knows the password";
+                        return Err(ClientError::NoBroker(text.to_owned()));
+                    }
+                    self.broker = Broker::of(connack.properties);
+                    self.session_present = connack.session_present;
+                    let secs = self.broker.server_keep_alive_secs.unwrap_or(options.keep_alive);
+                    self.keep_alive = Duration::from_secs(u64::from(secs));
+                    return Ok(());
+                }
+                Packet::Auth(auth) => self.answer_auth(&auth, scram.as_deref_mut())?,
+                Packet::Disconnect(goodbye) => {
+                    let said = Said::new(goodbye.reason, goodbye.properties);
+                    return Err(ClientError::Refused { said, version: self.version });
+                }
+                _ => return Err(ClientError::NoBroker("the answer to CONNECT is no CONNACK".to_owned())),
+            }
+        }
+    }
+
+    /// Sends what is queued and waits for what the broker says to it.
+    async fn answer(&mut self, options: &ConnectOptions) -> Result<Frame, ClientError> {
         let hint = match (options.is_tls(), &options.tls.cert) {
-            (false, _) => "; if its port is for TLS: --tls or --cafile FILE",
+            (false, _) => "; is its port for TLS (--tls, --cafile FILE) or for WebSocket (--ws)?",
             (true, None) => "; it may want a certificate of yours: --cert FILE --key FILE",
             (true, Some(_)) => "",
         };
         self.flush().await?;
-        let frame = match self.frame().await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => {
-                return Err(ClientError::Lost(format!("closed instead of an answer to CONNECT{hint}")));
-            }
+        match self.frame().await {
+            Ok(Some(frame)) => Ok(frame),
+            Ok(None) => Err(ClientError::Lost(format!("closed instead of an answer to CONNECT{hint}"))),
             Err(ClientError::Lost(text)) if options.is_tls() && !text.contains("--cert") => {
-                return Err(ClientError::Lost(format!("{text}{hint}")));
+                Err(ClientError::Lost(format!("{text}{hint}")))
             }
-            Err(error) => return Err(error),
-        };
-        let packet = frame.packet(self.version)?;
-        self.report.received(&packet);
-        match packet {
-            Packet::Connack(connack) if connack.reason.is_error() => {
-                let said = Said::new(connack.reason, connack.properties);
-                Err(ClientError::Refused { said, version: self.version })
-            }
-            Packet::Connack(connack) => {
-                self.broker = Broker::of(connack.properties);
-                self.session_present = connack.session_present;
-                let secs = self.broker.server_keep_alive_secs.unwrap_or(options.keep_alive);
-                self.keep_alive = Duration::from_secs(u64::from(secs));
-                Ok(())
-            }
-            Packet::Disconnect(goodbye) => {
-                let said = Said::new(goodbye.reason, goodbye.properties);
-                Err(ClientError::Refused { said, version: self.version })
-            }
-            _ => Err(ClientError::NoBroker("the answer to CONNECT is no CONNACK".to_owned())),
+            Err(error) => Err(error),
         }
     }
 
-    fn queue_connect(&mut self, options: &ConnectOptions) -> Result<(), ClientError> {
+    /// The next step of a login (MQTT 5.0 section 4.12).
+    fn answer_auth(&mut self, auth: &Auth<'_>, scram: Option<&mut Scram>) -> Result<(), ClientError> {
+        let Some(scram) = scram else {
+            return Err(ClientError::NoBroker("it asks for authentication: --auth-method".to_owned()));
+        };
+        let answer = scram
+            .answer(authentication_data(auth.properties))
+            .map_err(|error| ClientError::NoBroker(format!("{}: {error}", scram::METHOD)))?;
+        let mut properties = PropertyBuffer::default();
+        properties
+            .push(Property::AuthenticationMethod(scram::METHOD))
+            .push(Property::AuthenticationData(answer.as_bytes()));
+        self.queue(&Packet::Auth(Auth {
+            reason: Reason::ContinueAuthentication,
+            properties: properties.as_properties(),
+        }));
+        Ok(())
+    }
+
+    fn queue_connect(
+        &mut self,
+        options: &ConnectOptions,
+        credentials: &Credentials,
+        scram: Option<&Scram>,
+    ) -> Result<(), ClientError> {
         let mut properties = options.properties(Command::Connect)?;
         if let Some(secs) = options.session_expiry_secs()? {
             properties.push(Property::SessionExpirySecs(secs));
         }
-        let credentials = options.credentials()?;
+        if let Some(scram) = scram {
+            properties
+                .push(Property::AuthenticationMethod(scram::METHOD))
+                .push(Property::AuthenticationData(scram.first().as_bytes()));
+        }
         let will_properties = options.properties(Command::Will)?;
         let will = options.will.topic.as_ref().map(|topic| LastWill {
             qos: options.will.qos,
@@ -133,8 +184,8 @@ impl Connection {
             properties: properties.as_properties(),
             client_id: &options.client_id(),
             will,
-            username: credentials.username.as_deref(),
-            password: credentials.password.as_deref().map(str::as_bytes),
+            username: credentials.username.as_deref().filter(|_| scram.is_none()),
+            password: credentials.password.as_deref().filter(|_| scram.is_none()).map(str::as_bytes),
         })));
         Ok(())
     }
@@ -302,6 +353,23 @@ impl Broker {
         }
         broker
     }
+}
+
+fn authentication_data(properties: Properties<'_>) -> &[u8] {
+    let data = properties.iter().find_map(|property| match property {
+        Property::AuthenticationData(data) => Some(data),
+        _ => None,
+    });
+    data.unwrap_or_default()
+}
+
+fn scram_nonce() -> Result<String, ClientError> {
+    let mut bytes = [0; 18];
+    ring::default_provider()
+        .secure_random
+        .fill(&mut bytes)
+        .map_err(|_| ClientError::Input("random numbers".to_owned()))?;
+    Ok(hex(&bytes))
 }
 
 async fn sleep_until_some(at: Option<Instant>) {

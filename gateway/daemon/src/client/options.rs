@@ -8,6 +8,7 @@ use protocol_mqtt::codec::{Property, PropertyBuffer, Version};
 use super::error::ClientError;
 use super::property::{Command, properties};
 use super::report::Report;
+use super::scram;
 use super::tls::TlsOptions;
 use super::url::Url;
 
@@ -46,6 +47,9 @@ pub struct ConnectOptions {
     /// Password, or file://PATH to read it from [default: the environment's TIDEGATE_PASSWORD]
     #[arg(short = 'P', long)]
     pub password: Option<String>,
+    /// Log in by a method of MQTT 5 that does not send the password: SCRAM-SHA-256
+    #[arg(long, value_name = "METHOD", value_parser = [scram::METHOD])]
+    pub auth_method: Option<String>,
     /// MQTT version: 5, 311 or 31
     #[arg(short = 'V', long = "protocol-version", default_value = "5", value_parser = version)]
     pub version: Version,
@@ -124,6 +128,9 @@ impl ConnectOptions {
         let Credentials { username, password } = self.credentials()?;
         if !is_v5 && password.is_some() && username.is_none() {
             return usage("before MQTT 5 a password needs a user name (-u)");
+        }
+        if self.auth_method.is_some() && !(is_v5 && username.is_some() && password.is_some()) {
+            return usage("--auth-method needs MQTT 5, a user name (-u) and a password (-P)");
         }
         if !is_v5 && self.session_expiry.is_some() {
             return usage("-x needs MQTT 5 (-V 5)");
@@ -298,6 +305,8 @@ mod tests {
             "pub -D will content-type x",
             "pub --cert cert.pem --key key.pem",
             "pub --insecure",
+            "pub --auth-method SCRAM-SHA-256 -u me",
+            "pub --auth-method SCRAM-SHA-256 -u me -P word -V 311",
             "pub -P file:///nowhere/at/all",
         ] {
             assert!(options(line).check().is_err(), "{line}");

@@ -21,6 +21,7 @@ const IN_FLIGHT_MAX: u16 = 64;
 
 /// Connects, publishes everything, waits for every acknowledgement and says goodbye.
 pub async fn run(options: &PublishOptions) -> Result<(), ClientError> {
+    options.connect.check()?;
     let (topic, payload) = options.subject()?;
     let properties = options.connect.properties(Command::Publish)?;
     let alias = |property| matches!(property, Property::TopicAlias(_));
@@ -38,6 +39,7 @@ pub async fn run(options: &PublishOptions) -> Result<(), ClientError> {
         in_flight: VecDeque::new(),
         last_id: 0,
         refused: 0,
+        refused_because: String::new(),
     };
     match payload {
         Payload::One(bytes) => publisher.publish_repeatedly(bytes.into()).await?,
@@ -61,6 +63,8 @@ struct Publisher<'a> {
     in_flight: VecDeque<Flight>,
     last_id: u16,
     refused: u64,
+    /// Of a single message the end of the run tells why.
+    refused_because: String,
 }
 
 /// A message that the broker has not taken yet.
@@ -160,9 +164,11 @@ impl Publisher<'_> {
         while !self.in_flight.is_empty() {
             self.advance().await?;
         }
+        let is_single = self.is_single();
         self.connection.close().await?;
         match self.refused {
             0 => Ok(()),
+            _ if is_single => Err(ClientError::Denied(self.refused_because)),
             count => Err(ClientError::Denied(format!("{count} of the messages refused by broker"))),
         }
     }
@@ -255,10 +261,18 @@ impl Publisher<'_> {
         let place = self.in_flight.iter().position(|flight| flight.id == acknowledgement.packet_id);
         let was_in_flight = place.and_then(|place| self.in_flight.remove(place)).is_some();
         if was_in_flight && acknowledgement.reason.is_error() {
-            self.refused += 1;
             let said = Said::new(acknowledgement.reason, acknowledgement.properties);
-            self.options.connect.report().problem(format!("message refused by broker: {said}"));
+            let text = format!("message refused by broker: {said}");
+            match self.is_single() {
+                true => self.refused_because = text,
+                false => self.options.connect.report().problem(text),
+            }
+            self.refused += 1;
         }
+    }
+
+    fn is_single(&self) -> bool {
+        !self.comes_back && self.options.repeat == 1
     }
 
     fn next_id(&mut self) -> NonZeroU16 {

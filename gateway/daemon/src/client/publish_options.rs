@@ -10,7 +10,7 @@ use super::options::{ConnectOptions, qos, seconds};
 #[command(disable_help_flag = true, args_override_self = true, after_help = EXIT_CODES)]
 pub struct PublishOptions {
     /// Topic and message, instead of -t and -m
-    #[arg(value_name = "TOPIC [MESSAGE]", num_args = 0..=2)]
+    #[arg(value_name = "TOPIC [MESSAGE]")]
     pub positional: Vec<String>,
     /// Topic to publish on
     #[arg(short, long)]
@@ -65,10 +65,15 @@ impl PublishOptions {
             (Some(topic), [message]) => (topic, Some(message)),
             (None, [topic]) => (topic.as_str(), None),
             (None, [topic, message]) => (topic.as_str(), Some(message)),
-            (None, _) => {
+            (None, []) => {
                 return Err(usage("name a topic: tidegate pub TOPIC MESSAGE, or -t TOPIC -m MESSAGE"));
             }
-            (Some(_), _) => return Err(usage("the topic is given twice")),
+            (Some(_), [_, _]) => return Err(usage("the topic is given twice")),
+            (_, [.., last]) => {
+                let text =
+                    format!("too much at {last:?}; a message with spaces goes into quotes: 'hello world'");
+                return Err(usage(&text));
+            }
         };
         let topic = Topic::parse(topic).map_err(|error| usage(&format!("{topic:?}: {error}")))?;
         let others = self.lines || self.null || self.stdin || self.file.is_some();
@@ -133,6 +138,8 @@ mod tests {
             ("pub a b -m c", "given twice"),
             ("pub a b -l", "given twice"),
             ("pub -t a b c", "given twice"),
+            ("pub a hello world", "quotes"),
+            ("pub -t a hello big world", "quotes"),
             ("pub a/+ b", "wildcard"),
         ] {
             assert!(subject(line).unwrap_err().contains(text), "{line}");

@@ -6,8 +6,8 @@ use std::num::NonZeroU16;
 use clap::Parser;
 use gateway_model::{Qos, Reason};
 use protocol_mqtt::codec::{
-    Acknowledgement, Connack, Disconnect, Header, Packet, Properties, Property, PropertyBuffer, Publish,
-    Suback, Unsuback, Version,
+    Acknowledgement, Auth, Connack, Disconnect, Header, Packet, Properties, Property, PropertyBuffer,
+    Publish, Suback, Unsuback, Version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -156,7 +156,9 @@ async fn a_refused_message_is_a_failure_after_a_proper_goodbye() {
             broker.send(if qos == 1 { Packet::Puback(refusal) } else { Packet::Pubrec(refusal) }).await;
             broker.expect("Disconnect(").await;
         });
-        assert_eq!(published.await.unwrap_err().exit_code(), 1);
+        let error = published.await.unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(error.to_string(), "message refused by broker: not authorized (0x87)");
     }
 }
 
@@ -358,4 +360,36 @@ async fn another_protocol_at_the_port_is_named() {
         });
         assert!(published.await.unwrap_err().to_string().contains(hint), "{hint}");
     }
+}
+
+#[tokio::test]
+async fn mqtt_4_12_the_password_is_not_sent_and_the_broker_has_to_prove_it_too() {
+    let line = "pub a b --auth-method SCRAM-SHA-256 -u user -P pencil";
+    let published = run(line, async |mut broker: Broker| {
+        let (first, body) = broker.frame().await;
+        let Ok(Packet::Connect(connect)) = Packet::decode(Version::V5, first, &body) else { panic!() };
+        assert_eq!((connect.username, connect.password), (None, None));
+        let said = format!("{:?}", connect.properties.iter().collect::<Vec<_>>());
+        assert!(said.contains("SCRAM-SHA-256"), "{said}");
+        let first = connect.properties.iter().find_map(|property| match property {
+            Property::AuthenticationData(data) => std::str::from_utf8(data).ok()?.split_once("r="),
+            _ => None,
+        });
+        let mut properties = PropertyBuffer::default();
+        let challenge = format!("r={}server,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096", first.unwrap().1);
+        properties
+            .push(Property::AuthenticationMethod("SCRAM-SHA-256"))
+            .push(Property::AuthenticationData(challenge.as_bytes()));
+        let reason = Reason::ContinueAuthentication;
+        broker.send(Packet::Auth(Auth { reason, properties: properties.as_properties() })).await;
+        let (first, body) = broker.frame().await;
+        let Ok(Packet::Auth(auth)) = Packet::decode(Version::V5, first, &body) else { panic!() };
+        let said = format!("{:?}", auth.properties.iter().collect::<Vec<_>>());
+        assert_eq!(auth.reason, Reason::ContinueAuthentication);
+        assert!(said.contains("AuthenticationMethod(\"SCRAM-SHA-256\")"), "{said}");
+        // The nonce is new each time, so what would prove it cannot be written down here.
+        broker.send(connack(Reason::Success, Properties::default())).await;
+    });
+    let error = published.await.unwrap_err();
+    assert_eq!(error.to_string(), "the broker does not prove that it knows the password");
 }

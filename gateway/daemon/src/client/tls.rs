@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{
@@ -118,14 +118,19 @@ impl TlsOptions {
     }
 
     fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-        let (file, dir) = (self.cafile.as_deref(), self.capath.as_deref());
-        let found = match (file, dir) {
-            (None, None) => rustls_native_certs::load_native_certs(),
-            _ => rustls_native_certs::load_certs_from_paths(file, dir),
+        let mut trusted = match &self.cafile {
+            Some(file) => certificates(file)?,
+            None => Vec::new(),
         };
-        match (found.certs.is_empty(), found.errors.first()) {
-            (true, Some(error)) => Err(ClientError::Input(error.to_string())),
-            _ => Ok(found.certs),
+        let found = match (&self.cafile, &self.capath) {
+            (_, Some(dir)) => rustls_native_certs::load_certs_from_paths(None, Some(dir)),
+            (None, None) => rustls_native_certs::load_native_certs(),
+            (Some(_), None) => return Ok(trusted),
+        };
+        trusted.extend(found.certs);
+        match (trusted.is_empty(), found.errors.first()) {
+            (true, Some(error)) => Err(ClientError::Input(format!("certificates: {error}"))),
+            _ => Ok(trusted),
         }
     }
 
@@ -141,13 +146,30 @@ impl TlsOptions {
         &self,
     ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, ClientError> {
         let (Some(cert), Some(key)) = (&self.cert, &self.key) else { return Ok(None) };
-        let unreadable = |path: &Path, error| ClientError::Input(format!("{}: {error}", path.display()));
-        let chain: Result<Vec<_>, _> =
-            CertificateDer::pem_file_iter(cert).and_then(|certificates| certificates.collect());
-        let chain = chain.map_err(|error| unreadable(cert, error))?;
-        let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
+        let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
+        let chain = certificates(cert)?;
         Ok(Some((chain, key_der)))
     }
+}
+
+/// All certificates of a PEM file, of which there is one at least.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let read: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).and_then(|certificates| certificates.collect());
+    match read {
+        Ok(certificates) if certificates.is_empty() => {
+            Err(ClientError::Input(format!("a certificate from {}: there is none", path.display())))
+        }
+        other => other.map_err(|error| unreadable(path, &error)),
+    }
+}
+
+fn unreadable(path: &Path, error: &pem::Error) -> ClientError {
+    let text = match error {
+        pem::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    ClientError::Input(format!("{}: {text}", path.display()))
 }
 
 /// Checks as rustls does, but knows two exceptions that the command line can ask for.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gateway_model::{
-    ClientId, DeliveryId, Identifiers, Message, Outgoing, PayloadFormat, Properties, Qos, Settlement, Topic,
-    WireBuffer,
+    ClientId, DeliveryId, Identifiers, Message, Outgoing, PayloadFormat, Properties, Qos, Reason, Settled,
+    Settlement, Topic, WireBuffer,
 };
 
 use super::{Bench, CONNECT_5, CONNECT_311};
@@ -179,9 +179,28 @@ fn pubrec_for_an_unknown_identifier_is_told_so_in_5_0() {
     for (mut bench, answer) in
         [(Bench::open_311(), &b"\x62\x02\x00\x07"[..]), (Bench::open_5(), b"\x62\x03\x00\x07\x92")]
     {
-        bench.out.in_flight = false;
+        bench.out.settles = Settled::Unknown;
         assert_eq!(bench.exchange(b"\x50\x02\x00\x07"), answer);
     }
+}
+
+#[test]
+fn an_acknowledgement_of_another_qos_or_step_is_a_protocol_error() {
+    for packet in [b"\x40\x02\x00\x07", b"\x50\x02\x00\x07", b"\x70\x02\x00\x07"] {
+        for (mut bench, told) in [(Bench::open_5(), &b"\xe0\x01\x82"[..]), (Bench::open_311(), b"")] {
+            bench.out.settles = Settled::Misfit;
+            assert_eq!(bench.exchange(packet), told);
+            assert_eq!(bench.closed_because(), Some(Reason::ProtocolError));
+        }
+    }
+}
+
+#[test]
+fn acknowledgements_of_what_is_not_in_flight_are_ignored() {
+    let mut bench = Bench::open_5();
+    bench.out.settles = Settled::Unknown;
+    assert_eq!(bench.exchange(b"\x40\x02\x00\x07\x70\x03\x00\x07\x92"), b"");
+    assert_eq!(bench.closed_because(), None);
 }
 
 #[test]

@@ -1,0 +1,174 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use gateway_bus::Moment;
+use gateway_model::{ClientId, Protocol, Publish, Reason};
+use parking_lot::Mutex;
+
+use super::{Arrival, Shard, ShardHandle, Shards};
+use crate::Broker;
+use crate::carrier::Carrier;
+use crate::listener::{self, Listener, ListenerSettings};
+use crate::login::SlowLogin;
+use crate::memory::{Memory, Pipe};
+
+/// The real gateway without sockets, threads and a running clock: one shard with its connections,
+/// the door and the bus behind it. Bytes go in and come out of lines, which are what a socket
+/// would be, and time passes only in [`Bench::advance`]. The same calls give the same bytes.
+///
+/// Every call returns when nothing is left to do at that moment.
+pub struct Bench {
+    shard: Shard,
+    broker: Arc<Broker>,
+    listener: Arc<Listener>,
+    lines: Vec<Arc<Mutex<Pipe>>>,
+    moment: Moment,
+    /// The shard's own timer belongs to it; it never runs.
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// One peer of a bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Line(usize);
+
+/// More passes than this without an end are a gateway that is never done.
+const PASSES_MAX: usize = 100_000;
+/// The wall clock when a bench begins: 2025-01-01.
+const UNIX_MILLIS: u64 = 1_735_689_600_000;
+
+impl Bench {
+    /// A gateway with one listener, bound to a loopback address.
+    ///
+    /// # Panics
+    /// If the system has no descriptors left for a runtime.
+    pub fn new(broker: Broker, protocol: Arc<dyn Protocol>) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let guard = runtime.enter();
+        let broker = Arc::new(broker);
+        let handle = ShardHandle {
+            inbox: Mutex::default(),
+            queue: Arc::default(),
+            load: AtomicUsize::new(0),
+            thread: Mutex::default(),
+        };
+        let shards = Shards { handles: [handle].into(), turn: Arc::default() };
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = ListenerSettings::new("bench", loopback.into(), listener::Carrier::Stream, protocol);
+        let listener = Listener::new(&settings, broker.gauges.listener("bench"), None);
+        let moment = Moment { instant: Instant::now(), unix_millis: UNIX_MILLIS };
+        let mut shard = Shard::new(broker.clone(), shards.clone(), 0, 1);
+        // What takes long is done at once: there is no other thread.
+        shard.world.offload = Box::new(move |SlowLogin { key, generation, work }| {
+            shards.handles[0].send(Arrival::Verdict(key, generation, work()));
+        });
+        drop(guard);
+        Self { shard, broker, listener, lines: Vec::new(), moment, _runtime: runtime }
+    }
+
+    /// A new connection from a loopback address.
+    pub fn connect(&mut self) -> Line {
+        let pipe = Arc::<Mutex<Pipe>>::default();
+        let line = Line(self.lines.len());
+        self.lines.push(pipe.clone());
+        let port = 10_000 + (line.0 % 50_000) as u16;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        self.listener.gauges.enter(usize::MAX);
+        self.shard.connect(
+            Carrier::Memory(Memory(pipe)),
+            self.listener.peer(address),
+            &self.listener,
+            self.moment,
+        );
+        self.run();
+        line
+    }
+
+    /// Bytes from the peer, as one read brings them.
+    pub fn send(&mut self, line: Line, bytes: &[u8]) {
+        let mut pipe = self.lines[line.0].lock();
+        pipe.to_gateway.extend(bytes);
+        pipe.wake();
+        drop(pipe);
+        self.run();
+    }
+
+    /// What has come for the peer since the last look.
+    pub fn received(&mut self, line: Line) -> Vec<u8> {
+        std::mem::take(&mut self.lines[line.0].lock().from_gateway)
+    }
+
+    /// Whether the gateway has closed: nothing more will come.
+    pub fn is_closed(&self, line: Line) -> bool {
+        self.lines[line.0].lock().shut
+    }
+
+    /// The network fails: the peer is gone without a word.
+    pub fn cut(&mut self, line: Line) {
+        let mut pipe = self.lines[line.0].lock();
+        pipe.cut = true;
+        pipe.wake();
+        drop(pipe);
+        self.run();
+    }
+
+    /// Whether the peer takes what is written to it.
+    pub fn stall(&mut self, line: Line, stalled: bool) {
+        let mut pipe = self.lines[line.0].lock();
+        pipe.stalled = stalled;
+        pipe.wake();
+        drop(pipe);
+        self.run();
+    }
+
+    /// Lets time pass; everything that becomes due happens at its own moment.
+    pub fn advance(&mut self, duration: Duration) {
+        let end = self.moment.instant + duration;
+        loop {
+            let bus = self.broker.poll_at(self.moment);
+            self.run();
+            let shard = self.shard.timers.peek().map(|entry| entry.0.0);
+            let due = [bus, shard].into_iter().flatten().min().unwrap_or(end).min(end);
+            // What is due already has been done; an entry that stays behind says nothing.
+            let next = due.max(self.moment.instant + Duration::from_millis(1)).min(end);
+            if self.moment.instant == end {
+                return;
+            }
+            let passed = next - self.moment.instant;
+            self.moment.instant = next;
+            self.moment.unix_millis += u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// The gateway ends: everybody is said goodbye to.
+    pub fn stop(&mut self) {
+        self.shard.handle().send(Arrival::Stop);
+        self.run();
+    }
+
+    /// Something that the gateway itself has to say.
+    pub fn publish(&mut self, publish: Publish) -> Reason {
+        let gateway = ClientId::parse("$gateway").expect("a name");
+        let reason = self.broker.bus.publish_as(self.moment, &gateway, publish);
+        self.run();
+        reason
+    }
+
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    fn run(&mut self) {
+        let queue = self.shard.handle().queue.clone();
+        for _ in 0..PASSES_MAX {
+            queue.begin_pass();
+            self.shard.work(&queue, self.moment);
+            let more = queue.end_pass() || !self.shard.handle().inbox.lock().is_empty();
+            if !more {
+                return;
+            }
+        }
+        panic!("the gateway does not come to rest");
+    }
+}
