@@ -32,7 +32,7 @@ pub use key::Key;
 pub use known::{Carrier, Known, Schema, fields};
 pub use layers::{DEFAULT_TEXT, ENVIRONMENT_PREFIX, Layers};
 pub use limits::{Delayed, Limits, PriorityDefault, QueueDrop, Retained, Session, Shared, Strategy};
-pub use listener::{Listener, ProxyProtocol};
+pub use listener::{Anonymous, Listener, ProxyProtocol};
 pub use node::{Admin, Log, LogFormat, LogLevel, Node};
 pub use problem::{Origin, Problem, Problems};
 pub use secret::{MASK, Secret};

@@ -44,6 +44,21 @@ pub struct Listener {
     /// an empty text in the file.
     #[serde(default, deserialize_with = "mountpoint")]
     pub mountpoint: Option<Placeholders>,
+    /// Who may connect here without a user name; `None`: whom `access.anonymous` says.
+    #[serde(default)]
+    pub anonymous: Option<Anonymous>,
+}
+
+/// Who may connect without a user name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymous {
+    /// Clients on this machine, through a listener that is bound to it.
+    #[default]
+    Loopback,
+    Never,
+    /// Everybody who reaches a listener.
+    Always,
 }
 
 /// Whether connections begin with a PROXY header.

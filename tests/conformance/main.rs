@@ -40,14 +40,25 @@ mod wire;
 /// What a test speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
+    /// It has no numbered statements; the sequences are for it as well.
+    V31,
     V311,
     V5,
 }
 
 impl Version {
-    /// As CONNECT says it.
+    /// The protocol name in CONNECT.
+    pub fn protocol_name(self) -> &'static str {
+        match self {
+            Self::V31 => "MQIsdp",
+            _ => "MQTT",
+        }
+    }
+
+    /// The protocol level in CONNECT.
     pub fn level(self) -> u8 {
         match self {
+            Self::V31 => 3,
             Self::V311 => 4,
             Self::V5 => 5,
         }

@@ -14,6 +14,8 @@ conformance! {
     mqtt311_4_3_2_2_qos_1_is_answered_by_puback: receiver_1(V311);
     mqtt5_4_3_3_2_a_first_delivery_at_qos_2_is_no_duplicate also "4.3.3-1", "4.3.3-3", "4.3.3-4", "4.3.3-5", "4.3.3-6": sender_2(V5);
     mqtt311_4_3_3_1_a_delivery_at_qos_2_has_its_steps: sender_2(V311);
+    mqtt5_4_3_3_4_pubrels_come_in_the_order_of_the_pubrecs: order_of_pubrels(V5);
+    mqtt311_4_6_0_6_pubrels_come_in_the_order_of_the_pubrecs: order_of_pubrels(V311);
     mqtt5_4_3_3_7_what_was_sent_does_not_expire: sent_does_not_expire();
     mqtt5_4_3_3_8_qos_2_is_answered_by_pubrec also "4.3.3-10", "4.3.3-11", "4.3.3-12": receiver_2(V5);
     mqtt311_4_3_3_2_qos_2_is_answered_by_pubrec: receiver_2(V311);
@@ -130,6 +132,20 @@ fn sender_2(version: Version) {
     pair.scene.exchange(pair.receiver, &wire::pubrec(other.id));
     pair.scene.send(pair.receiver, &wire::pubcomp(other.id));
     assert!(pair.come_back().is_empty());
+}
+
+fn order_of_pubrels(version: Version) {
+    let mut pair = Pair::new(version, 2);
+    (1..=5).for_each(|id| pair.publish(2, id, "p"));
+    let mut ids: Vec<u16> = pair.scene.publishes(pair.receiver).iter().map(|publish| publish.id).collect();
+    assert_eq!(ids.len(), 5);
+    ids.rotate_left(2);
+    ids.swap(0, 4);
+    let pubrecs: Vec<u8> = ids.iter().flat_map(|id| wire::pubrec(*id)).collect();
+    let pubrels = pair.scene.exchange(pair.receiver, &pubrecs);
+    let answered: Vec<(u8, u16)> =
+        pubrels.iter().map(|packet| (packet.acknowledgement().kind, packet.acknowledgement().id)).collect();
+    assert_eq!(answered, ids.iter().map(|id| (6, *id)).collect::<Vec<_>>());
 }
 
 fn sent_does_not_expire() {

@@ -127,6 +127,7 @@ fn name(version: Version) -> &'static str {
     match version {
         Version::V5 => "MQTT 5.0",
         Version::V311 => "MQTT 3.1.1",
+        Version::V31 => "MQTT 3.1",
     }
 }
 

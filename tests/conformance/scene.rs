@@ -211,7 +211,7 @@ impl Scene {
         let packets = self.take(client);
         match (client.version, &packets[..]) {
             (Version::V5, [Packet::Disconnect { reason: given, .. }]) => assert_eq!(*given, reason),
-            (Version::V311, []) => {}
+            (Version::V311 | Version::V31, []) => {}
             _ => panic!("{packets:?}, closed: {}", self.is_closed(client)),
         }
         assert!(self.is_closed(client), "not closed");

@@ -90,7 +90,8 @@ fn errors(version: Version) {
         scene.send(client, bytes);
         let packets = scene.take(client);
         match (version, &packets[..]) {
-            (Version::V5, [Packet::Disconnect { reason: 0x81 | 0x82, .. }]) | (Version::V311, []) => {}
+            (Version::V5, [Packet::Disconnect { reason: 0x81 | 0x82, .. }])
+            | (Version::V311 | Version::V31, []) => {}
             _ => panic!("{packets:?} to {bytes:02x?}"),
         }
         assert!(scene.is_closed(client), "{bytes:02x?}");

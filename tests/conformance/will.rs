@@ -141,12 +141,25 @@ fn back_in_time() {
     let mut scene = Scene::new();
     let watcher = scene.subscriber(V5, "watcher", "will", 0);
     let connect = Connect::new(V5, "c").resuming();
-    let (client, _) = scene.open(&connect.clone().will(will().with(four(wire::WILL_DELAY, 10))));
-    scene.cut(client);
-    scene.wait_millis(9_999);
+    let delayed = connect.clone().will(will().with(four(wire::WILL_DELAY, 10)));
+    for is_cut in [true, false] {
+        let (client, _) = scene.open(&delayed);
+        if is_cut {
+            scene.cut(client);
+            scene.wait_millis(9_999);
+        }
+        // Otherwise the new connection takes the session over.
+        scene.open(&connect);
+        scene.wait(100);
+        scene.nothing(watcher);
+    }
+    // Without a delay, or if the session is thrown away, a takeover publishes the will.
+    scene.open(&connect.clone().will(will()));
     scene.open(&connect);
-    scene.wait(100);
-    scene.nothing(watcher);
+    assert_eq!(scene.texts(watcher), ["gone"]);
+    scene.open(&delayed);
+    scene.client(V5, "c");
+    assert_eq!(scene.texts(watcher), ["gone"]);
 }
 
 fn properties() {

@@ -83,7 +83,7 @@ pub fn subscription_identifier(value: u32) -> Vec<u8> {
 fn properties(version: Version, properties: &[u8]) -> Vec<u8> {
     match version {
         Version::V5 => [&variable(properties.len() as u32)[..], properties].concat(),
-        Version::V311 => Vec::new(),
+        _ => Vec::new(),
     }
 }
 
@@ -129,7 +129,7 @@ impl Connect {
         self.clean = false;
         match self.version {
             Version::V5 => self.with(four(SESSION_EXPIRY, 3600)),
-            Version::V311 => self,
+            _ => self,
         }
     }
 
@@ -180,7 +180,7 @@ impl Connect {
 
     /// With flags and a payload that need not fit each other.
     pub fn encode_with(&self, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let mut body = sized("MQTT");
+        let mut body = sized(self.version.protocol_name());
         body.extend([self.version.level(), flags]);
         body.extend(self.keep_alive_secs.to_be_bytes());
         body.extend(properties(self.version, &self.properties));

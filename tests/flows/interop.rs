@@ -16,6 +16,7 @@ crate::cases!("interop":
     a_page_of_another_origin_is_refused,
     gmqtt_talks_in_both_versions,
     npm_mqtt_talks_over_tcp,
+    npm_mqtt_knows_topics_by_their_aliases,
     rumqttc_talks_in_3_1_1,
     rumqttc_talks_in_5,
 );
@@ -118,6 +119,26 @@ fn expected(properties: bool) -> Vec<Heard> {
 
 fn body(qos: u8) -> Vec<u8> {
     vec![b'x'; 1 + usize::from(qos) * 4000]
+}
+
+fn npm_mqtt_knows_topics_by_their_aliases(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let port = gateway.ports.mqtt;
+    let mut command = node("mqtt_npm.js")?;
+    let url = format!("mqtt://127.0.0.1:{port}");
+    let heard = world.spawn("npm mqtt", command.args([&url, "5", "sub", "aliased/+", "6"]))?;
+    heard.line("SUBSCRIBED 2", 15)?;
+    let topics = ["aliased/a", "aliased/b"].repeat(3);
+    for topic in &topics {
+        publish(world, port, &["-V", "5", "-t", topic, "-q", "1", "-m", "21.5"])?;
+    }
+    let got = heard.lines("a message", 6, 10, |line| line.starts_with("MESSAGE"))?;
+    let expected: Vec<String> = topics.iter().map(|topic| format!("MESSAGE {topic} 1 - 21.5")).collect();
+    ensure_eq!(got, expected, "the topics");
+    let aliases = heard.lines("an alias", 6, 10, |line| line.starts_with("ALIAS"))?;
+    let expected = ["ALIAS 1 of aliased/a", "ALIAS 2 of aliased/b"].repeat(3);
+    ensure_eq!(aliases, expected, "their aliases");
+    gateway.stop()
 }
 
 fn rumqttc_talks_in_3_1_1(world: &mut World) -> Outcome {

@@ -11,7 +11,10 @@ mod lwm2m;
 mod mqtt;
 mod operations;
 mod readme;
+mod rules;
+mod scram;
 mod services;
+mod sharing;
 mod webhook;
 mod websocket;
 
@@ -26,9 +29,12 @@ pub fn cases() -> Vec<Case> {
             client::cases,
             operations::cases,
             access::cases,
+            rules::cases,
+            scram::cases,
             readme::cases,
             examples::cases,
             services::cases,
+            sharing::cases,
         ])
         .flat_map(|cases| cases())
         .collect()

@@ -122,6 +122,13 @@ fn topics_are_rewritten_for_publishers_and_subscribers(world: &mut World) -> Out
     publish(world, port, &["-t", "x/y/1", "-m", "one"])?;
     observer.on_topic("z/y/1")?;
     rewritten.on_topic("z/y/1")?;
+    if place::program("coap-client-notls").is_ok() {
+        let coap_port = gateway.ports.coap;
+        coap::request(world, coap_port, &["-m", "put", "-e", "two"], "/ps/x/y/2")?;
+        observer.matching("z/y/2", |payload| payload == "two")?;
+        let got = coap::request(world, coap_port, &["-m", "get"], "/ps/x/y/2")?;
+        ensure!(got.text().contains("two"), "what CoAP reads: {}", got.text());
+    }
     for version in BOTH_VERSIONS {
         let id = format!("press-{version}");
         publish(world, port, &["-V", version, "-i", &id, "-t", "up/temp", "-q", "1", "-m", version])?;

@@ -6,6 +6,8 @@ const mqtt = require('mqtt');
 const [url, version, verb, topic, value, last] = process.argv.slice(2);
 const options = { protocolVersion: Number(version), reconnectPeriod: 0, connectTimeout: 10000 };
 if (verb === 'sub' && last) options.clientId = last;
+// It takes topic aliases, and shows the topics they stand for.
+if (version === '5') options.properties = { topicAliasMaximum: 4 };
 const client = mqtt.connect(url, options);
 const fail = (error) => { console.error('FAILED', error); process.exit(1); };
 
@@ -22,6 +24,8 @@ client.on('connect', () => {
   let left = Number(value);
   client.on('message', (name, payload, packet) => {
     console.log('MESSAGE', name, packet.qos, (packet.properties || {}).contentType || '-', payload.toString());
+    const alias = (packet.properties || {}).topicAlias;
+    if (alias) console.log('ALIAS', alias, 'of', name);
     left -= 1;
     if (left === 0) client.end();
   });

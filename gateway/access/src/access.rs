@@ -1,253 +1,283 @@
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use gateway_config::Secret;
-use gateway_model::{Credentials, Peer, Reason, Refusal, Topic, TopicFilter};
+use gateway_config::Anonymous;
+use gateway_model::{Authentication, Peer, Qos, Reason, Refusal, Topic, TopicFilter};
+use parking_lot::RwLock;
 
-use crate::{Allowed, Anonymous, Config, Login, Verdict};
+use crate::acl::{Denial, Rules};
+use crate::identity::{Way, is_loopback};
+use crate::password::Password;
+use crate::scram::{METHOD, Scram};
+use crate::users::{Found, Users};
+use crate::verdict::refuse;
+use crate::{Allowed, Config, FileError, Identity, Login, Subject, Verdict};
 
 /// Decides who may connect, and what they may publish and read.
-#[derive(Debug)]
 pub struct Access {
-    anonymous: Anonymous,
-    passwords: HashMap<Box<str>, Secret>,
+    config: Config,
+    /// Listeners that have a rule of their own for clients without a name.
+    anonymous_at: HashMap<Box<str>, Anonymous>,
+    clients: HashMap<Box<str>, Option<Arc<Password>>>,
+    users: RwLock<Arc<Users>>,
+    rules: RwLock<Arc<Rules>>,
+    /// Counts the readings of `rules`; 0 if there are none, and only topics with `$` are special.
+    generation: AtomicU64,
 }
 
-/// Who a session belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// `None` for an anonymous client.
-    pub username: Option<Box<str>>,
+/// What a reload found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    pub users: usize,
+    pub rules: usize,
 }
+
+const WRONG: &str = "unknown user name or wrong password";
 
 impl Access {
+    /// Knows what stands in the settings. The files that they name are read by [`Self::reload`]; until
+    /// then their users are unknown and all topics are closed.
     pub fn new(config: Config) -> Self {
-        let passwords =
-            config.user.into_iter().map(|user| (user.name.into_boxed_str(), user.password)).collect();
-        Self { anonymous: config.anonymous, passwords }
+        let clients = config.client.iter().filter_map(|client| {
+            // `Config::check` refuses broken hashes; here such a client is just not on the list.
+            let password = match &client.password {
+                None => None,
+                Some(text) => Some(Arc::new(
+                    Password::parse_hash(text.expose())
+                        .ok()?
+                        .unwrap_or_else(|| Password::Plain(text.clone())),
+                )),
+            };
+            Some((client.id.as_str().into(), password))
+        });
+        let (rules, generation) = if config.has_acl() { (Rules::closed(), 1) } else { (Rules::none(), 0) };
+        Self {
+            anonymous_at: HashMap::new(),
+            clients: clients.collect(),
+            users: RwLock::new(Arc::new(Users::in_settings(&config))),
+            rules: RwLock::new(Arc::new(rules)),
+            generation: AtomicU64::new(generation),
+            config,
+        }
     }
 
-    /// Whether a client may open a session, and as whom.
-    ///
-    /// A user name must be known and its password right, wherever the client is: a name that is
-    /// offered is never ignored. Without one, the `anonymous` setting decides. A client identifier
-    /// that begins with `$` is the gateway's.
-    pub fn authenticate(&self, login: Login<'_>) -> Verdict {
-        match self.identify(login) {
-            Ok(identity) => Verdict::Allowed(Allowed { identity, data: None }),
-            Err(refusal) => Verdict::Refused(refusal),
+    /// Says for single listeners who may connect there without a user name.
+    pub fn with_listeners(mut self, overrides: impl IntoIterator<Item = (String, Anonymous)>) -> Self {
+        let overrides = overrides.into_iter().map(|(name, anonymous)| (name.into_boxed_str(), anonymous));
+        self.anonymous_at = overrides.collect();
+        self
+    }
+
+    /// Reads the files that the settings name. If one of them is wrong, nothing changes.
+    pub fn reload(&self) -> Result<Loaded, FileError> {
+        let (users, rules) = (Users::load(&self.config)?, Rules::load(&self.config)?);
+        let loaded = Loaded { users: users.len(), rules: rules.len() };
+        *self.users.write() = Arc::new(users);
+        *self.rules.write() = Arc::new(rules);
+        if self.config.has_acl() {
+            self.generation.fetch_add(1, Ordering::Release);
         }
+        Ok(loaded)
+    }
+
+    /// Whether a client may open a session, and as whom. The ways, in their order:
+    ///
+    /// 1. an authentication method, if one is named: SCRAM-SHA-256
+    /// 2. the name in the client's certificate: it is that user
+    /// 3. a user name with its password
+    /// 4. the list of client identifiers
+    /// 5. without a name: the setting `anonymous`
+    ///
+    /// A name that is offered is never ignored: two different ones are refused, and so is one that is
+    /// not proven, whatever a later way would say. Only where there are no users at all, and so no name
+    /// could be proven, a client that offers one is a client without a name: many send one by habit. A
+    /// client identifier that begins with `$` is the gateway's.
+    pub fn authenticate(&self, login: Login<'_>) -> Verdict {
+        let verdict = if login.client_id.is_some_and(|id| id.as_str().starts_with('$')) {
+            Err(refuse(
+                Reason::ClientIdentifierNotValid,
+                "client identifiers that begin with $ belong to the gateway",
+            ))
+        } else if let Some(authentication) = login.authentication {
+            self.begin_exchange(login, authentication)
+        } else if let Some(name) = &login.peer.certificate_name {
+            by_certificate(login, name)
+        } else if let (Some(username), true) = (&login.credentials.username, self.has_names()) {
+            self.by_username(login, username)
+        } else {
+            self.without_name(login)
+        };
+        verdict.unwrap_or_else(Verdict::Refused)
+    }
+
+    /// Grows with every reload of the rules: what was allowed under the same number still is. 0 if
+    /// there are no rules, and the answers cost less than remembering them.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Whether the session may publish on a topic. Topics that begin with `$` are the gateway's own.
-    pub fn may_publish(&self, _: &Identity, topic: &Topic) -> bool {
-        !topic.is_reserved()
+    pub fn may_publish(
+        &self,
+        subject: &Subject<'_>,
+        topic: &Topic,
+        qos: Qos,
+        retain: bool,
+    ) -> Result<(), Denial> {
+        if self.generation() == 0 {
+            return if topic.is_reserved() { Err(Denial::Reserved) } else { Ok(()) };
+        }
+        self.rules.read().judge_publish(subject, topic, qos, retain)
     }
 
-    /// Whether the session may read what a filter matches: everything, for now.
-    pub fn may_subscribe(&self, _: &Identity, _: &TopicFilter) -> bool {
-        true
+    /// Whether the session may subscribe to a filter.
+    pub fn may_subscribe(&self, subject: &Subject<'_>, filter: &TopicFilter, qos: Qos) -> Result<(), Denial> {
+        self.rules.read().judge_subscribe(subject, filter.path(), qos)
     }
 
-    fn identify(&self, login: Login<'_>) -> Result<Identity, Refusal> {
-        if login.client_id.is_some_and(|id| id.as_str().starts_with('$')) {
-            return Err(refusal(
-                Reason::ClientIdentifierNotValid,
-                "client identifiers that begin with $ belong to the gateway",
-            ));
-        }
-        if login.authentication.is_some() {
-            return Err(refusal(Reason::BadAuthenticationMethod, "no such authentication method"));
-        }
-        match &login.credentials.username {
-            Some(username) => self.check_password(username, login.credentials),
-            None if self.allows_anonymous(login.peer, login.listener_is_loopback) => Ok(Identity::default()),
-            None => Err(self.anonymous_refusal()),
-        }
+    /// Whether the session may read what is retained, which it may if it could subscribe at any QoS.
+    pub fn may_read(&self, subject: &Subject<'_>, filter: &TopicFilter) -> Result<(), Denial> {
+        let rules = self.rules.read();
+        let judge = |qos| rules.judge_subscribe(subject, filter.path(), qos);
+        judge(Qos::AtMostOnce)
+            .or_else(|denial| judge(Qos::AtLeastOnce).or(judge(Qos::ExactlyOnce)).map_err(|_| denial))
     }
 
-    fn check_password(&self, username: &str, credentials: &Credentials) -> Result<Identity, Refusal> {
-        let offered = credentials.password.as_deref().unwrap_or_default();
-        // An unknown name takes as long as a known one, so that names cannot be probed for.
-        let (is_known, expected) = match self.passwords.get(username) {
-            Some(expected) => (true, expected.expose().as_bytes()),
-            None => (false, &b"                "[..]),
-        };
-        if is_equal_in_constant_time(offered, expected) && is_known {
-            return Ok(Identity { username: Some(username.into()) });
-        }
-        Err(refusal(Reason::BadUserNameOrPassword, "unknown user name or wrong password"))
+    /// Whether a user name or client identifier can be proven here.
+    fn has_names(&self) -> bool {
+        self.config.has_users() || !self.config.client.is_empty()
     }
 
-    fn allows_anonymous(&self, peer: &Peer, listener_is_loopback: bool) -> bool {
-        match self.anonymous {
-            Anonymous::Loopback => listener_is_loopback && peer.address.ip().to_canonical().is_loopback(),
-            Anonymous::Never => false,
-            Anonymous::Always => true,
+    fn begin_exchange(&self, login: Login<'_>, authentication: &Authentication) -> Result<Verdict, Refusal> {
+        if *authentication.method != *METHOD {
+            let text = "no such authentication method; there is SCRAM-SHA-256";
+            return Err(refuse(Reason::BadAuthenticationMethod, text));
         }
-    }
-
-    /// The text names the setting: the client's operator and the gateway's are often one person.
-    fn anonymous_refusal(&self) -> Refusal {
-        let text = match self.anonymous {
-            Anonymous::Never => {
-                "anonymous clients are refused (access.anonymous = \"never\"); connect with a user name and \
-                 password from [[access.user]]"
+        let (offered, certified) = (&login.credentials.username, &login.peer.certificate_name);
+        let other_name = match (offered.as_deref(), certified.as_deref()) {
+            (Some(offered), Some(certified)) if offered != certified => {
+                return Err(refuse(Reason::BadUserNameOrPassword, OTHER_THAN_CERTIFICATE));
             }
-            _ => {
+            (offered, certified) => offered.or(certified),
+        };
+        let Some(data) = &authentication.data else {
+            let text = "SCRAM-SHA-256 begins with the client's message, and there is none";
+            return Err(refuse(Reason::NotAuthorized, text));
+        };
+        Ok(Scram::begin(&self.users.read().clone(), data, other_name))
+    }
+
+    fn by_username(&self, login: Login<'_>, username: &str) -> Result<Verdict, Refusal> {
+        let users = self.users.read().clone();
+        let password = login.credentials.password.clone().unwrap_or_default();
+        let found = users.find(username);
+        // MQTT 3.1.1 carries no password without a user name (section 3.1.2.9): a client of the list
+        // that has one sends its identifier as its name.
+        if let (Found::Decoy(_), Some(id)) = (&found, login.client_id)
+            && id.as_str() == username
+            && self.clients.contains_key(username)
+        {
+            return self.by_client_list(login).unwrap_or_else(|| Err(wrong()));
+        }
+        let identity = Identity { username: Some(username.into()), way: Way::User };
+        let (Found::User(stored) | Found::Decoy(Some(stored))) = found else { return Err(wrong()) };
+        if !stored.is_slow() {
+            return judge(users.verify(username, &password), identity);
+        }
+        if users.proven.contains(Instant::now(), username, &password) {
+            return Ok(allow(identity));
+        }
+        let username: Box<str> = username.into();
+        Ok(Verdict::Slow(Box::new(move || {
+            judge(users.verify_slowly(&username, &password), identity).unwrap_or_else(Verdict::Refused)
+        })))
+    }
+
+    /// `None` if the client's identifier is not in the list.
+    fn by_client_list(&self, login: Login<'_>) -> Option<Result<Verdict, Refusal>> {
+        let id = login.client_id?.as_str();
+        let stored = self.clients.get(id)?;
+        let identity = Identity { username: None, way: Way::Client };
+        let Some(stored) = stored.clone() else { return Some(Ok(allow(identity))) };
+        let password = login.credentials.password.clone().unwrap_or_default();
+        if !stored.is_slow() {
+            return Some(judge(stored.verify(&password), identity));
+        }
+        // No user name holds U+0000 (MQTT 5.0 section 1.5.4), so this is nobody's.
+        let name = format!("\0{id}");
+        let users = self.users.read().clone();
+        if users.proven.contains(Instant::now(), &name, &password) {
+            return Some(Ok(allow(identity)));
+        }
+        Some(Ok(Verdict::Slow(Box::new(move || {
+            let is_right = stored.verify(&password);
+            if is_right {
+                users.proven.insert(Instant::now(), &name, &password);
+            }
+            judge(is_right, identity).unwrap_or_else(Verdict::Refused)
+        }))))
+    }
+
+    fn without_name(&self, login: Login<'_>) -> Result<Verdict, Refusal> {
+        if let Some(verdict) = self.by_client_list(login) {
+            return verdict;
+        }
+        let own = self.anonymous_at.get(&*login.peer.listener);
+        let anonymous = own.copied().unwrap_or(self.config.anonymous);
+        if is_welcome(anonymous, login.peer, login.listener_is_loopback) {
+            return Ok(allow(Identity::default()));
+        }
+        let setting = match own {
+            Some(_) => format!("listener.{}.anonymous", login.peer.listener),
+            None => "access.anonymous".to_owned(),
+        };
+        // The text names the setting: the client's operator and the gateway's are often one person.
+        let text = match anonymous {
+            Anonymous::Never => format!(
+                "anonymous clients are refused ({setting} = \"never\"); connect with a user name and password \
+                 from [[access.user]] or access.password_file"
+            ),
+            _ => format!(
                 "anonymous clients are accepted from this machine only; connect with a user name and password \
-                 from [[access.user]], or set access.anonymous = \"always\""
-            }
+                 from [[access.user]] or access.password_file, or set {setting} = \"always\""
+            ),
         };
-        refusal(Reason::NotAuthorized, text)
+        Err(refuse(Reason::NotAuthorized, &text))
     }
 }
 
-fn refusal(reason: Reason, text: &str) -> Refusal {
-    Refusal { reason, text: text.into() }
+const OTHER_THAN_CERTIFICATE: &str = "the user name is not the one in the client's certificate";
+
+fn by_certificate(login: Login<'_>, name: &str) -> Result<Verdict, Refusal> {
+    match &login.credentials.username {
+        Some(offered) if **offered != *name => {
+            Err(refuse(Reason::BadUserNameOrPassword, OTHER_THAN_CERTIFICATE))
+        }
+        _ => Ok(allow(Identity { username: Some(name.into()), way: Way::Certificate })),
+    }
 }
 
-/// Compares without telling by its duration where the difference is; the length of what is
-/// expected may show.
-fn is_equal_in_constant_time(offered: &[u8], expected: &[u8]) -> bool {
-    let mut difference = usize::from(offered.len() != expected.len());
-    for (position, expected) in expected.iter().enumerate() {
-        let offered = offered.get(position).copied().unwrap_or_default();
-        difference |= usize::from(std::hint::black_box(offered ^ expected));
+fn is_welcome(anonymous: Anonymous, peer: &Peer, listener_is_loopback: bool) -> bool {
+    match anonymous {
+        Anonymous::Loopback => listener_is_loopback && is_loopback(peer.address.ip()),
+        Anonymous::Never => false,
+        Anonymous::Always => true,
     }
-    std::hint::black_box(difference) == 0
+}
+
+fn allow(identity: Identity) -> Verdict {
+    Verdict::Allowed(Allowed { identity, data: None })
+}
+
+fn judge(is_right: bool, identity: Identity) -> Result<Verdict, Refusal> {
+    if is_right { Ok(allow(identity)) } else { Err(wrong()) }
+}
+
+fn wrong() -> Refusal {
+    refuse(Reason::BadUserNameOrPassword, WRONG)
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use gateway_model::ClientId;
-
-    use super::*;
-    use crate::User;
-
-    const LOCAL: &str = "127.0.0.1:40000";
-    const REMOTE: &str = "192.0.2.7:40000";
-
-    fn access(anonymous: Anonymous) -> Access {
-        let user = User { name: "press".to_owned(), password: Secret::new("word") };
-        Access::new(Config { anonymous, user: vec![user] })
-    }
-
-    fn identify(
-        access: &Access,
-        peer: &Peer,
-        listener_is_loopback: bool,
-        client_id: Option<&ClientId>,
-        credentials: &Credentials,
-    ) -> Result<Identity, Refusal> {
-        let login = Login { peer, listener_is_loopback, client_id, credentials, authentication: None };
-        match access.authenticate(login) {
-            Verdict::Allowed(allowed) => Ok(allowed.identity),
-            Verdict::Refused(refusal) => Err(refusal),
-            Verdict::Slow(_) | Verdict::Challenge(..) => panic!("decided at once"),
-        }
-    }
-
-    fn connect(
-        access: &Access,
-        address: &str,
-        listener_is_loopback: bool,
-        login: Option<(&str, &str)>,
-    ) -> Result<Option<Box<str>>, Reason> {
-        let peer = Peer::new(address.parse().unwrap(), "mqtt".into());
-        let credentials = Credentials {
-            username: login.map(|(name, _)| name.into()),
-            password: login.map(|(_, password)| Bytes::copy_from_slice(password.as_bytes())),
-        };
-        let identity = identify(access, &peer, listener_is_loopback, None, &credentials);
-        identity.map(|identity| identity.username).map_err(|refusal| refusal.reason)
-    }
-
-    #[test]
-    fn anonymous_clients_are_accepted_from_this_machine_through_a_listener_bound_to_it() {
-        let access = access(Anonymous::Loopback);
-        assert_eq!(connect(&access, LOCAL, true, None), Ok(None));
-        assert_eq!(connect(&access, "[::1]:1", true, None), Ok(None));
-        assert_eq!(connect(&access, "[::ffff:127.0.0.1]:1", true, None), Ok(None));
-        // A tunnel or proxy on this machine makes strangers look local on a public listener.
-        assert_eq!(connect(&access, LOCAL, false, None), Err(Reason::NotAuthorized));
-        assert_eq!(connect(&access, REMOTE, false, None), Err(Reason::NotAuthorized));
-        assert_eq!(connect(&access, REMOTE, true, None), Err(Reason::NotAuthorized));
-    }
-
-    #[test]
-    fn never_and_always_mean_what_they_say() {
-        assert_eq!(connect(&access(Anonymous::Never), LOCAL, true, None), Err(Reason::NotAuthorized));
-        assert_eq!(connect(&access(Anonymous::Always), REMOTE, false, None), Ok(None));
-    }
-
-    #[test]
-    fn a_user_needs_the_right_password_wherever_it_is() {
-        for anonymous in [Anonymous::Loopback, Anonymous::Never, Anonymous::Always] {
-            let access = access(anonymous);
-            for address in [LOCAL, REMOTE] {
-                let login = |name, word| connect(&access, address, true, Some((name, word)));
-                assert_eq!(login("press", "word"), Ok(Some("press".into())));
-                for (name, word) in
-                    [("press", "wor"), ("press", "wordy"), ("press", ""), ("nobody", "word"), ("", "")]
-                {
-                    assert_eq!(login(name, word), Err(Reason::BadUserNameOrPassword), "{name} {word}");
-                }
-                assert_eq!(login("nobody", "                "), Err(Reason::BadUserNameOrPassword));
-            }
-        }
-    }
-
-    #[test]
-    fn a_name_without_a_password_is_refused() {
-        let peer = Peer::new(LOCAL.parse().unwrap(), "mqtt".into());
-        let credentials = Credentials { username: Some("press".into()), password: None };
-        let refused = identify(&access(Anonymous::Always), &peer, true, None, &credentials);
-        assert_eq!(refused.unwrap_err().reason, Reason::BadUserNameOrPassword);
-    }
-
-    #[test]
-    fn a_refusal_says_which_setting_to_change() {
-        let peer = Peer::new(REMOTE.parse().unwrap(), "mqtt".into());
-        let text = |anonymous| {
-            identify(&access(anonymous), &peer, false, None, &Credentials::default()).unwrap_err().text
-        };
-        let loopback = text(Anonymous::Loopback);
-        assert!(loopback.contains("[[access.user]]") && loopback.contains("access.anonymous = \"always\""));
-        assert!(text(Anonymous::Never).contains("access.anonymous = \"never\""));
-    }
-
-    #[test]
-    fn names_of_the_gateway_are_refused() {
-        let peer = Peer::new(LOCAL.parse().unwrap(), "mqtt".into());
-        let id = ClientId::parse("$bridge/plant").unwrap();
-        let refused = identify(&access(Anonymous::Always), &peer, true, Some(&id), &Credentials::default())
-            .unwrap_err();
-        assert_eq!(refused.reason, Reason::ClientIdentifierNotValid);
-    }
-
-    #[test]
-    fn topics_of_the_gateway_may_be_read_and_not_written() {
-        let access = access(Anonymous::Always);
-        let nobody = Identity::default();
-        let topic = |text| Topic::parse(text).unwrap();
-        assert!(access.may_publish(&nobody, &topic("a/$b")));
-        assert!(!access.may_publish(&nobody, &topic("$SYS/broker/uptime")));
-        assert!(!access.may_publish(&nobody, &topic("$anything")));
-        assert!(access.may_subscribe(&nobody, &TopicFilter::parse("$SYS/#").unwrap()));
-    }
-
-    #[test]
-    fn users_are_named_once_and_have_passwords() {
-        let user =
-            |name: &str, password: &str| User { name: name.to_owned(), password: Secret::new(password) };
-        let check = |users: &[User]| {
-            let config = Config { user: users.to_vec(), ..Config::default() };
-            config.check().map_err(|(key, _)| key)
-        };
-        assert_eq!(check(&[user("a", "x"), user("b", "x")]), Ok(()));
-        assert_eq!(check(&[user("a", "x"), user("a", "y")]), Err("user.1.name".to_owned()));
-        assert_eq!(check(&[user("", "x")]), Err("user.0.name".to_owned()));
-        assert_eq!(check(&[user("a", "")]), Err("user.0.password".to_owned()));
-    }
-}
+mod tests;

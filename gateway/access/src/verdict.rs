@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use gateway_model::{Authentication, ClientId, Credentials, Peer, Refusal};
+use gateway_model::{Authentication, ClientId, Credentials, Peer, Reason, Refusal};
 
 use crate::Identity;
 
@@ -36,4 +36,8 @@ pub struct Allowed {
 pub trait Exchange: Send {
     /// What the client answered to the challenge.
     fn answer(self: Box<Self>, data: &[u8]) -> Verdict;
+}
+
+pub(crate) fn refuse(reason: Reason, text: &str) -> Refusal {
+    Refusal { reason, text: text.into() }
 }

@@ -2,16 +2,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use gateway_access::{Access, Allowed, Identity, Login, Verdict};
+use gateway_access::{Access, Allowed, Denial, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
     ClientId, Close, Delayed, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal,
-    Subscription, Topic, TopicFilter,
+    Subscription, TopicFilter,
 };
 
 use crate::clock;
+use crate::denials::Denials;
 use crate::gauges::Gauges;
 use crate::meter::ClientLimits;
+use crate::permit::Permit;
 use crate::refusals::Refusals;
 use crate::services::events::Asked;
 use crate::services::mount::Mount;
@@ -30,6 +32,7 @@ pub struct Broker {
     pub(crate) gauges: Gauges,
     pub(crate) refused: AtomicU64,
     refusals: Refusals,
+    pub(crate) denials: Denials,
     pub(crate) services: Services,
     /// Logins that other threads are deciding.
     logins_pending: AtomicUsize,
@@ -55,13 +58,24 @@ pub struct Principal {
     pub identity: Identity,
     /// What stands before its topics, if anything does.
     pub(crate) mount: Option<Arc<Mount>>,
+    /// What it was allowed to publish last; absent where asking costs no more than remembering.
+    permit: Option<Box<Permit>>,
 }
 
 impl Principal {
+    fn subject<'a>(&'a self, peer: &'a Peer) -> Subject<'a> {
+        subject(peer, self.attachment.client_id(), &self.identity)
+    }
+
     /// Its names, as placeholders fill them in.
     pub(crate) fn who(&self) -> Who<'_> {
         Who { client_id: self.attachment.client_id().as_str(), username: self.identity.username.as_deref() }
     }
+}
+
+fn subject<'a>(peer: &'a Peer, client_id: &'a ClientId, identity: &'a Identity) -> Subject<'a> {
+    let address = peer.address.ip();
+    Subject { identity, client_id: client_id.as_str(), address, listener: &peer.listener }
 }
 
 impl Broker {
@@ -76,6 +90,7 @@ impl Broker {
             gauges: Gauges::default(),
             refused: AtomicU64::new(0),
             refusals: Refusals::default(),
+            denials: Denials::default(),
             services: Services::new(ServicesSettings::default()),
             logins_pending: AtomicUsize::new(0),
         }
@@ -147,7 +162,7 @@ impl Broker {
             .map_err(|refusal| self.refuse(moment, peer, refusal))?;
         if let Some(will) = &open.will {
             let refusal = |reason| Refusal { reason, text: "the will's topic is refused".into() };
-            self.check_publish(&identity, &will.publish.topic)
+            self.check_publish(moment, &subject(peer, &client_id, &identity), &will.publish)
                 .map_err(|reason| self.refuse(moment, peer, refusal(reason)))?;
         }
         let asked = Asked::of(&open);
@@ -157,7 +172,7 @@ impl Broker {
             let text = "too many sessions: limits.sessions_max".into();
             self.refuse(moment, peer, Refusal { reason, text })
         })?;
-        let principal = Principal { attachment, identity, mount };
+        let principal = Principal { attachment, identity, mount, permit: None };
         self.services.opened(self, moment, turn, (peer, asked), &principal, &opened);
         Ok((principal, Opened { authentication_data: allowed.data, ..opened }))
     }
@@ -179,6 +194,11 @@ impl Broker {
         }
     }
 
+    /// Reads the users and rules in files anew; an error leaves everything as it was.
+    pub fn reload_access(&self) -> Result<Loaded, FileError> {
+        self.access.reload()
+    }
+
     /// Does what has become due: session expiry, delayed wills, `$SYS`.
     pub fn poll(&self) {
         self.poll_at(clock::moment());
@@ -194,11 +214,12 @@ impl Broker {
     pub(crate) fn publish(
         &self,
         moment: Moment,
-        principal: &Principal,
+        peer: &Peer,
+        principal: &mut Principal,
         mut publish: Publish,
         (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Reason {
-        let prepared = self.prepare_publish(principal, &mut publish, cache, names);
+        let prepared = self.prepare_publish(moment, peer, principal, &mut publish, (cache, names));
         let delay = match prepared {
             Ok(delay) => delay,
             Err(reason) => {
@@ -217,10 +238,11 @@ impl Broker {
     #[inline]
     fn prepare_publish(
         &self,
-        principal: &Principal,
+        moment: Moment,
+        peer: &Peer,
+        principal: &mut Principal,
         publish: &mut Publish,
-        cache: &mut RouteCache,
-        names: &mut NameCache,
+        (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Result<Option<Duration>, Reason> {
         let delay = match Delayed::parse(&publish.topic).transpose()? {
             None => None,
@@ -232,24 +254,35 @@ impl Broker {
         if self.services.renames(principal) {
             self.services.rename_publish(principal, publish, cache, names)?;
         }
-        self.check_publish(&principal.identity, &publish.topic)?;
+        let generation = self.access.generation();
+        if principal.permit.as_ref().is_none_or(|permit| !permit.is_for(publish, generation)) {
+            self.check_publish(moment, &principal.subject(peer), publish)?;
+            if generation > 0 {
+                let permit = Permit::new(publish, generation);
+                match &mut principal.permit {
+                    Some(last) => **last = permit,
+                    none => *none = Some(Box::new(permit)),
+                }
+            }
+        }
         Ok(delay)
     }
 
     pub(crate) fn subscribe(
         &self,
         moment: Moment,
+        peer: &Peer,
         principal: &Principal,
         subscriptions: Vec<Subscription>,
     ) -> Vec<Reason> {
         self.services.clients.subscribes.fetch_add(1, Ordering::Relaxed);
         if !self.services.renames(principal) {
-            return self.subscribe_renamed(moment, principal, subscriptions);
+            return self.subscribe_renamed(moment, peer, principal, subscriptions);
         }
         let one = |subscription: Subscription| {
             let renamed = self.services.rename_subscription(principal, subscription);
             match renamed {
-                Ok(renamed) => self.subscribe_renamed(moment, principal, vec![renamed])[0],
+                Ok(renamed) => self.subscribe_renamed(moment, peer, principal, vec![renamed])[0],
                 Err(reason) => self.refuse_filter(reason),
             }
         };
@@ -271,22 +304,21 @@ impl Broker {
     fn subscribe_renamed(
         &self,
         moment: Moment,
+        peer: &Peer,
         principal: &Principal,
         subscriptions: Vec<Subscription>,
     ) -> Vec<Reason> {
-        let check = |subscription: &Subscription| match &subscription.filter {
-            filter if self.is_too_long(filter.path()) => Err(Reason::TopicFilterInvalid),
-            filter if !self.access.may_subscribe(&principal.identity, filter) => Err(Reason::NotAuthorized),
-            _ => Ok(()),
-        };
-        if subscriptions.iter().all(|subscription| check(subscription).is_ok()) {
+        let subject = principal.subject(peer);
+        let check = |subscription: &Subscription| self.check_subscribe(moment, &subject, subscription).err();
+        let refused: Vec<_> = subscriptions.iter().map(check).collect();
+        if refused.iter().all(Option::is_none) {
             return self.bus.subscribe(moment.instant, &principal.attachment, subscriptions);
         }
-        let one = |subscription: Subscription| match check(&subscription) {
-            Ok(()) => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
-            Err(reason) => self.refuse_filter(reason),
+        let one = |(subscription, refused): (Subscription, Option<Reason>)| match refused {
+            None => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
+            Some(reason) => self.refuse_filter(reason),
         };
-        subscriptions.into_iter().map(one).collect()
+        subscriptions.into_iter().zip(refused).map(one).collect()
     }
 
     fn refuse_filter(&self, reason: Reason) -> Reason {
@@ -297,25 +329,50 @@ impl Broker {
     pub(crate) fn retained(
         &self,
         moment: Moment,
+        peer: &Peer,
         principal: &Principal,
         filter: &TopicFilter,
         limit: usize,
     ) -> Result<Vec<Arc<Message>>, Reason> {
         let filter = self.services.rename_filter(principal, filter)?;
-        if !self.access.may_subscribe(&principal.identity, &filter) {
-            return Err(Reason::NotAuthorized);
-        }
+        let subject = principal.subject(peer);
+        let denied = |denial| self.deny_filter(moment, &subject, &filter, denial);
+        self.access.may_read(&subject, &filter).map_err(denied)?;
         Ok(self.bus.retained(moment.instant, &filter, limit))
     }
 
-    fn check_publish(&self, identity: &Identity, topic: &Topic) -> Result<(), Reason> {
+    fn check_publish(&self, moment: Moment, subject: &Subject<'_>, publish: &Publish) -> Result<(), Reason> {
+        let topic = &publish.topic;
         if self.is_too_long(topic) {
             return Err(Reason::TopicNameInvalid);
         }
-        if !self.access.may_publish(identity, topic) {
-            return Err(Reason::NotAuthorized);
+        self.access
+            .may_publish(subject, topic, publish.qos, publish.retain)
+            .map_err(|denial| self.denials.publish(moment.instant, subject, topic, denial))
+    }
+
+    fn check_subscribe(
+        &self,
+        moment: Moment,
+        subject: &Subject<'_>,
+        subscription: &Subscription,
+    ) -> Result<(), Reason> {
+        let filter = &subscription.filter;
+        if self.is_too_long(filter.path()) {
+            return Err(Reason::TopicFilterInvalid);
         }
-        Ok(())
+        let denied = |denial| self.deny_filter(moment, subject, filter, denial);
+        self.access.may_subscribe(subject, filter, subscription.qos).map_err(denied)
+    }
+
+    fn deny_filter(
+        &self,
+        moment: Moment,
+        subject: &Subject<'_>,
+        filter: &TopicFilter,
+        denial: Denial,
+    ) -> Reason {
+        self.denials.subscribe(moment.instant, subject, filter.as_str(), denial)
     }
 
     /// Whether a topic or filter is over the limits of length or levels.

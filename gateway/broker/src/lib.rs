@@ -25,6 +25,7 @@ mod carrier;
 mod certificate;
 mod clock;
 mod connection;
+mod denials;
 mod forwarded;
 mod gauges;
 mod handshake;
@@ -33,6 +34,7 @@ mod login;
 #[cfg(feature = "testing")]
 mod memory;
 mod meter;
+mod permit;
 mod proxy_protocol;
 mod refusals;
 mod services;

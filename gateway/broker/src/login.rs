@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn allowed(name: &str) -> Verdict {
-        let identity = Identity { username: Some(name.into()) };
+        let identity = Identity { username: Some(name.into()), ..Identity::default() };
         Verdict::Allowed(Allowed { identity, data: Some("welcome".into()) })
     }
 

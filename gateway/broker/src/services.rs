@@ -223,10 +223,7 @@ impl Services {
             let port = self.listeners.read().get(&*peer.listener).map_or(0, |listening| listening.port);
             turn.connected(moment, peer, port, asked, principal, opened);
         }
-        let subscriptions = self.auto_subscriptions.of(asked.protocol, principal);
-        if !subscriptions.is_empty() {
-            broker.bus.subscribe(moment.instant, &principal.attachment, subscriptions);
-        }
+        self.auto_subscriptions.subscribe(&broker.bus, moment.instant, asked.protocol, principal);
     }
 
     /// A client that held its session has left it.

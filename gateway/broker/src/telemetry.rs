@@ -27,6 +27,11 @@ impl Broker {
         };
         counter(page, "tidegate_messages_accepted_total", "Publishes taken in", Counter::Accepted);
         counter(page, "tidegate_messages_refused_total", "Publishes refused", Counter::Refused);
+        let name = "tidegate_denied_total";
+        page.family(name, "counter", "Publishes and subscriptions that are not allowed, by reason");
+        for (action, reason, count) in self.denials.counts() {
+            page.value(name, &format!("action=\"{action}\",reason=\"{reason}\""), count);
+        }
         counter(page, "tidegate_messages_unrouted_total", "Publishes nobody wanted", Counter::Unrouted);
         counter(
             page,

@@ -125,13 +125,13 @@ impl Turn<'_> {
                 return self.reauthenticate(ticket, &authentication);
             }
             (Request::Subscribe(subscriptions), Some(principal)) => {
-                Reply::Subscribed(broker.subscribe(self.moment, principal, subscriptions))
+                Reply::Subscribed(broker.subscribe(self.moment, &self.client.peer, principal, subscriptions))
             }
             (Request::Unsubscribe(filters), Some(principal)) => {
                 Reply::Unsubscribed(broker.unsubscribe(principal, &filters))
             }
             (Request::Retained { filter, limit }, Some(principal)) => {
-                Reply::Retained(broker.retained(self.moment, principal, &filter, limit))
+                Reply::Retained(broker.retained(self.moment, &self.client.peer, principal, &filter, limit))
             }
             (Request::Subscribe(subscriptions), None) => {
                 Reply::Subscribed(vec![Reason::NotAuthorized; subscriptions.len()])
@@ -163,13 +163,15 @@ impl Sink for Turn<'_> {
             self.world.deferred.push(Deferred::Publish(ticket, publish));
             return Outcome::Later;
         }
-        let Some(principal) = &self.client.principal else { return Outcome::Done(Reason::NotAuthorized) };
-        if let Some(meter) = &mut self.client.meter {
+        let Client { peer, principal: Some(principal), meter, .. } = &mut *self.client else {
+            return Outcome::Done(Reason::NotAuthorized);
+        };
+        if let Some(meter) = meter {
             meter.published();
         }
         let World { broker, cache, names, traffic, .. } = &mut *self.world;
         traffic.received(publish.qos);
-        Outcome::Done(broker.publish(self.moment, principal, publish, (cache, names)))
+        Outcome::Done(broker.publish(self.moment, peer, principal, publish, (cache, names)))
     }
 
     fn request(&mut self, ticket: Ticket, request: Request) {

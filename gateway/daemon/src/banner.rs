@@ -35,7 +35,7 @@ pub fn print(settings: &Settings, listening: &[Listening], admin: Option<SocketA
     if listening.iter().all(|listener| listener.bind.is_local()) {
         println!("Closed to other machines. To open MQTT to them: --set listener.mqtt.bind=0.0.0.0:1883");
         let access = settings.section::<gateway_access::Config>("access").unwrap_or_default();
-        if access.user.is_empty() {
+        if !access.has_users() {
             println!("and a user for them to log in with: [[access.user]] in a file given with --config");
         }
     }

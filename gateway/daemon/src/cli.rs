@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::{PublishOptions, SubscribeOptions};
+use crate::passwd::PasswdOptions;
 
 /// An IoT gateway broker: MQTT, WebSocket, CoAP and LwM2M in, one bus, Kafka and webhooks out.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ pub enum Command {
     Pub(Box<PublishOptions>),
     /// Subscribe and print messages with the built-in MQTT client
     Sub(Box<SubscribeOptions>),
+    /// Set, delete and hash passwords in a file (access.password_file)
+    Passwd(PasswdOptions),
 }
 
 /// Where settings come from, besides the defaults and the environment (TIDEGATE__SECTION__KEY).

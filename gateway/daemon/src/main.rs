@@ -2,13 +2,15 @@
 //!
 //! The only crate that knows the protocols and the bridges. Read `catalog.rs` for what there is,
 //! `serve.rs` for how it is put together; `settings.rs` is `tidegate check`, `client.rs` is
-//! `tidegate pub` and `tidegate sub`.
+//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd`.
 
+mod access;
 mod banner;
 mod catalog;
 mod cli;
 mod client;
 mod logging;
+mod passwd;
 mod reload;
 mod serve;
 mod settings;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Pub(options)) => client::publish(&options),
         Some(Command::Sub(options)) => client::subscribe(&options),
+        Some(Command::Passwd(options)) => passwd::run(&options),
     }
 }
 

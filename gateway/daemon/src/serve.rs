@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use gateway_access::Access;
 use gateway_admin::{Endpoint, Probes};
 use gateway_broker::{
     AutoSubscriptions, BridgeHandle, BridgeSession, Broker, ClientLimits, DoorLimits, ListenerSettings,
@@ -21,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::reload::{self, Reload};
-use crate::{banner, catalog, logging, warnings};
+use crate::{access, banner, catalog, logging, warnings};
 
 /// Runs the gateway until SIGINT or SIGTERM.
 pub fn run(settings: &Settings) -> Result<()> {
@@ -53,6 +52,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     let ready = Arc::new(AtomicBool::new(false));
     let admin = start_admin(settings, &broker, &bridges, &ready).await?;
     tokio::spawn(keep_time(broker.clone()));
+    reloads.push(access::reload(broker.clone()));
     reload::start(reloads)?;
     ready.store(true, Ordering::Release);
     banner::print(settings, &listening, admin);
@@ -77,8 +77,8 @@ fn broker(settings: &Settings) -> Result<Broker> {
         client_id_bytes_max: settings.limits.client_id_bytes_max.into(),
         logins_pending_max: settings.limits.logins_pending_max as usize,
     };
-    let access = Access::new(settings.section("access")?);
-    let broker = Broker::new(Bus::new(bus_limits(settings)?, random()), access, limits, random());
+    let bus = Bus::new(bus_limits(settings)?, random());
+    let broker = Broker::new(bus, access::open(settings)?, limits, random());
     Ok(broker.with_client_limits(client_limits(settings)).with_services(services(settings)?))
 }
 

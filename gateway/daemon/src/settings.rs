@@ -40,7 +40,11 @@ pub fn check(options: &SettingsOptions) -> ExitCode {
         }
     }
     if let Err(error) = crate::serve::load_tls(&settings) {
-        eprintln!("{error}\n1 problem in the settings");
+        eprintln!("{error}\n1 problem in the files that the settings name");
+        return ExitCode::FAILURE;
+    }
+    if let Err(error) = crate::access::open(&settings) {
+        eprintln!("{error:#}\n1 problem in the files that the settings name");
         return ExitCode::FAILURE;
     }
     for warning in crate::warnings::warnings(&settings) {

@@ -1,5 +1,5 @@
 use gateway_access::{Anonymous, Config as Access};
-use gateway_config::Settings;
+use gateway_config::{ProxyProtocol, Settings};
 
 /// What is legal in the settings and yet hardly meant, one sentence each.
 pub fn warnings(settings: &Settings) -> Vec<String> {
@@ -7,24 +7,51 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     let Ok(access) = settings.section::<Access>("access") else { return warnings };
     let open = settings.listeners().iter().filter(|listener| listener.enabled);
     let public: Vec<_> = open.clone().filter(|listener| !listener.bind.is_local()).collect();
+    let knows_anybody = access.has_users() || !access.client.is_empty();
     for listener in &public {
         let at = format!("listener.{} listens on {}", listener.name, listener.bind);
-        if access.anonymous == Anonymous::Always {
-            warnings.push(format!(
-                "{at} and access.anonymous = \"always\": everybody who reaches it may read and publish anything"
-            ));
-        } else if access.user.is_empty() {
+        let (anonymous, setting) = match listener.anonymous {
+            Some(anonymous) => (anonymous, format!("listener.{}.anonymous", listener.name)),
+            None => (access.anonymous, "access.anonymous".to_owned()),
+        };
+        if anonymous == Anonymous::Always {
+            let may = match access.has_acl() {
+                true => "do what access.acl_file allows to anybody",
+                false => "read and publish anything",
+            };
+            warnings.push(format!("{at} and {setting} = \"always\": everybody who reaches it may {may}"));
+        } else if !knows_anybody {
             warnings.push(format!(
                 "{at}, but there is no [[access.user]]: every client that comes through it will be refused; add \
-                 users, or set access.anonymous = \"always\""
+                 users, or set {setting} = \"always\""
             ));
         } else if listener.tls.is_none() {
             warnings.push(format!("{at} without encryption: passwords and messages can be read on the way"));
         }
     }
-    if access.anonymous == Anonymous::Never && access.user.is_empty() {
+    let claims = |listener: &&&gateway_config::Listener| {
+        listener.proxy_protocol == ProxyProtocol::Required && listener.trusted_proxies.is_empty()
+    };
+    for listener in public.iter().filter(claims) {
+        warnings.push(format!(
+            "listener.{} has proxy_protocol = \"required\" and no trusted_proxies: whoever reaches it may claim any \
+             address",
+            listener.name
+        ));
+    }
+    let closed = |listener: &gateway_config::Listener| {
+        listener.anonymous.unwrap_or(access.anonymous) == Anonymous::Never
+    };
+    if !knows_anybody && open.clone().all(closed) && open.clone().count() > 0 {
         warnings.push(
             "access.anonymous = \"never\" and there is no [[access.user]]: nobody can connect".to_owned(),
+        );
+    }
+    if access.has_users() && !access.has_acl() {
+        warnings.push(
+            "there are users and no rules for them: each may read and publish every topic that does not begin with \
+             $; write rules into access.acl_file"
+                .to_owned(),
         );
     }
     if settings.admin.enabled && !settings.admin.bind.ip().is_loopback() {
@@ -67,7 +94,21 @@ mod tests {
         assert!(warnings_of(&[open])[0].contains("every client that comes through it will be refused"));
         assert!(warnings_of(&[open, "access.anonymous=always"])[0].contains("everybody who reaches it"));
         assert!(warnings_of(&[open, user])[0].contains("without encryption"));
+        assert!(warnings_of(&[open, user])[1].contains("no rules for them"));
+        let rules = "access.acl_file=rules.acl";
+        assert_eq!(warnings_of(&[open, user, rules]).len(), 1);
+        assert!(warnings_of(&[open, "access.anonymous=always", rules])[0].contains("allows to anybody"));
+        assert!(warnings_of(&[open, "access.password_file=p"])[0].contains("without encryption"));
+        let own = "listener.mqtt.anonymous=always";
+        assert!(warnings_of(&[open, user, own])[0].contains("listener.mqtt.anonymous = \"always\""));
         assert!(warnings_of(&["access.anonymous=never"])[0].contains("nobody can connect"));
+        assert_eq!(warnings_of(&["access.anonymous=never", own]), Vec::<String>::new());
         assert!(warnings_of(&["admin.bind=0.0.0.0:18083"])[0].contains("asks for no password"));
+        let proxied = "listener.mqtt.proxy_protocol=required";
+        assert!(warnings_of(&[open, user, proxied]).concat().contains("may claim any address"));
+        let trusted = "listener.mqtt.trusted_proxies=[\"10.0.0.0/8\"]";
+        assert!(!warnings_of(&[open, user, proxied, trusted]).concat().contains("may claim any address"));
+        let tls = "listener.mqtt.tls={cert_file=\"a\",key_file=\"b\"}";
+        assert!(!warnings_of(&[open, user, tls]).concat().contains("without encryption"));
     }
 }

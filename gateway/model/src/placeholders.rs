@@ -56,6 +56,30 @@ impl Placeholders {
         !self.parts.iter().any(|part| matches!(part, Part::ClientId | Part::Username))
     }
 
+    /// Whether the names of a client can stand in it.
+    pub fn check(&self, client_id: &str, username: Option<&str>) -> Result<(), FillError> {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::ClientId if !is_level(client_id) => Err(FillError::ClientId),
+            Part::Username => match username {
+                Some(name) if is_level(name) => Ok(()),
+                Some(_) => Err(FillError::Username),
+                None => Err(FillError::NoUsername),
+            },
+            _ => Ok(()),
+        })
+    }
+
+    /// Whether `text` is what [`Self::fill`] makes of it with empty groups, without making it.
+    pub fn is(&self, client_id: &str, username: Option<&str>, text: &str) -> bool {
+        let rest = self.parts.iter().try_fold(text, |rest, part| match part {
+            Part::Text(text) => rest.strip_prefix(&**text),
+            Part::ClientId => rest.strip_prefix(client_id),
+            Part::Username => rest.strip_prefix(username.unwrap_or_default()),
+            Part::Group(_) => Some(rest),
+        });
+        rest == Some("") && self.check(client_id, username).is_ok()
+    }
+
     /// The text for a client; its names must be one level of a topic each.
     pub fn fill<'g>(
         &self,
@@ -63,19 +87,15 @@ impl Placeholders {
         username: Option<&str>,
         group: impl Fn(usize) -> &'g str,
     ) -> Result<String, FillError> {
+        self.check(client_id, username)?;
         let mut filled = String::with_capacity(self.text.len() + client_id.len());
         for part in &self.parts {
-            match part {
-                Part::Text(text) => filled.push_str(text),
-                Part::ClientId if is_level(client_id) => filled.push_str(client_id),
-                Part::ClientId => return Err(FillError::ClientId),
-                Part::Username => match username {
-                    Some(name) if is_level(name) => filled.push_str(name),
-                    Some(_) => return Err(FillError::Username),
-                    None => return Err(FillError::NoUsername),
-                },
-                Part::Group(number) => filled.push_str(group(*number)),
-            }
+            filled.push_str(match part {
+                Part::Text(text) => text,
+                Part::ClientId => client_id,
+                Part::Username => username.unwrap_or_default(),
+                Part::Group(number) => group(*number),
+            });
         }
         Ok(filled)
     }
@@ -151,6 +171,14 @@ mod tests {
         }
         assert_eq!(fill("${username}", "c", None), Err(FillError::NoUsername));
         assert_eq!(fill("a", "a/b", None), Ok("a".to_owned()), "what is not used may be anything");
+    }
+
+    #[test]
+    fn a_text_is_compared_without_being_made() {
+        let text = Placeholders::parse("a-${clientid}.${username}").unwrap();
+        assert!(text.is("c", Some("u"), "a-c.u"));
+        assert!(!text.is("c", Some("u"), "a-c.uu") && !text.is("c", Some("u"), "a-c."));
+        assert!(!text.is("c", None, "a-c.") && !text.is("+", Some("u"), "a-+.u"));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(crate) struct OutgoingAliases {
     numbers: BTreeMap<Topic, u16>,
     /// By number, less one.
     slots: Vec<Slot>,
+    /// The slot of the topic last found: receivers often get one topic again and again.
+    last: u16,
     hand: u16,
     misses: u8,
 }
@@ -84,8 +86,13 @@ impl OutgoingAliases {
 
     /// What a packet to this topic may use, of `maximum` numbers.
     pub(crate) fn look_up(&mut self, topic: &str, maximum: u16) -> OutgoingAlias {
+        if let Some(slot) = self.slots.get_mut(usize::from(self.last)).filter(|slot| &*slot.topic == topic) {
+            slot.sent = true;
+            return OutgoingAlias::Known(self.last + 1);
+        }
         if let Some(&number) = self.numbers.get(topic) {
-            self.slots[usize::from(number) - 1].sent = true;
+            self.last = number - 1;
+            self.slots[usize::from(self.last)].sent = true;
             return OutgoingAlias::Known(number);
         }
         if self.slots.len() < usize::from(maximum) {

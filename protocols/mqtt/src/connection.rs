@@ -8,7 +8,7 @@ use crate::codec::{Disconnect, Header, PacketType, Property, Version};
 use crate::config::{FRAME_LEN_MAX, session_expiry};
 use crate::explanation;
 use crate::extras::Extras;
-use crate::packets::Shared;
+use crate::packets::{Run, Shared};
 use crate::violation::Violation;
 
 /// One client's connection.
@@ -145,7 +145,7 @@ impl Connection {
             PacketType::Subscribe => self.subscribe(body, out),
             PacketType::Unsubscribe => self.unsubscribe(body, out),
             PacketType::Pingreq if body.is_empty() => {
-                self.config.packets.sent(PacketType::Pingresp.first_byte());
+                self.config.packets.sent(PacketType::Pingresp.first_byte(), 1);
                 out.wire().extend(&[PacketType::Pingresp.first_byte(), 0]);
                 Ok(())
             }
@@ -248,6 +248,7 @@ impl Connection {
 impl Adapter for Connection {
     fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
         let mut consumed = 0;
+        let mut run = Run::default();
         while self.takes_packets() {
             let rest = bytes.get(consumed..).unwrap_or_default();
             let connecting = matches!(self.stage, Stage::Connecting);
@@ -259,7 +260,7 @@ impl Adapter for Connection {
                 Ok(None) => break,
                 Ok(Some((header, body))) => {
                     consumed += header.frame_len();
-                    self.config.packets.received(header.first);
+                    run.count(header.first, &self.config.packets);
                     match self.stage {
                         Stage::Open => self.packet(header.first, body, out),
                         Stage::Connecting => {
@@ -277,6 +278,7 @@ impl Adapter for Connection {
         }
         if consumed > 0 {
             self.last_receive = now;
+            run.end(&self.config.packets);
         }
         if matches!(self.stage, Stage::Closed) { bytes.len() } else { consumed }
     }
@@ -302,10 +304,12 @@ impl Adapter for Connection {
         if !matches!(self.stage, Stage::Open) {
             return;
         }
+        let mut sent = 0;
         while out.has_room() {
             let Some(outgoing) = outbox.next(now) else { break };
-            self.send(now, &outgoing, outbox, out);
+            sent += u64::from(self.send(now, &outgoing, outbox, out));
         }
+        self.config.packets.sent(PacketType::Publish.first_byte(), sent);
     }
 
     fn next_timeout(&self) -> Option<Instant> {

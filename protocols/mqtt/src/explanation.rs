@@ -9,7 +9,7 @@ pub(crate) fn of_publish(reason: Reason) -> &'static str {
         Reason::Banned => "banned",
         Reason::TopicNameInvalid => "topic is over limits.topic_levels_max or limits.topic_bytes_max",
         Reason::PacketIdentifierInUse => "packet identifier belongs to a publish that was not released",
-        Reason::QuotaExceeded => "over a limit of [retained] or [limits]",
+        Reason::QuotaExceeded => "over a limit of [retained] or [delayed]",
         Reason::MessageRateTooHigh => "messages come faster than allowed",
         Reason::PacketTooLarge => "message is larger than allowed",
         Reason::PayloadFormatInvalid => "payload is not UTF-8 as its format indicator says",
@@ -26,7 +26,9 @@ pub(crate) fn of_subscribe(reasons: &[Reason]) -> &'static str {
             "filter is none, or over limits.topic_levels_max or limits.topic_bytes_max"
         }
         Some(Reason::PacketIdentifierInUse) => "packet identifier belongs to a publish",
-        Some(Reason::QuotaExceeded) => "more subscriptions than limits.subscriptions_max",
+        Some(Reason::QuotaExceeded) => {
+            "more filters than limits.subscriptions_max, or another client has the exclusive filter"
+        }
         _ => "",
     }
 }

@@ -8,11 +8,11 @@ use crate::handshake::Asked;
 #[derive(Default)]
 pub(crate) struct Extras {
     /// From CONNECT to CONNACK.
-    pub(crate) asked: Asked,
+    pub(crate) asked: Option<Box<Asked>>,
     pub(crate) acknowledgements: Acknowledgements,
     pub(crate) received: Received,
     pub(crate) aliases: Aliases,
-    pub(crate) outgoing_aliases: OutgoingAliases,
+    pub(crate) outgoing_aliases: Option<Box<OutgoingAliases>>,
     /// Present if CONNECT named an authentication method.
     pub(crate) exchange: Option<Box<Exchange>>,
     /// One per filter of a SUBSCRIBE or UNSUBSCRIBE that is not answered yet, some of whose filters

@@ -83,7 +83,7 @@ impl Connection {
             encode(properties.as_properties(), bytes);
             let fits = bytes.len() - start <= self.frame_len_max as usize;
             match bytes.get(start) {
-                Some(first) if fits => self.config.packets.sent(*first),
+                Some(first) if fits => self.config.packets.sent(*first, 1),
                 _ => bytes.truncate(start),
             }
             fits

@@ -98,13 +98,13 @@ impl Connection {
                 // The time since the connection was made counts.
                 let deadline = self.connect_deadline();
                 let extras = self.extras();
-                extras.asked = Asked {
+                extras.asked = Some(Box::new(Asked {
                     unnamed: open.client_id.is_none(),
                     response_information: properties.response_information,
                     username: packet.username.filter(|_| properties.response_information).map(Into::into),
                     keep_alive_secs: packet.keep_alive_secs,
                     expiry_secs: properties.expiry_secs,
-                };
+                }));
                 extras.exchange = properties.method.map(|method| Box::new(Exchange::new(method, deadline)));
                 self.stage = Stage::Opening;
                 out.request(Kind::Open.ticket(0), Request::Open(Box::new(open)));
@@ -151,7 +151,7 @@ impl Connection {
             Err(refusal) => return self.refuse(refusal.reason, &refusal.text, out),
         };
         let extras = self.extras();
-        let asked = std::mem::take(&mut extras.asked);
+        let asked = extras.asked.take().unwrap_or_default();
         extras.received = Received::resume(std::mem::take(&mut opened.held));
         let keep_alive_secs = match self.version {
             Version::V5 => self.config.keep_alive_secs(asked.keep_alive_secs),

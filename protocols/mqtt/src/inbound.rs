@@ -158,7 +158,7 @@ impl Connection {
         if reason.is_error() {
             return self.answer_refused(packet_id, qos, reason, out);
         }
-        self.config.packets.sent(answer_type(qos).first_byte());
+        self.config.packets.sent(answer_type(qos).first_byte(), 1);
         Acknowledgement::new(packet_id, publish_reason(reason)).encode(
             self.version,
             answer_type(qos),
@@ -189,7 +189,7 @@ impl Connection {
         if reason != Reason::NotAuthorized {
             return Err(Violation::new(reason, "publish refused"));
         }
-        self.config.packets.sent(answer_type(qos).first_byte());
+        self.config.packets.sent(answer_type(qos).first_byte(), 1);
         let acknowledgement = Acknowledgement::new(packet_id, Reason::Success);
         acknowledgement.encode(self.version, answer_type(qos), out.wire().as_mut_vec());
         Ok(())
@@ -210,7 +210,7 @@ impl Connection {
         let packet = Acknowledgement::decode(self.version, PacketType::Pubrel, body)?;
         let known = self.extras.as_mut().is_some_and(|extras| extras.received.remove(packet.packet_id, out));
         let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
-        self.config.packets.sent(PacketType::Pubcomp.first_byte());
+        self.config.packets.sent(PacketType::Pubcomp.first_byte(), 1);
         Acknowledgement::new(packet.packet_id, reason).encode(
             self.version,
             PacketType::Pubcomp,

@@ -10,7 +10,7 @@ use crate::translate::OutgoingProperties;
 use crate::violation::Violation;
 
 impl Connection {
-    /// Writes one delivery.
+    /// Writes one delivery. Whether it was a PUBLISH, which the caller is to count.
     #[inline]
     pub(crate) fn send(
         &mut self,
@@ -18,9 +18,10 @@ impl Connection {
         outgoing: &Outgoing,
         outbox: &mut dyn Deliveries,
         out: &mut dyn Sink,
-    ) {
+    ) -> bool {
         if let (true, Some(id)) = (outgoing.released, outgoing.id) {
-            return self.release(id, Reason::Success, out);
+            self.release(id, Reason::Success, out);
+            return false;
         }
         if self.outgoing_alias_maximum > 0 && outgoing.topic().len() >= OutgoingAliases::TOPIC_LEN_MIN {
             return self.send_aliased(now, outgoing, outbox, out);
@@ -33,9 +34,9 @@ impl Connection {
             None => usize::from(is_5), // their length, 0
         };
         if head.frame_len() > self.frame_len_max as usize {
-            return too_large(outgoing, head.frame_len(), outbox, out);
+            too_large(outgoing, head.frame_len(), outbox, out);
+            return false;
         }
-        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
@@ -45,6 +46,7 @@ impl Connection {
             None => {}
         }
         wire.append(&outgoing.message.payload);
+        true
     }
 
     /// The same towards a client that takes topic aliases, for a topic that is worth one.
@@ -54,35 +56,35 @@ impl Connection {
         outgoing: &Outgoing,
         outbox: &mut dyn Deliveries,
         out: &mut dyn Sink,
-    ) {
+    ) -> bool {
         let (maximum, frame_len_max) = (self.outgoing_alias_maximum, self.frame_len_max as usize);
-        let aliases = &mut self.extras().outgoing_aliases;
+        let aliases = self.extras().outgoing_aliases.get_or_insert_default();
         let mut alias = aliases.look_up(outgoing.topic(), maximum);
+        let mut properties = OutgoingProperties::new(outgoing, now);
+        properties.set_alias(alias.number());
         let mut head = head(outgoing);
-        let plain = OutgoingProperties::new(outgoing, now);
-        let aliased = alias.number().map(|number| plain.with_alias(number));
-        head.properties_len = aliased.unwrap_or(plain).wire_len();
+        head.properties_len = properties.wire_len();
         if let OutgoingAlias::Known(_) = alias {
             head.topic = &[];
         }
-        let mut properties = aliased.unwrap_or(plain);
         if head.frame_len() > frame_len_max && matches!(alias, OutgoingAlias::New(_)) {
             alias = OutgoingAlias::None;
-            properties = plain;
-            head.properties_len = plain.wire_len();
+            properties.set_alias(None);
+            head.properties_len = properties.wire_len();
         }
         if head.frame_len() > frame_len_max {
-            return too_large(outgoing, head.frame_len(), outbox, out);
+            too_large(outgoing, head.frame_len(), outbox, out);
+            return false;
         }
         if let OutgoingAlias::New(number) = alias {
             aliases.learn(number, outgoing);
         }
-        self.config.packets.sent(head.first);
         let wire = out.wire();
         let bytes = wire.as_mut_vec();
         head.encode(bytes);
         properties.encode(bytes);
         wire.append(&outgoing.message.payload);
+        true
     }
 
     /// PUBACK, PUBREC or PUBCOMP: how far a delivery has come.
@@ -118,7 +120,7 @@ impl Connection {
     }
 
     fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
-        self.config.packets.sent(PacketType::Pubrel.first_byte());
+        self.config.packets.sent(PacketType::Pubrel.first_byte(), 1);
         let bytes = out.wire().as_mut_vec();
         Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);
     }

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -69,19 +70,42 @@ impl Deref for Shared {
     }
 }
 
-impl Packets {
-    /// A packet came that begins with this byte.
+/// Packets of one type in a row, counted together: in one read they are nearly always of one type.
+#[derive(Default)]
+pub(crate) struct Run {
+    first: u8,
+    count: u64,
+}
+
+impl Run {
     #[inline]
-    pub(crate) fn received(&self, first: u8) {
-        let lane = lane();
-        add(&self.0[lane].received[usize::from(first >> 4)], lane);
+    pub(crate) fn count(&mut self, first: u8, packets: &Packets) {
+        if first != self.first {
+            self.end(packets);
+            self.first = first;
+        }
+        self.count += 1;
     }
 
-    /// A packet was written that begins with this byte.
     #[inline]
-    pub(crate) fn sent(&self, first: u8) {
+    pub(crate) fn end(&mut self, packets: &Packets) {
+        packets.received(self.first, std::mem::take(&mut self.count));
+    }
+}
+
+impl Packets {
+    /// Packets came that begin with this byte.
+    #[inline]
+    fn received(&self, first: u8, count: u64) {
         let lane = lane();
-        add(&self.0[lane].sent[usize::from(first >> 4)], lane);
+        add(&self.0[lane].received[usize::from(first >> 4)], lane, count);
+    }
+
+    /// Packets were written that begin with this byte.
+    #[inline]
+    pub(crate) fn sent(&self, first: u8, count: u64) {
+        let lane = lane();
+        add(&self.0[lane].sent[usize::from(first >> 4)], lane, count);
     }
 
     pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
@@ -101,21 +125,28 @@ impl Packets {
 }
 
 #[inline]
-fn add(cell: &AtomicU64, lane: usize) {
+fn add(cell: &AtomicU64, lane: usize, count: u64) {
     if lane == LANES - 1 {
-        cell.fetch_add(1, Ordering::Relaxed);
+        cell.fetch_add(count, Ordering::Relaxed);
     } else {
-        cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 }
 
 #[inline]
 fn lane() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
+    const NONE: usize = usize::MAX;
     thread_local! {
-        static LANE: usize = NEXT.fetch_add(1, Ordering::Relaxed).min(LANES - 1);
+        // A constant at first: so looking it up needs no check of its own.
+        static LANE: Cell<usize> = const { Cell::new(NONE) };
     }
-    LANE.with(|lane| *lane)
+    let lane = LANE.get();
+    if lane != NONE {
+        return lane;
+    }
+    LANE.set(NEXT.fetch_add(1, Ordering::Relaxed).min(LANES - 1));
+    LANE.get()
 }
 
 #[cfg(test)]
@@ -135,8 +166,8 @@ mod tests {
         let work = |shared: Arc<Shared>| {
             move || {
                 for _ in 0..1000 {
-                    shared.packets.received(PacketType::Publish.first_byte());
-                    shared.packets.sent(PacketType::Puback.first_byte());
+                    shared.packets.received(PacketType::Publish.first_byte(), 1);
+                    shared.packets.sent(PacketType::Puback.first_byte(), 1);
                 }
             }
         };

@@ -24,6 +24,7 @@ use gateway_model::{
 use crate::Config;
 use crate::codec::{Connect, Property, PropertyBuffer, Version};
 use crate::connection::Connection;
+use crate::extras::Extras;
 
 const CONNECT_311: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x0a\x00\x01c";
 const CONNECT_5: &[u8] = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x01c";
@@ -163,4 +164,6 @@ impl Bench {
 fn an_idle_connection_is_small() {
     let size = size_of::<Connection>();
     assert!(size <= 64, "{size} bytes");
+    let size = size_of::<Extras>();
+    assert!(size <= 144, "{size} bytes more for what some need");
 }

@@ -67,7 +67,6 @@ pub(crate) fn check_payload(properties: Option<&Properties>, payload: &[u8]) -> 
 }
 
 /// The properties of an outgoing PUBLISH: first counted, then written.
-#[derive(Clone, Copy)]
 pub(crate) struct OutgoingProperties<'a> {
     properties: Option<&'a Properties>,
     /// As the receiver sees it.
@@ -102,12 +101,11 @@ impl<'a> OutgoingProperties<'a> {
         Self { properties, response_topic, identifiers, expiry_secs, alias: None, len }
     }
 
-    /// Three bytes more, for a Topic Alias.
-    pub(crate) fn with_alias(mut self, alias: u16) -> Self {
-        debug_assert!(self.alias.is_none());
-        self.alias = Some(alias);
-        self.len += Property::TopicAlias(alias).wire_len();
-        self
+    /// Adds a Topic Alias, or takes it away.
+    pub(crate) fn set_alias(&mut self, alias: Option<u16>) {
+        let len = |alias: Option<u16>| alias.map_or(0, |alias| Property::TopicAlias(alias).wire_len());
+        self.len = self.len - len(self.alias) + len(alias);
+        self.alias = alias;
     }
 
     /// Bytes on the wire, with the length field.

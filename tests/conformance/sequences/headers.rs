@@ -1,12 +1,16 @@
 //! The fixed header: every first byte, and lengths that cannot be.
 
-use crate::Version::{self, V5};
+use crate::Version::{self, V5, V31};
 use crate::sequences::{Case, EITHER, Expected, MALFORMED, PROTOCOL_ERROR};
 use crate::wire::{Connect, Publish, packet};
 
 pub fn cases(version: Version) -> Vec<Case> {
     let mut cases = Vec::new();
     for first in 0..=u8::MAX {
+        // MQTT 3.1 has flags that are not used, but does not say what becomes of those who do.
+        if version == V31 && !is_said_in_31(first) {
+            continue;
+        }
         let bytes = proper_body(version, first);
         cases.push(Case::new(
             format!("first byte {first:#04x}"),
@@ -53,12 +57,21 @@ fn proper_body(version: Version, first: u8) -> Vec<u8> {
     packet(first, &body)
 }
 
+/// MQTT 3.1 sections 2.1, 3.6, 3.8 and 3.10: what is sent again may have DUP.
+fn is_said_in_31(first: u8) -> bool {
+    let usual = [0x10, 0x20, 0x40, 0x50, 0x62, 0x70, 0x82, 0x90, 0xA2, 0xB0, 0xC0, 0xD0, 0xE0];
+    let again = [0x6A, 0x8A, 0xAA];
+    let publish = matches!(first, 0x30..=0x3F) && first & 0x0E != 0x08;
+    usual.contains(&first) || again.contains(&first) || publish
+}
+
 /// Table 2-2 of 5.0 and 3.1.1, and who may send what (table 2-1).
 fn after_connect(version: Version, first: u8) -> Expected {
     match first {
         // No DUP at QoS 0, no QoS 3.
         0x38 | 0x39 | 0x36 | 0x37 | 0x3E | 0x3F => MALFORMED,
         0x30..=0x3F | 0x40 | 0x50 | 0x62 | 0x70 | 0x82 | 0xA2 | 0xC0 => Expected::Alive,
+        0x6A | 0x8A | 0xAA if version == V31 => Expected::Alive,
         0xE0 => Expected::Goodbye,
         0x10 | 0x20 | 0x90 | 0xB0 | 0xD0 => PROTOCOL_ERROR,
         // Authentication was not asked for.

@@ -1,4 +1,4 @@
-//! Beyond the statements: every packet of both versions, broken in every way there is, with what
+//! Beyond the statements: every packet of all versions, broken in every way there is, with what
 //! the standards say must become of it. The expectations are written from the standards and not
 //! from our code; where they leave a choice, all of it is allowed.
 
@@ -9,7 +9,7 @@ mod order;
 mod properties;
 mod texts;
 
-use crate::Version::{self, V5, V311};
+use crate::Version::{self, V5, V31, V311};
 use crate::packet::Packet;
 use crate::scene::{Client, Scene};
 use crate::wire::{self, Connect};
@@ -64,21 +64,25 @@ macro_rules! sequences {
 sequences! {
     mqtt5_first_bytes: (V5, headers::cases(V5));
     mqtt311_first_bytes: (V311, headers::cases(V311));
+    mqtt31_first_bytes: (V31, headers::cases(V31));
     mqtt5_cut_and_stretched_packets: (V5, frames::cases(V5));
     mqtt311_cut_and_stretched_packets: (V311, frames::cases(V311));
+    mqtt31_cut_and_stretched_packets: (V31, frames::cases(V31));
     mqtt5_properties: (V5, properties::cases());
     mqtt5_texts: (V5, texts::cases(V5));
     mqtt311_texts: (V311, texts::cases(V311));
     mqtt5_connects: (V5, connects::cases(V5));
     mqtt311_connects: (V311, connects::cases(V311));
+    mqtt31_connects: (V31, connects::cases(V31));
     mqtt5_order_of_packets: (V5, order::cases(V5));
     mqtt311_order_of_packets: (V311, order::cases(V311));
+    mqtt31_order_of_packets: (V31, order::cases(V31));
 }
 
 /// A public suite has 1,761 of them.
 #[test]
 fn there_are_enough() {
-    let all = [V5, V311].map(|version| {
+    let all = [V5, V311, V31].map(|version| {
         let common = [headers::cases(version), frames::cases(version), texts::cases(version)];
         let others = [connects::cases(version), order::cases(version)];
         common.iter().chain(&others).map(Vec::len).sum::<usize>()
@@ -176,7 +180,7 @@ fn later(scene: &mut Scene, client: Client, expected: Expected) -> Result<(), St
             closed
                 && match client.version {
                     V5 => farewell.is_some_and(|reason| reasons.contains(&reason)),
-                    V311 => farewell.is_none(),
+                    _ => farewell.is_none(),
                 }
         }
         _ => unreachable!("the first packet"),

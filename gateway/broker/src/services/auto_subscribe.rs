@@ -1,5 +1,8 @@
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
+use gateway_bus::Bus;
 use gateway_model::{Placeholders, Qos, RetainHandling, Subscription, TopicFilter};
 
 use crate::Principal;
@@ -10,7 +13,7 @@ use crate::services::settings::AutoSubscribeSettings;
 #[derive(Debug, Default)]
 pub struct AutoSubscriptions {
     entries: Box<[Entry]>,
-    /// Entries that a client's name did not fit into.
+    /// Subscriptions that were not made: a name did not fit in, or a limit was reached.
     skipped: AtomicU64,
 }
 
@@ -35,10 +38,15 @@ impl AutoSubscriptions {
         Ok(Self { entries, skipped: AtomicU64::new(0) })
     }
 
-    /// Those of a client that has come by a protocol.
-    pub(crate) fn of(&self, protocol: &str, principal: &Principal) -> Vec<Subscription> {
-        let entries = self.entries.iter().filter(|entry| entry.is_for(protocol));
-        entries.filter_map(|entry| self.subscription(entry, principal)).collect()
+    /// Subscribes a client that has come by a protocol.
+    pub(crate) fn subscribe(&self, bus: &Bus, now: Instant, protocol: &str, principal: &Principal) {
+        for entry in self.entries.iter().filter(|entry| entry.is_for(protocol)) {
+            let Some(subscription) = self.subscription(entry, principal) else { continue };
+            let reason = bus.subscribe(now, &principal.attachment, vec![subscription])[0];
+            if reason.is_error() {
+                self.report(principal, entry.topic.as_str(), &reason);
+            }
+        }
     }
 
     fn subscription(&self, entry: &Entry, principal: &Principal) -> Option<Subscription> {
@@ -61,16 +69,18 @@ impl AutoSubscriptions {
                 identifier: None,
             }),
             Err(error) => {
-                let skipped = self.skipped.fetch_add(1, Ordering::Relaxed) + 1;
-                // Each time the number has doubled: clients that come again and again fill no log.
-                if skipped.is_power_of_two() {
-                    tracing::warn!(
-                        client = ?who.client_id, skipped,
-                        "no automatic subscription to {:?}: {error}", entry.topic.as_str()
-                    );
-                }
+                self.report(principal, entry.topic.as_str(), &error);
                 None
             }
+        }
+    }
+
+    fn report(&self, principal: &Principal, topic: &str, error: &dyn Display) {
+        let skipped = self.skipped.fetch_add(1, Ordering::Relaxed) + 1;
+        // Each time the number has doubled: clients that come again and again fill no log.
+        if skipped.is_power_of_two() {
+            let client = principal.who().client_id;
+            tracing::warn!(client, skipped, "no automatic subscription to {topic:?}: {error}");
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use gateway_model::{Deliveries, FilterError, Outgoing, Topic, TopicError, TopicFilter};
+use gateway_model::{Deliveries, FilterError, Outgoing, Qos, Topic, TopicError, TopicFilter};
 
 /// What stands before all topics of a client, with a `/` at its end. The client does not see it.
 ///
@@ -70,6 +70,7 @@ impl Deliveries for Mounted<'_> {
     }
 
     fn refuse_last(&mut self, reason: &'static str) {
+        self.sent[Qos::AtMostOnce as usize] = self.sent[Qos::AtMostOnce as usize].saturating_sub(1);
         self.outbox.refuse_last(reason);
     }
 

@@ -9,8 +9,7 @@ use gateway_access::{Access, Allowed};
 use gateway_bus::{Bus, Limits, Moment, RouteCache};
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Expiry, Notify, Open, Outgoing, Peer, Placeholders, Properties,
-    Protocol, Publish, Qos, Reason, Refusal, RetainHandling, Settlement, Subscription, Topic, TopicFilter,
-    Will,
+    Protocol, Publish, Qos, Reason, Refusal, Settlement, Subscription, Topic, TopicFilter, Will,
 };
 
 use crate::services::mount::Mounted;
@@ -84,6 +83,10 @@ fn lasting(client_id: &str) -> Open {
     Open { clean_start: false, expiry: Expiry::After(Duration::from_secs(60)), ..open(client_id) }
 }
 
+fn peer(listener: &str) -> Peer {
+    Peer::new(([127, 0, 0, 1], 40_000).into(), listener.into())
+}
+
 impl Scene {
     fn new(settings: ServicesSettings) -> Self {
         let bus = Bus::new(Limits::default(), 1);
@@ -109,7 +112,7 @@ impl Scene {
     }
 
     fn try_open(&self, listener: &str, open: Open) -> Result<Principal, Refusal> {
-        let peer = Peer::new(([127, 0, 0, 1], 40_000).into(), listener.into());
+        let peer = peer(listener);
         let admitted = self.broker.admit(self.moment, &peer, open, Allowed::default(), Arc::new(Deaf));
         admitted.map(|(principal, _)| principal)
     }
@@ -121,7 +124,8 @@ impl Scene {
 
     fn subscribe(&self, client: &Principal, filter: &str) -> Reason {
         let filter = TopicFilter::parse(filter).unwrap();
-        self.broker.subscribe(self.moment, client, vec![Subscription::new(filter, Qos::AtLeastOnce)])[0]
+        let subscriptions = vec![Subscription::new(filter, Qos::AtLeastOnce)];
+        self.broker.subscribe(self.moment, &peer("plain"), client, subscriptions)[0]
     }
 
     fn unsubscribe(&self, client: &Principal, filter: &str) -> Reason {
@@ -133,7 +137,8 @@ impl Scene {
     }
 
     fn send(&mut self, client: &Principal, publish: Publish) -> Reason {
-        self.broker.publish(self.moment, client, publish, (&mut self.routes, &mut self.names))
+        let caches = (&mut self.routes, &mut self.names);
+        self.broker.publish(self.moment, &peer("plain"), &mut client.clone(), publish, caches)
     }
 
     /// Takes what has come and settles it.
@@ -252,7 +257,8 @@ fn retained_messages_and_shared_subscriptions_are_mounted() {
     scene.publish(&outside, "m/jobs/1");
     scene.publish(&outside, "jobs/2");
     assert_eq!(scene.topics(&device), ["jobs/1"]);
-    let found = scene.broker.retained(scene.moment, &device, &TopicFilter::parse("state").unwrap(), 9);
+    let state = TopicFilter::parse("state").unwrap();
+    let found = scene.broker.retained(scene.moment, &peer("plain"), &device, &state, 9);
     assert_eq!(found.unwrap().len(), 1);
 }
 
@@ -328,8 +334,6 @@ fn clients_are_subscribed_once_and_without_asking() {
     scene.try_open("plain", Open { protocol: "coap", ..open("f") }).unwrap();
     scene.try_open("plain", open("g/h")).unwrap();
     assert_eq!(scene.broker.bus.subscription_count(), count, "another protocol; a name that does not fit");
-    let subscription = scene.broker.services.auto_subscriptions.of("mqtt5", &sender);
-    assert_eq!(subscription[0].retain_handling, RetainHandling::IfNew);
 }
 
 #[test]

@@ -19,8 +19,19 @@ use super::retry;
 /// and back, few enough to be kept and sent again.
 const IN_FLIGHT_MAX: u16 = 64;
 
+/// A line, or why there are no more.
+pub type Line = Result<Vec<u8>, ClientError>;
+
 /// Connects, publishes everything, waits for every acknowledgement and says goodbye.
 pub async fn run(options: &PublishOptions) -> Result<(), ClientError> {
+    run_with(options, stdin_lines).await
+}
+
+/// The same, with lines from elsewhere.
+pub async fn run_with(
+    options: &PublishOptions,
+    lines: impl FnOnce() -> mpsc::Receiver<Line>,
+) -> Result<(), ClientError> {
     options.connect.check()?;
     let (topic, payload) = options.subject()?;
     let properties = options.connect.properties(Command::Publish)?;
@@ -44,7 +55,7 @@ pub async fn run(options: &PublishOptions) -> Result<(), ClientError> {
     match payload {
         Payload::One(bytes) => publisher.publish_repeatedly(bytes.into()).await?,
         Payload::File(path) => publisher.publish_repeatedly(read_file(&path)?.into()).await?,
-        Payload::Lines => publisher.publish_lines().await?,
+        Payload::Lines => publisher.publish_lines(lines()).await?,
     }
     publisher.finish().await
 }
@@ -93,8 +104,7 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    async fn publish_lines(&mut self) -> Result<(), ClientError> {
-        let mut lines = stdin_lines();
+    async fn publish_lines(&mut self, mut lines: mpsc::Receiver<Line>) -> Result<(), ClientError> {
         loop {
             tokio::select! {
                 line = lines.recv() => match line {
@@ -309,7 +319,7 @@ fn read_file(path: &str) -> Result<Vec<u8>, ClientError> {
 
 /// The lines of standard input without their ends. A thread of its own reads them, because a read
 /// of a terminal cannot be given up.
-fn stdin_lines() -> mpsc::Receiver<Result<Vec<u8>, ClientError>> {
+fn stdin_lines() -> mpsc::Receiver<Line> {
     let (lines, receiver) = mpsc::channel(64);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().split(b'\n') {

@@ -11,6 +11,7 @@ use protocol_mqtt::codec::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use super::error::ClientError;
 use super::{publish, subscribe};
@@ -84,6 +85,15 @@ async fn run<F: Future<Output = ()>>(
     run_through(line, async |mut connections| script(connections.next().await).await).await
 }
 
+/// What `pub -l` reads here.
+fn two_lines() -> mpsc::Receiver<publish::Line> {
+    let (lines, receiver) = mpsc::channel(2);
+    for line in [b"one", b"two"] {
+        assert!(lines.try_send(Ok(line.to_vec())).is_ok());
+    }
+    receiver
+}
+
 /// Where a scripted broker gets its connections, one after the other.
 struct Connections {
     listener: TcpListener,
@@ -108,7 +118,7 @@ async fn run_through<F: Future<Output = ()>>(
     let command = Cli::try_parse_from(arguments).unwrap().command.unwrap();
     let client = async {
         match &command {
-            Command::Pub(options) => publish::run(options).await,
+            Command::Pub(options) => publish::run_with(options, two_lines).await,
             Command::Sub(options) => subscribe::run(options).await,
             _ => panic!("not a client"),
         }
@@ -392,4 +402,52 @@ async fn mqtt_4_12_the_password_is_not_sent_and_the_broker_has_to_prove_it_too()
     });
     let error = published.await.unwrap_err();
     assert_eq!(error.to_string(), "the broker does not prove that it knows the password");
+}
+
+#[tokio::test]
+async fn mqtt_4_4_what_a_kept_session_has_not_taken_is_sent_again_in_order() {
+    let line = "pub -l -t a -q 2 -c -i x --retry-delay 0.01";
+    let published = run_through(line, async |mut connections: Connections| {
+        let mut broker = connections.next().await;
+        broker.accept().await;
+        broker.expect("Publish(Publish { dup: false").await;
+        broker.send(Packet::Pubrec(acknowledgement(Reason::Success))).await;
+        broker.expect("Publish(Publish { dup: false").await;
+        broker.expect("Pubrel(Acknowledgement { packet_id: 1").await;
+        drop(broker);
+        let mut broker = connections.next().await;
+        broker.expect("Connect(").await;
+        let properties = Properties::default();
+        let connack = Connack { session_present: true, reason: Reason::Success, properties };
+        broker.send(Packet::Connack(connack)).await;
+        broker.expect("Pubrel(Acknowledgement { packet_id: 1").await;
+        broker.expect("Publish(Publish { dup: true").await;
+        broker.send(Packet::Pubcomp(acknowledgement(Reason::Success))).await;
+        let second = Acknowledgement::new(FIRST.saturating_add(1), Reason::Success);
+        broker.send(Packet::Pubrec(second)).await;
+        broker.expect("Pubrel(Acknowledgement { packet_id: 2").await;
+        broker.send(Packet::Pubcomp(second)).await;
+        broker.expect("Disconnect(").await;
+    });
+    assert!(published.await.is_ok());
+}
+
+#[tokio::test]
+async fn what_a_new_session_does_not_know_is_sent_as_new() {
+    let published =
+        run_through("pub -l -t a -q 1 --retry-delay 0.01", async |mut connections: Connections| {
+            let mut broker = connections.next().await;
+            broker.accept().await;
+            broker.expect("Publish(").await;
+            broker.send(Packet::Puback(acknowledgement(Reason::Success))).await;
+            broker.expect("Publish(").await;
+            drop(broker);
+            let mut broker = connections.next().await;
+            broker.accept().await;
+            broker.expect("Publish(Publish { dup: false, qos: AtLeastOnce").await;
+            let second = Acknowledgement::new(FIRST.saturating_add(1), Reason::Success);
+            broker.send(Packet::Puback(second)).await;
+            broker.expect("Disconnect(").await;
+        });
+    assert!(published.await.is_ok());
 }

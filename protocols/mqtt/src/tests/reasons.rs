@@ -45,7 +45,7 @@ const ALIAS_0: &[u8] = b"\x30\x07\x00\x01a\x03\x23\x00\x00";
 fn refusals_say_which_setting_to_change() {
     for (packet, code, word) in [
         (PUBLISH_1, 0x97, "[retained]"),
-        (PUBLISH_2, 0x97, "[limits]"),
+        (PUBLISH_2, 0x97, "[delayed]"),
         (SUBSCRIBE, 0x8F, "limits.topic_levels_max"),
         (UNSUBSCRIBE, 0x8F, "filter"),
         (ALIAS_0, 0x94, "mqtt.topic_alias_maximum"),

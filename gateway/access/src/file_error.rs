@@ -1,0 +1,37 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with a file that a setting names, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileError {
+    pub path: PathBuf,
+    /// From 1; `None` if the file could not be read at all.
+    pub line: Option<usize>,
+    pub text: String,
+}
+
+impl FileError {
+    pub(crate) fn at(path: &Path, line: usize, text: impl fmt::Display) -> Self {
+        Self { path: path.into(), line: Some(line), text: text.to_string() }
+    }
+
+    pub(crate) fn read(path: &Path) -> Result<String, Self> {
+        std::fs::read_to_string(path).map_err(|error| Self {
+            path: path.into(),
+            line: None,
+            text: format!("cannot be read: {error}"),
+        })
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match self.line {
+            Some(line) => write!(f, "{path}:{line}: {}", self.text),
+            None => write!(f, "{path}: {}", self.text),
+        }
+    }
+}
+
+impl std::error::Error for FileError {}
