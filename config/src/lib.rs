@@ -10,6 +10,7 @@
 //!
 //! Read [`Layers`] first, then [`Settings`]; `section.rs` explains how mistakes are collected.
 
+mod bind;
 mod bridge;
 mod document;
 mod key;
@@ -22,18 +23,21 @@ mod problem;
 mod secret;
 mod section;
 mod settings;
+mod tls;
 mod tree;
 
+pub use bind::Bind;
 pub use bridge::{BridgeEntry, BridgeKeys};
 pub use key::Key;
 pub use known::{Carrier, Known, Schema, fields};
 pub use layers::{DEFAULT_TEXT, ENVIRONMENT_PREFIX, Layers};
 pub use limits::{Delayed, Limits, PriorityDefault, QueueDrop, Retained, Session, Shared, Strategy};
-pub use listener::{Anonymous, Listener};
+pub use listener::{Anonymous, Listener, ProxyProtocol};
 pub use node::{Admin, Log, LogFormat, LogLevel, Node};
 pub use problem::{Origin, Problem, Problems};
 pub use secret::{MASK, Secret};
 pub use settings::{Line, Settings};
+pub use tls::{CertificateIdentity, ClientAuth, ListenerTls};
 
 #[cfg(test)]
 mod tests;

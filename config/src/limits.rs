@@ -173,6 +173,15 @@ pub struct Limits {
     /// Logins whose password is being checked; one more is refused as busy.
     #[serde(deserialize_with = "zero_is_unlimited")]
     pub logins_pending_max: u32,
+    /// Publishes per second of one client.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub message_rate_max: u32,
+    /// Bytes per second of one client.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub byte_rate_max: u32,
+    /// Seconds that a client's socket may take nothing while bytes wait for it; `u32::MAX` is for ever.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub write_stall_secs: u32,
 }
 
 impl Default for Limits {
@@ -184,6 +193,9 @@ impl Default for Limits {
             client_id_bytes_max: 1024,
             sessions_max: 1_000_000,
             logins_pending_max: 1000,
+            message_rate_max: u32::MAX,
+            byte_rate_max: u32::MAX,
+            write_stall_secs: 60,
         }
     }
 }

@@ -1,9 +1,12 @@
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use gateway_model::Placeholders;
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::limits::zero_is_unlimited;
+use crate::bind::Bind;
+use crate::limits::{at_least_one, zero_is_unlimited};
+use crate::tls::ListenerTls;
 
 /// `[listener.NAME]`: an address at which a protocol is spoken.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -13,14 +16,30 @@ pub struct Listener {
     pub name: String,
     /// What is spoken: a name from the catalog of protocols.
     pub protocol: String,
-    /// IP:PORT; the port 0 lets the system choose.
-    #[serde(deserialize_with = "address")]
-    pub bind: SocketAddr,
+    /// IP:PORT or unix:PATH; the port 0 lets the system choose.
+    pub bind: Bind,
     #[serde(default = "yes")]
     pub enabled: bool,
     /// Peers at a time; who comes later is refused. Unlimited is `u32::MAX`, 0 in the file.
     #[serde(default = "connections_max", deserialize_with = "zero_is_unlimited")]
     pub connections_max: u32,
+    /// New connections per second; beyond it they are closed at once. Unlimited is `u32::MAX`.
+    #[serde(default = "unlimited", deserialize_with = "zero_is_unlimited")]
+    pub connect_rate_max: u32,
+    /// Seconds that PROXY header, TLS and WebSocket may take together before the protocol begins.
+    #[serde(default = "handshake_timeout_secs", deserialize_with = "at_least_one")]
+    pub handshake_timeout_secs: u16,
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+    /// Who may say for whom it speaks, by a PROXY header or X-Forwarded-For.
+    #[serde(default, deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Permissions of the file of a Unix socket.
+    #[serde(default = "unix_mode", deserialize_with = "octal")]
+    pub unix_mode: u32,
+    /// Encryption; none without it.
+    #[serde(default)]
+    pub tls: Option<ListenerTls>,
     /// What stands before all topics of its clients, with a `/` at its end; they do not see it. None is
     /// an empty text in the file.
     #[serde(default, deserialize_with = "mountpoint")]
@@ -42,12 +61,26 @@ pub enum Anonymous {
     Always,
 }
 
+/// Whether connections begin with a PROXY header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    #[default]
+    Off,
+    /// Version 1 or 2; a connection without one is closed.
+    Required,
+}
+
 fn yes() -> bool {
     true
 }
 
 fn connections_max() -> u32 {
     100_000
+}
+
+fn unlimited() -> u32 {
+    u32::MAX
 }
 
 fn mountpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Placeholders>, D::Error> {
@@ -64,27 +97,31 @@ fn mountpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Place
     }
 }
 
-/// Whether two addresses cannot both be listened on.
-pub(crate) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let same_family = one.is_ipv4() == other.is_ipv4();
-    let same_ip = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && same_family && same_ip
+fn handshake_timeout_secs() -> u16 {
+    10
 }
 
-/// Deserializes IP:PORT, with an error that says how to write one.
-pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+fn unix_mode() -> u32 {
+    0o660
+}
+
+/// Deserializes addresses and networks in CIDR notation.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let parse = |text: String| {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        let network = address.or_else(|_| text.parse::<IpNet>().map(|network| network.trunc()));
+        network.map_err(|_| {
+            de::Error::custom(format!("{text:?} is neither an address nor a network such as 10.0.0.0/8"))
+        })
+    };
+    Vec::<String>::deserialize(deserializer)?.into_iter().map(parse).collect()
+}
+
+/// Deserializes permissions as `chmod` writes them.
+fn octal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| {
-        let port_only = text.strip_prefix(':').unwrap_or(&text).parse::<u16>().ok();
-        let host_port = text.strip_prefix("localhost:").or_else(|| text.strip_prefix("*:"));
-        let example = match (port_only, host_port.and_then(|port| port.parse::<u16>().ok())) {
-            (Some(port), _) => format!("127.0.0.1:{port} (this machine) or 0.0.0.0:{port} (everybody)"),
-            (_, Some(port)) if text.starts_with('*') => format!("0.0.0.0:{port}"),
-            (_, Some(port)) => format!("127.0.0.1:{port}"),
-            _ => "127.0.0.1:1883 or [::1]:1883".to_owned(),
-        };
-        de::Error::custom(format!("is not an address; write IP:PORT, such as {example}"))
-    })
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| de::Error::custom("is not a mode; write three octal digits, such as \"0660\""))
 }
 
 #[cfg(test)]
@@ -107,15 +144,5 @@ mod tests {
         {
             assert!(read(bad).unwrap_err().contains(words), "{bad}");
         }
-    }
-
-    #[test]
-    fn addresses_overlap_by_port_and_family() {
-        let overlap = |one: &str, other: &str| overlap(one.parse().unwrap(), other.parse().unwrap());
-        assert!(overlap("127.0.0.1:1", "127.0.0.1:1") && overlap("0.0.0.0:1", "127.0.0.1:1"));
-        assert!(overlap("[::]:1", "[::1]:1"));
-        assert!(!overlap("127.0.0.1:1", "127.0.0.1:2") && !overlap("127.0.0.1:1", "127.0.0.2:1"));
-        assert!(!overlap("127.0.0.1:0", "127.0.0.1:0"), "the system chooses two ports");
-        assert!(!overlap("0.0.0.0:1", "[::1]:1"));
     }
 }

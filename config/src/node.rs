@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::listener::address;
+use crate::bind::address;
 
 /// `[node]`: this gateway.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

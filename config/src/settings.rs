@@ -1,16 +1,15 @@
 use std::fmt;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use figment::value::Value;
 use serde::de::DeserializeOwned;
 
-use crate::listener::overlap;
 use crate::secret::shown;
 use crate::section::{Section, suggestion};
 use crate::tree::Tree;
 use crate::{
-    Admin, BridgeEntry, BridgeKeys, Carrier, Delayed, Key, Known, Limits, Listener, Log, Node, Origin,
-    Problems, Retained, Schema, Session, Shared,
+    Admin, Bind, BridgeEntry, BridgeKeys, Carrier, Delayed, Key, Known, Limits, Listener, ListenerTls, Log,
+    Node, Origin, Problems, ProxyProtocol, Retained, Schema, Session, Shared,
 };
 
 /// The sections that this crate reads itself.
@@ -157,14 +156,51 @@ fn read_listeners(tree: &Tree, known: &Known, problems: &mut Problems) -> Vec<Li
             problems.push(tree.problem(key.child("protocol"), text));
         }
         let carrier = known.protocols.iter().find(|(name, _)| *name == listener.protocol);
-        if listener.mountpoint.is_some() && carrier.is_some_and(|(_, carrier)| *carrier == Carrier::Datagram)
-        {
-            let text = format!("there are mount points for MQTT only, not for {}", listener.protocol);
-            problems.push(tree.problem(key.child("mountpoint"), text));
-        }
-        listeners.push(Listener { name: name.clone(), ..listener });
+        let is_stream = carrier.is_none_or(|(_, carrier)| *carrier == Carrier::Stream);
+        check_carrier(tree, &key, &listener, is_stream, problems);
+        let tls = listener.tls.map(|tls| seen_from_its_file(tree, &key.child("tls"), tls));
+        listeners.push(Listener { name: name.clone(), tls, ..listener });
     }
     listeners
+}
+
+/// Finds keys that contradict each other, or that need a stream where datagrams are spoken.
+fn check_carrier(tree: &Tree, key: &Key, listener: &Listener, is_stream: bool, problems: &mut Problems) {
+    let mut wrong = |key: Key, text: &str| problems.push(tree.problem(key, text));
+    if let Some((name, text)) = listener.tls.as_ref().and_then(ListenerTls::contradiction) {
+        wrong(key.child("tls").child(name), text);
+    }
+    if is_stream {
+        return;
+    }
+    let over_datagrams = format!("cannot be used: {} travels in datagrams", listener.protocol);
+    if listener.tls.is_some() {
+        wrong(key.child("tls"), &over_datagrams);
+    }
+    if listener.proxy_protocol != ProxyProtocol::Off {
+        wrong(key.child("proxy_protocol"), &over_datagrams);
+    }
+    if listener.mountpoint.is_some() {
+        let text = format!("there are mount points for MQTT only, not for {}", listener.protocol);
+        wrong(key.child("mountpoint"), &text);
+    }
+    if matches!(listener.bind, Bind::Unix(_)) {
+        wrong(
+            key.child("bind"),
+            &format!("is a Unix socket, but {} travels in datagrams", listener.protocol),
+        );
+    }
+}
+
+/// Relative paths are seen from the settings file that names them.
+fn seen_from_its_file(tree: &Tree, key: &Key, tls: ListenerTls) -> ListenerTls {
+    let seen = |name: &str, path: PathBuf| tree.base(&key.child(name)).join(path);
+    ListenerTls {
+        cert_file: seen("cert_file", tls.cert_file),
+        key_file: seen("key_file", tls.key_file),
+        client_ca_file: tls.client_ca_file.map(|path| seen("client_ca_file", path)),
+        ..tls
+    }
 }
 
 fn read_bridges(tree: &Tree, known: &Known, problems: &mut Problems) -> Vec<BridgeEntry> {
@@ -214,20 +250,20 @@ fn check_kind(tree: &Tree, key: &Key, schema: &Schema, problems: &mut Problems) 
 
 /// Finds two enabled listeners that want the same address on the same carrier.
 fn check_addresses(settings: &Settings, known: &Known, problems: &mut Problems) {
-    let mut taken: Vec<(Key, Carrier, SocketAddr)> = Vec::new();
+    let mut taken: Vec<(Key, Carrier, Bind)> = Vec::new();
     if settings.admin.enabled {
-        taken.push((Key::new(["admin", "bind"]), Carrier::Stream, settings.admin.bind));
+        taken.push((Key::new(["admin", "bind"]), Carrier::Stream, settings.admin.bind.into()));
     }
     for listener in settings.listeners.iter().filter(|listener| listener.enabled) {
         let Some((_, carrier)) = known.protocols.iter().find(|(name, _)| *name == listener.protocol) else {
             continue;
         };
         let key = Key::new(["listener", &listener.name, "bind"]);
-        let clash = taken.iter().find(|(_, other, bind)| other == carrier && overlap(*bind, listener.bind));
+        let clash = taken.iter().find(|(_, other, bind)| other == carrier && bind.overlaps(&listener.bind));
         if let Some((other, ..)) = clash {
             let text = format!("{} is taken by {other} ({})", listener.bind, settings.origin(other));
             problems.push(settings.tree.problem(key.clone(), text));
         }
-        taken.push((key, *carrier, listener.bind));
+        taken.push((key, *carrier, listener.bind.clone()));
     }
 }

@@ -147,15 +147,20 @@ fn every_field_is_a_key_of_the_embedded_file_and_the_other_way_round() {
     assert_eq!(keys_of("limits"), sorted(fields::<Limits>()));
     assert_eq!(keys_of("log"), sorted(fields::<Log>()));
     // What only some listeners have stands in comments.
-    let commented = ["anonymous"];
+    let commented = ["anonymous", "tls", "unix_mode"];
     let mut keys = keys_of("listener.mqtt");
     keys.extend(commented.map(str::to_owned));
     keys.sort();
     assert_eq!(keys, sorted(fields::<Listener>()));
+    assert!(DEFAULT_TEXT.contains("\n# [listener.mqtts.tls]"));
     for listener in settings.listeners() {
+        assert_eq!(listener.unix_mode, 0o660);
         assert!(keys_of(&format!("listener.{}", listener.name)).iter().all(|key| keys.contains(key)));
     }
-    for name in commented {
+    for name in fields::<ListenerTls>() {
+        assert!(DEFAULT_TEXT.contains(&format!("\n# {name} = ")), "{name} of tls is not documented");
+    }
+    for name in ["anonymous", "unix_mode"] {
         assert!(DEFAULT_TEXT.contains(&format!("\n# {name} = ")), "{name} of a listener is not documented");
     }
     for name in BridgeKeys::NAMES {
@@ -193,7 +198,10 @@ fn stronger_layers_win_key_by_key() {
     assert_eq!(settings.node.name, "environment");
     assert_eq!(settings.node.workers, 3);
     let mqtt = settings.listeners().iter().find(|listener| listener.name == "mqtt").unwrap();
-    assert_eq!((mqtt.bind.port(), mqtt.connections_max, mqtt.enabled), (1, 5, true));
+    assert_eq!(
+        (mqtt.bind.to_string(), mqtt.connections_max, mqtt.enabled),
+        ("127.0.0.1:1".to_owned(), 5, true)
+    );
     let origin = |segments: &[&str]| settings.origin(&Key::new(segments.iter().copied())).to_string();
     assert_eq!(origin(&["node", "name"]), "TIDEGATE__NODE__NAME");
     assert_eq!(origin(&["node", "workers"]), "--set node.workers");
@@ -468,6 +476,57 @@ fn zero_is_unlimited() {
     assert_eq!(settings.session.queue_messages_max, u32::MAX);
     assert_eq!(settings.session.expiry_secs_max, u32::MAX);
     assert_eq!(settings.retained.bytes_max, u64::MAX);
+}
+
+#[test]
+fn a_listener_may_encrypt_trust_proxies_and_be_a_file() {
+    let settings = file(
+        "[listener.a]\nprotocol = \"mqtt\"\nbind = \"unix:/run/a.sock\"\nunix_mode = \"600\"\n\
+         trusted_proxies = [\"::1\", \"10.1.2.3/8\"]\nproxy_protocol = \"required\"\n\
+         tls = { cert_file = \"a.pem\", key_file = \"/k.pem\" }\n",
+    )
+    .load(&known())
+    .unwrap();
+    let listener = settings.listeners().iter().find(|listener| listener.name == "a").unwrap();
+    assert_eq!((listener.bind.to_string().as_str(), listener.unix_mode), ("unix:/run/a.sock", 0o600));
+    let networks: Vec<_> = listener.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["::1/128", "10.0.0.0/8"]);
+    assert_eq!(listener.proxy_protocol, ProxyProtocol::Required);
+    let tls = listener.tls.as_ref().unwrap();
+    assert_eq!(tls.key_file, Path::new("/k.pem"));
+    let elsewhere = Path::new("/etc/tidegate/t.toml");
+    let text = "[listener.mqtt.tls]\ncert_file = \"a.pem\"\nkey_file = \"k.pem\"\n";
+    let settings = Layers::new().text(elsewhere, text).load(&known()).unwrap();
+    let listener = settings.listeners().iter().find(|listener| listener.name == "mqtt").unwrap();
+    assert_eq!(listener.tls.as_ref().unwrap().cert_file, Path::new("/etc/tidegate/a.pem"));
+}
+
+#[test]
+fn what_a_listener_cannot_be_is_said_of_its_key() {
+    let tls = "[listener.mqtt.tls]\ncert_file = \"a\"\nkey_file = \"b\"\n";
+    for (text, words) in [
+        (
+            "[listener.mqtt]\nbind = \"unix:mqtt.sock\"",
+            "listener.mqtt.bind: \"unix:mqtt.sock\" is not an address",
+        ),
+        ("[listener.mqtt]\nunix_mode = \"rw\"", "listener.mqtt.unix_mode: \"rw\" is not a mode"),
+        (
+            "[listener.mqtt]\ntrusted_proxies = [\"ten\"]",
+            "listener.mqtt.trusted_proxies: [\"ten\"]: \"ten\" is neither",
+        ),
+        ("[listener.mqtt]\nhandshake_timeout_secs = 0", "listener.mqtt.handshake_timeout_secs: 0 is not"),
+        ("[listener.mqtt.tls]\nkey_file = \"b\"", "listener.mqtt.tls.cert_file: is missing"),
+        (&format!("{tls}client_auth = \"required\""), "listener.mqtt.tls.client_ca_file: is missing"),
+        (&format!("{tls}client_ca_file = \"c\""), "listener.mqtt.tls.client_auth: is \"none\""),
+        (&format!("{tls}identity = \"san\""), "listener.mqtt.tls.identity: needs client_auth"),
+        (&format!("{tls}identity = \"cn\""), "listener.mqtt.tls.identity: \"cn\": known: \"none\""),
+        (&tls.replace("mqtt", "coap"), "listener.coap.tls: cannot be used: coap travels in datagrams"),
+        ("[listener.coap]\nproxy_protocol = \"required\"", "listener.coap.proxy_protocol: cannot be used"),
+        ("[listener.coap]\nbind = \"unix:/c\"", "listener.coap.bind: is a Unix socket"),
+    ] {
+        let found = problems(text).join("\n");
+        assert!(found.contains(words), "{text}\n{found}");
+    }
 }
 
 #[test]

@@ -73,16 +73,20 @@ impl Tree {
         Problem { origin: self.origin(&key), key, text: text.into() }
     }
 
+    /// The folder from which a relative path at `key` is seen: that of the settings file.
+    pub fn base(&self, key: &Key) -> PathBuf {
+        match self.origin(key) {
+            Origin::File { path, .. } => path.parent().map(Path::to_path_buf).unwrap_or_default(),
+            _ => PathBuf::new(),
+        }
+    }
+
     /// Replaces `file://` in secrets by what the files hold.
     pub fn resolve_secrets(&mut self, problems: &mut Problems) {
         let mut found = Vec::new();
         references(&self.written, &Key::default(), &mut found);
         for (key, path) in found {
-            let base = match self.origin(&key) {
-                Origin::File { path, .. } => path.parent().map(Path::to_path_buf).unwrap_or_default(),
-                _ => PathBuf::new(),
-            };
-            match read_reference(&path, &base) {
+            match read_reference(&path, &self.base(&key)) {
                 Ok(secret) => key.graft(&mut self.resolved, Value::from(secret)),
                 Err(text) => problems.push(self.problem(key, text)),
             }

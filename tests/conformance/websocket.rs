@@ -8,6 +8,7 @@ use std::time::Duration;
 use gateway_access::Access;
 use gateway_broker::{Broker, Carrier, DoorLimits, ListenerSettings, Shards, Upgrade};
 use gateway_bus::{Bus, Limits};
+use gateway_config::Bind;
 use protocol_mqtt::Mqtt;
 use protocol_mqtt_ws::Handshake;
 
@@ -29,16 +30,10 @@ conformance! {
 struct Gateway {
     shards: Shards,
     address: SocketAddr,
-    _runtime: tokio::runtime::Runtime,
 }
 
 impl Gateway {
     fn new(carrier: Carrier) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
         let door = DoorLimits {
             topic_levels_max: 128,
             topic_bytes_max: 65_535,
@@ -48,17 +43,13 @@ impl Gateway {
         let access = Access::new(gateway_access::Config::default());
         let broker = Arc::new(Broker::new(Bus::new(Limits::default(), 1), access, door, 2));
         let shards = gateway_broker::start_shards(&broker, 1, 3).expect("a shard");
-        let settings = ListenerSettings {
-            name: "conformance".into(),
-            bind: ([127, 0, 0, 1], 0).into(),
-            carrier,
-            protocol: Arc::new(Mqtt::new(protocol_mqtt::Config::default())),
-            connections_max: 100,
+        let protocol = Arc::new(Mqtt::new(protocol_mqtt::Config::default()));
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = ListenerSettings::new("conformance", loopback.into(), carrier, protocol);
+        let Ok(Bind::Internet(address)) = gateway_broker::bind(&broker, &shards, settings) else {
+            panic!("no free port");
         };
-        let guard = runtime.enter();
-        let address = gateway_broker::bind(&broker, &shards, settings).expect("a free port");
-        drop(guard);
-        Self { shards, address, _runtime: runtime }
+        Self { shards, address }
     }
 
     fn websocket() -> Self {
@@ -140,7 +131,7 @@ fn stream_of(stream: &mut TcpStream, len: usize) -> Vec<u8> {
 }
 
 fn tcp(version: Version) {
-    let gateway = Gateway::new(Carrier::Tcp);
+    let gateway = Gateway::new(Carrier::Stream);
     let mut stream = gateway.connect();
     let payload: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
     let publish = Publish::new(version, "t", &payload).encode();

@@ -4,7 +4,8 @@ use crate::harness::Case;
 
 mod excess;
 mod garbage;
+mod overload;
 
 pub fn cases() -> Vec<Case> {
-    [excess::cases, garbage::cases].into_iter().flat_map(|cases| cases()).collect()
+    [excess::cases, garbage::cases, overload::cases].into_iter().flat_map(|cases| cases()).collect()
 }

@@ -1,6 +1,7 @@
 //! What users do, each with programs that are not ours.
 
 mod access;
+mod carriers;
 mod client;
 mod coap;
 mod examples;
@@ -24,6 +25,7 @@ pub fn cases() -> Vec<Case> {
     [kafka::cases, lwm2m::cases, webhook::cases, coap::cases, mqtt::cases, websocket::cases, interop::cases]
         .into_iter()
         .chain([
+            carriers::cases,
             client::cases,
             operations::cases,
             access::cases,

@@ -1,6 +1,7 @@
 //! Starting programs, waiting for what they say, and counting what became of it.
 
 pub mod case;
+pub mod certificates;
 pub mod coap;
 pub mod gateway;
 pub mod http;

@@ -1,4 +1,4 @@
-"""Paho: publishes and hears itself over TCP and WebSocket, at every QoS. `mqtt_paho.py VERSION TCP_PORT WS_PORT`."""
+"""Paho: publishes and hears itself over TCP and WebSocket, at every QoS. `mqtt_paho.py VERSION TCP_PORT WS_PORT [CA_FILE]`."""
 
 import queue
 import sys
@@ -10,6 +10,8 @@ from paho.mqtt.properties import Properties
 PATIENCE = 15
 version = {"311": mqtt.MQTTv311, "5": mqtt.MQTTv5}[sys.argv[1]]
 tcp_port, ws_port = int(sys.argv[2]), int(sys.argv[3])
+# Over TLS if there is an authority to trust.
+ca_file = sys.argv[4] if len(sys.argv) > 4 else None
 
 
 def connect(name, transport, port):
@@ -18,6 +20,8 @@ def connect(name, transport, port):
     client.on_connect = lambda client, data, flags, reason, properties: ready.put(str(reason))
     if transport == "websockets":
         client.ws_set_options(path="/mqtt")
+    if ca_file:
+        client.tls_set(ca_certs=ca_file)
     client.connect("127.0.0.1", port)
     client.loop_start()
     assert ready.get(timeout=PATIENCE) == "Success"

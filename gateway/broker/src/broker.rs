@@ -12,6 +12,7 @@ use gateway_model::{
 use crate::clock;
 use crate::denials::Denials;
 use crate::gauges::Gauges;
+use crate::meter::ClientLimits;
 use crate::permit::Permit;
 use crate::refusals::Refusals;
 use crate::services::events::Asked;
@@ -24,6 +25,7 @@ pub struct Broker {
     pub bus: Bus,
     access: Access,
     limits: DoorLimits,
+    pub(crate) client_limits: ClientLimits,
     /// Feeds assigned client identifiers.
     assigned: AtomicU64,
     seed: u64,
@@ -82,6 +84,7 @@ impl Broker {
             bus,
             access,
             limits,
+            client_limits: ClientLimits::default(),
             assigned: AtomicU64::new(0),
             seed,
             gauges: Gauges::default(),
@@ -91,6 +94,11 @@ impl Broker {
             services: Services::new(ServicesSettings::default()),
             logins_pending: AtomicUsize::new(0),
         }
+    }
+
+    /// The same with limits for each client; without, there are none.
+    pub fn with_client_limits(self, client_limits: ClientLimits) -> Self {
+        Self { client_limits, ..self }
     }
 
     /// The same broker with services other than the default ones.

@@ -9,6 +9,7 @@ use gateway_model::{Adapter, Close, Event, Reason, WireBuffer};
 
 use crate::carrier::{Carrier, Read};
 use crate::gauges::ListenerGauges;
+use crate::meter::Meter;
 use crate::services::mount::Mounted;
 use crate::signal::Signal;
 use crate::turn::{Client, Turn, World};
@@ -28,12 +29,20 @@ pub(crate) struct Connection {
     partial: Vec<u8>,
     pub(crate) wire: Option<Box<WireBuffer>>,
     /// The socket takes no more; the waker is registered.
-    pub(crate) blocked: bool,
+    blocked: Option<Box<Blocked>>,
     /// The earliest entry for this connection among the shard's timers.
     pub(crate) armed: Option<Instant>,
     pub(crate) phase: Phase,
     /// It is on the shard's list of connections to serve in this pass.
     pub(crate) touched: bool,
+}
+
+/// A socket that takes no more.
+struct Blocked {
+    /// What it had taken when it was last seen to take anything.
+    taken: u32,
+    /// When it is given up unless it takes something.
+    until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +86,7 @@ impl Connection {
             gauges,
             partial: Vec::new(),
             wire: None,
-            blocked: false,
+            blocked: None,
             armed: None,
             phase: Phase::Open,
             touched: false,
@@ -97,14 +106,17 @@ impl Connection {
             if self.wire.as_ref().is_some_and(|wire| wire.len() > UNREAD_MAX) {
                 return; // flushing raises the signal again
             }
+            if self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
+                return; // its timer raises the signal again
+            }
             match self.carrier.read(&mut cx, scratch) {
                 Read::Scratch(count) => {
-                    self.receive(world, pool, moment, &scratch[..count]);
+                    self.receive_metered(world, pool, moment, &scratch[..count]);
                     if count == scratch.len() {
                         break;
                     }
                 }
-                Read::Frame(frame) => self.receive(world, pool, moment, &frame),
+                Read::Frame(frame) => self.receive_metered(world, pool, moment, &frame),
                 Read::Closed => return self.carrier_closed(world, pool, moment),
                 Read::Pending => return,
             }
@@ -116,6 +128,38 @@ impl Connection {
     /// Whether the adapter may still be called.
     fn is_open(&self) -> bool {
         self.phase == Phase::Open && self.client.closing.is_none()
+    }
+
+    /// Bytes for the adapter; if a rate is limited, as many as it allows now.
+    fn receive_metered(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, bytes: &[u8]) {
+        if self.client.meter.is_none() {
+            return self.receive(world, pool, moment, bytes);
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() && self.is_open() {
+            let (piece, behind) = rest.split_at(rest.len().min(Meter::PIECE));
+            rest = behind;
+            self.receive(world, pool, moment, piece);
+            let Some(meter) = &mut self.client.meter else { return };
+            meter.received(piece.len());
+            if meter.pause(moment.instant).is_some() {
+                meter.held = rest.to_vec();
+                self.gauges.slow(&self.client.peer);
+                return;
+            }
+        }
+    }
+
+    /// Shows the adapter what a pause has held back. Whether more may be read now.
+    fn receive_held(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) -> bool {
+        let Some(meter) = &mut self.client.meter else { return true };
+        if meter.until.is_some_and(|until| until > moment.instant) {
+            return false;
+        }
+        meter.until = None;
+        let held = std::mem::take(&mut meter.held);
+        self.receive_metered(world, pool, moment, &held);
+        self.client.meter.as_ref().is_none_or(|meter| meter.until.is_none())
     }
 
     /// Bytes for the adapter, after those it left over.
@@ -202,7 +246,7 @@ impl Connection {
             return false;
         };
         let (attachment, mount) = (principal.attachment.clone(), principal.mount.clone());
-        if self.blocked {
+        if self.is_blocked() {
             // A stuck socket does not keep the session from its next owner.
             if let Some(reason) = attachment.evicted() {
                 self.evicted(world, pool, moment, reason);
@@ -247,10 +291,10 @@ impl Connection {
             self.detach(world, moment);
             self.phase = Phase::Flushing { until: moment.instant + FLUSH_TIME };
         }
-        if !self.write(pool) {
+        if !self.write(world, pool, moment) {
             self.carrier_closed(world, pool, moment);
         }
-        if matches!(self.phase, Phase::Flushing { .. }) && !self.blocked {
+        if matches!(self.phase, Phase::Flushing { .. }) && !self.is_blocked() {
             let failed = self.client.closing.is_some_and(|close| close.reason.is_error());
             if !failed && self.carrier.says_goodbye() {
                 self.carrier.shutdown(&mut Context::from_waker(&self.waker));
@@ -269,7 +313,11 @@ impl Connection {
     /// When to look at this connection again even if nothing happens.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Open => self.adapter.next_timeout(),
+            Phase::Open => {
+                let stalled = self.blocked.as_ref().and_then(|blocked| blocked.until);
+                let metered = self.client.meter.as_ref().and_then(|meter| meter.until);
+                [self.adapter.next_timeout(), stalled, metered].into_iter().flatten().min()
+            }
             Phase::Flushing { until } | Phase::Lingering { until } => Some(until),
             Phase::Gone => None,
         }
@@ -277,11 +325,37 @@ impl Connection {
 
     /// A moment of `next_timeout` has come.
     pub(crate) fn timeout(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= moment.instant);
         match self.phase {
             Phase::Open if self.client.closing.is_some() => {}
-            Phase::Open => self.handle(world, pool, moment, Event::Timeout),
+            Phase::Open => {
+                if is_due(self.blocked.as_ref().and_then(|blocked| blocked.until)) {
+                    self.gauges.stall(&self.client.peer);
+                    return self.carrier_closed(world, pool, moment);
+                }
+                if self.client.meter.as_ref().is_some_and(|meter| is_due(meter.until)) {
+                    self.signal.raise(crate::signal::IO);
+                }
+                if is_due(self.adapter.next_timeout()) {
+                    self.handle(world, pool, moment, Event::Timeout);
+                }
+            }
             Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Gone => self.phase = Phase::Gone,
         }
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+
+    /// Gives a socket that takes no more its time, anew whenever it has taken something.
+    fn watch(&mut self, world: &World, moment: Moment) {
+        let taken = self.carrier.taken();
+        if self.blocked.as_ref().is_some_and(|blocked| blocked.taken == taken) {
+            return;
+        }
+        let until = world.broker.client_limits.write_stall.map(|patience| moment.instant + patience);
+        self.blocked = Some(Box::new(Blocked { taken, until }));
     }
 
     /// The carrier is gone: the adapter hears of it, the session is let go of.
@@ -299,8 +373,8 @@ impl Connection {
     }
 
     /// False if the carrier failed.
-    fn write(&mut self, pool: &mut Pool) -> bool {
-        if self.wire.is_none() && !self.blocked {
+    fn write(&mut self, world: &World, pool: &mut Pool, moment: Moment) -> bool {
+        if self.wire.is_none() && !self.is_blocked() {
             return true;
         }
         let mut wire = self.wire.take().unwrap_or_default();
@@ -308,7 +382,10 @@ impl Connection {
         let result = self.carrier.write(&mut Context::from_waker(&self.waker), &mut wire);
         let written = (before - wire.len()) as u64;
         self.gauges.bytes_out.fetch_add(written, std::sync::atomic::Ordering::Relaxed);
-        self.blocked = matches!(result, Ok(false));
+        match result {
+            Ok(false) => self.watch(world, moment),
+            _ => self.blocked = None,
+        }
         if before > UNREAD_MAX && wire.len() <= UNREAD_MAX {
             self.signal.raise(crate::signal::IO);
         }

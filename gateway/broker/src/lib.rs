@@ -17,32 +17,44 @@
 //!
 //! Read `shard.rs` first.
 
+mod acceptor;
 mod bridges;
 mod broker;
+mod bucket;
 mod carrier;
+mod certificate;
 mod clock;
 mod connection;
 mod denials;
+mod forwarded;
 mod gauges;
+mod handshake;
 mod listener;
 mod login;
 #[cfg(feature = "testing")]
 mod memory;
+mod meter;
 mod permit;
+mod proxy_protocol;
 mod refusals;
 mod services;
 mod shard;
 mod signal;
+mod socket_file;
 mod sockets;
+mod stream;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod traffic;
 mod turn;
+mod websocket;
 
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
 pub use broker::{Broker, DoorLimits, Principal};
 pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
+pub use meter::ClientLimits;
 pub use services::ServicesSettings;
 pub use services::auto_subscribe::AutoSubscriptions;
 pub use services::rewrite::Rewrites;
@@ -50,3 +62,4 @@ pub use services::settings::{AutoSubscribeSettings, RewriteAction, RewriteSettin
 #[cfg(feature = "testing")]
 pub use shard::bench::{Bench, Line};
 pub use shard::{Shards, start_shards};
+pub use tls::{Tls, TlsError};

@@ -20,7 +20,7 @@ pub(crate) mod bench;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::future::{Future, poll_fn};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,20 +30,25 @@ use std::time::{Duration, Instant};
 
 use gateway_access::Verdict;
 use gateway_bus::Moment;
-use gateway_model::{Event, Reason, Refusal};
+use gateway_model::{Event, Peer, Reason, Refusal};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
-use tokio_tungstenite::WebSocketStream;
 
+use crate::acceptor::{Acceptor, LooseListener};
 use crate::broker::scramble;
 use crate::carrier::Carrier;
 use crate::connection::{Connection, Phase, Pool};
+use crate::handshake::Greeted;
 use crate::listener::Listener;
 use crate::login::SlowLogin;
+use crate::meter::Meter;
 use crate::signal::{IO, OUTBOX, ReadyQueue, Signal};
 use crate::sockets::DatagramSocket;
+use crate::stream::LooseSocket;
 use crate::turn::{Client, World};
-use crate::{Broker, clock, listener};
+use crate::{Broker, clock};
+
+mod accept;
 
 /// All shards; a clone is a handle.
 #[derive(Clone)]
@@ -55,13 +60,18 @@ pub struct Shards {
 pub(crate) struct ShardHandle {
     inbox: Mutex<Vec<Arrival>>,
     queue: Arc<ReadyQueue>,
+    /// Its connections, as of its last pass.
+    load: AtomicUsize,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 /// What comes to a shard from outside.
 pub(crate) enum Arrival {
-    Stream(TcpStream, SocketAddr, Arc<Listener>),
-    Upgraded(Box<WebSocketStream<tokio::net::TcpStream>>, SocketAddr, Arc<Listener>),
+    Listener(LooseListener, Arc<Listener>),
+    /// A connection that another shard has accepted.
+    Stream(LooseSocket, SocketAddr, Arc<Listener>),
+    /// The end of a handshake, and whether it succeeded.
+    Greeted(Option<Greeted>, Arc<Listener>),
     Socket(UdpSocket, Arc<Listener>),
     /// What another thread found about a login: slot and generation of its connection.
     Verdict(u32, u32, Verdict),
@@ -69,20 +79,25 @@ pub(crate) enum Arrival {
     Stop,
 }
 
-/// Keys of datagram sockets, to tell them from connections.
+/// Keys of datagram sockets and acceptors, to tell them from connections.
 const SOCKET_KEY: u32 = 1 << 31;
+const ACCEPTOR_KEY: u32 = 1 << 30;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Datagrams of one socket in one pass, so that a flood leaves time for the others.
 const DATAGRAMS_MAX: usize = 256;
 /// Rounds of deliver and write for one connection in one pass.
 const ROUNDS_MAX: usize = 8;
 const TRIM_EVERY: Duration = Duration::from_secs(10);
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// Starts `count` shards, each on its own thread.
 pub fn start_shards(broker: &Arc<Broker>, count: usize, seed: u64) -> std::io::Result<Shards> {
     let handle = |index: usize| {
-        let handle = ShardHandle { inbox: Mutex::default(), queue: Arc::default(), thread: Mutex::default() };
+        let handle = ShardHandle {
+            inbox: Mutex::default(),
+            queue: Arc::default(),
+            load: AtomicUsize::new(0),
+            thread: Mutex::default(),
+        };
         (handle, scramble(seed.wrapping_add(index as u64)))
     };
     let (handles, seeds): (Vec<_>, Vec<_>) = (0..count.max(1)).map(handle).unzip();
@@ -109,6 +124,37 @@ impl Shards {
     /// The shard for the next arrival, in turn.
     pub(crate) fn next(&self) -> &ShardHandle {
         &self.handles[self.turn.fetch_add(1, Ordering::Relaxed) % self.handles.len()]
+    }
+
+    /// Gives every shard its share in a listening socket.
+    pub(crate) fn listen(&self, socket: &LooseListener, listener: &Arc<Listener>) -> std::io::Result<()> {
+        let shares: Result<Vec<_>, _> = self.handles.iter().map(|_| socket.try_clone()).collect();
+        for (handle, share) in self.handles.iter().zip(shares?) {
+            handle.send(Arrival::Listener(share, listener.clone()));
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn loads(&self) -> Vec<usize> {
+        self.handles.iter().map(|handle| handle.load.load(Ordering::Relaxed)).collect()
+    }
+
+    /// The shard for a connection that shard `own` has accepted: itself unless another has clearly
+    /// fewer, because moving a socket costs as much as accepting it. A shard that has not yet fetched
+    /// what it was given before may be stuck, and gets no more.
+    fn place(&self, own: usize, load: usize) -> usize {
+        let loads = self.handles.iter().map(|handle| handle.load.load(Ordering::Relaxed)).enumerate();
+        let others = loads.filter(|(index, _)| *index != own);
+        match others.min_by_key(|(_, load)| *load) {
+            Some((other, least))
+                if load > least + least / 32 + 2 && self.handles[other].inbox.lock().is_empty() =>
+            {
+                self.handles[other].load.fetch_add(1, Ordering::Relaxed);
+                other
+            }
+            _ => own,
+        }
     }
 
     /// Says goodbye to every connection and waits until all shards have ended.
@@ -138,6 +184,9 @@ struct Shard {
     slots: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     sockets: Vec<DatagramSocket>,
+    acceptors: Vec<Acceptor>,
+    /// Connections whose handshake is under way.
+    greeting: usize,
     timers: BinaryHeap<Reverse<(Instant, u32, u32)>>,
     sleep: Pin<Box<Sleep>>,
     pool: Pool,
@@ -161,6 +210,8 @@ impl Shard {
             slots: Vec::new(),
             free: Vec::new(),
             sockets: Vec::new(),
+            acceptors: Vec::new(),
+            greeting: 0,
             timers: BinaryHeap::new(),
             sleep: Box::pin(tokio::time::sleep_until(now.into())),
             pool: Pool::default(),
@@ -188,6 +239,7 @@ impl Shard {
         queue.begin_pass();
         let moment = clock::moment();
         self.work(&queue, moment);
+        self.handle().load.store(self.load(), Ordering::Relaxed);
         if self.stopping && self.slots.iter().all(Option::is_none) {
             return Poll::Ready(());
         }
@@ -224,13 +276,11 @@ impl Shard {
         let arrivals = std::mem::take(&mut *self.handle().inbox.lock());
         for arrival in arrivals {
             match arrival {
-                Arrival::Stream(_, _, listener) | Arrival::Upgraded(_, _, listener) if self.stopping => {
-                    listener.gauges.leave();
+                Arrival::Listener(socket, listener) => self.open_acceptor(socket, listener),
+                Arrival::Stream(socket, address, listener) => {
+                    self.take_over(socket, address, &listener, moment);
                 }
-                Arrival::Stream(stream, address, listener) => self.accept(stream, address, listener, moment),
-                Arrival::Upgraded(stream, address, listener) => {
-                    self.connect(Carrier::WebSocket(stream), address, &listener, moment);
-                }
+                Arrival::Greeted(greeted, listener) => self.greeted(greeted, &listener, moment),
                 Arrival::Socket(socket, listener) => self.open_socket(socket, listener),
                 Arrival::Verdict(key, generation, verdict) => self.decided(key, generation, verdict, moment),
                 Arrival::Stop => self.stop(moment),
@@ -238,63 +288,24 @@ impl Shard {
         }
     }
 
-    fn accept(&mut self, stream: TcpStream, address: SocketAddr, listener: Arc<Listener>, moment: Moment) {
-        let stream = match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(listener = %listener.name, "cannot take a connection: {error}");
-                listener.gauges.leave();
-                return;
-            }
-        };
-        match &listener.carrier {
-            listener::Carrier::WebSocket { upgrade, message_bytes_max } => {
-                let (upgrade, message_bytes_max) = (upgrade.clone(), *message_bytes_max);
-                let shards = self.shards.clone();
-                let index = self.index;
-                tokio::spawn(async move {
-                    let handshake = crate::carrier::handshake(stream, upgrade, message_bytes_max);
-                    match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
-                        Ok(Ok(stream)) => {
-                            shards.handles[index].send(Arrival::Upgraded(
-                                Box::new(stream),
-                                address,
-                                listener,
-                            ));
-                        }
-                        Ok(Err(error)) => {
-                            tracing::debug!(peer = %address, listener = %listener.name, "WebSocket handshake failed: {error}");
-                            listener.gauges.leave();
-                        }
-                        Err(_) => listener.gauges.leave(),
-                    }
-                });
-            }
-            _ => {
-                self.connect(Carrier::Tcp(stream), address, &listener, moment);
-            }
-        }
+    /// How many peers it has to look after.
+    fn load(&self) -> usize {
+        self.slots.len() - self.free.len() + self.greeting
     }
 
     /// Makes a connection of a carrier; the first look at it follows in this pass.
-    fn connect(
-        &mut self,
-        carrier: Carrier,
-        address: SocketAddr,
-        listener: &Arc<Listener>,
-        moment: Moment,
-    ) -> u32 {
+    fn connect(&mut self, carrier: Carrier, peer: Peer, listener: &Arc<Listener>, moment: Moment) -> u32 {
         let key = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             (self.slots.len() - 1) as u32
         });
         self.generation = self.generation.wrapping_add(1);
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let peer = listener.peer(address);
         let adapter = listener.protocol.connect(moment.instant, &peer, scramble(self.seed));
-        let client = Client::new(peer, listener.local, self.generation);
+        let mut client = Client::new(peer, listener.local, self.generation);
         let signal = Signal::new(&self.handle().queue, key);
         if !carrier.is_datagram() {
+            client.meter = Meter::new(moment.instant, &self.world.broker.client_limits);
             signal.raise(IO);
         }
         let connection = Connection::new(carrier, adapter, client, signal, listener.gauges.clone());
@@ -323,6 +334,7 @@ impl Shard {
 
     fn stop(&mut self, moment: Moment) {
         self.stopping = true;
+        self.acceptors.clear();
         for key in 0..self.slots.len() as u32 {
             self.with(key, |connection, world, pool, _| {
                 if connection.phase == Phase::Open && connection.client.closing.is_none() {
@@ -359,11 +371,16 @@ impl Shard {
             self.trim_at = moment.instant + TRIM_EVERY;
             self.world.broker.bus.trim(&mut self.world.cache);
         }
+        self.resume_accepting(moment);
     }
 
     fn serve(&mut self, key: u32, moment: Moment) {
         if key & SOCKET_KEY != 0 {
             self.receive_datagrams(key & !SOCKET_KEY, moment);
+            return;
+        }
+        if key & ACCEPTOR_KEY != 0 {
+            self.accept(key & !ACCEPTOR_KEY, moment);
             return;
         }
         self.with(key, |connection, world, pool, scratch| {
@@ -401,10 +418,11 @@ impl Shard {
             return Some(*key);
         }
         let listener = socket.listener.clone();
-        if self.stopping || !listener.gauges.enter(listener.connections_max) {
+        if self.stopping || !listener.enter(moment.instant) {
             return None;
         }
-        let key = self.connect(Carrier::Datagram { socket: index, address }, address, &listener, moment);
+        let carrier = Carrier::Datagram { socket: index, address };
+        let key = self.connect(carrier, listener.peer(address), &listener, moment);
         self.sockets[index as usize].peers.insert(address, key);
         Some(key)
     }
@@ -433,7 +451,7 @@ impl Shard {
             }
             connection.flush(world, pool, moment);
             // What was settled inside `deliver` may have made room for more.
-            if !full && !connection.client.settled || connection.blocked {
+            if !full && !connection.client.settled || connection.is_blocked() {
                 connection.client.settled |= full;
                 break;
             }
@@ -487,6 +505,8 @@ impl Shard {
 
     fn sleep_until_due(&mut self, cx: &mut Context<'_>, moment: Moment) {
         let due = self.timers.peek().map_or(self.trim_at, |Reverse((at, _, _))| *at).min(self.trim_at);
+        let resume = self.acceptors.iter().filter_map(|acceptor| acceptor.paused_until).min();
+        let due = resume.map_or(due, |resume| resume.min(due));
         // Never earlier than the next millisecond: that is the timer's resolution.
         let due = due.max(moment.instant);
         if self.sleep.deadline().into_std() != due {

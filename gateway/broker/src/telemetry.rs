@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use gateway_bus::{Counter, DropReason};
 use gateway_model::BridgeState;
 
+use crate::gauges::Handshake;
 use crate::{BridgeHandle, Broker};
 
 impl Broker {
@@ -122,13 +123,35 @@ impl Broker {
         };
         family("tidegate_connects_total", "Connections accepted", |of| of.connects.load(Ordering::Relaxed));
         family("tidegate_connects_over_limit_total", "Connections turned away by connections_max", |of| {
-            of.over_limit.load(Ordering::Relaxed)
+            of.over_limit.count()
+        });
+        family("tidegate_connects_over_rate_total", "Connections turned away by connect_rate_max", |of| {
+            of.over_rate.count()
+        });
+        family("tidegate_connections_stalled_total", "Connections closed by write_stall_secs", |of| {
+            of.stalled.count()
+        });
+        family(
+            "tidegate_clients_slowed_total",
+            "Pauses in reading by message_rate_max or byte_rate_max",
+            |of| of.slowed.count(),
+        );
+        family("tidegate_accepts_failed_total", "Connections that the system could not give", |of| {
+            of.accepts_failed.count()
         });
         family("tidegate_bytes_received_total", "Bytes received", |of| of.bytes_in.load(Ordering::Relaxed));
         family("tidegate_bytes_sent_total", "Bytes sent", |of| of.bytes_out.load(Ordering::Relaxed));
         family("tidegate_datagrams_lost_total", "Datagrams the socket could not take", |of| {
             of.datagrams_lost.load(Ordering::Relaxed)
         });
+        let name = "tidegate_handshakes_failed_total";
+        page.family(name, "counter", "Connections closed before their protocol began, by step");
+        for listener in &listeners {
+            for step in Handshake::ALL {
+                let labels = format!("listener=\"{}\",step=\"{}\"", listener.name, step.name());
+                page.value(name, &labels, listener.handshakes_failed[step as usize].count());
+            }
+        }
         page.family(
             "tidegate_connects_refused_total",
             "counter",

@@ -1,5 +1,5 @@
 //! The driver on real sockets, with a line protocol in place of a real one: `open NAME`,
-//! `sub FILTER`, `pub TOPIC BYTES`, `boom`. Every wait is for an event, bounded by a read timeout.
+//! `who`, `sub FILTER`, `pub TOPIC BYTES`, `stall`, `boom`. Every wait is for an event, bounded by a read timeout.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,22 +9,34 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gateway_access::{Access, Allowed};
 use gateway_bus::{Bus, Limits};
+use gateway_config::Bind;
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Event, Open, Peer, Protocol, Publish, Qos, Reason, Reply, Request,
     Sink, Subscription, Ticket, TopicFilter,
 };
 
-use crate::{Broker, Carrier, DoorLimits, ListenError, ListenerSettings, Shards, bind, start_shards};
+use crate::{
+    Broker, Carrier, ClientLimits, DoorLimits, ListenError, ListenerSettings, Shards, bind, start_shards,
+};
+
+mod accepting;
+mod limits;
+mod proxies;
+mod tls;
+mod websocket;
 
 struct Lines;
 
 impl Protocol for Lines {
-    fn connect(&self, _: Instant, _: &Peer, _: u64) -> Box<dyn Adapter> {
-        Box::new(Line)
+    fn connect(&self, _: Instant, peer: &Peer, _: u64) -> Box<dyn Adapter> {
+        Box::new(Line(peer.clone()))
     }
 }
 
-struct Line;
+/// Whoever holds it stops the shards of those who say `stall`.
+static STALL: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
+struct Line(Peer);
 
 impl Adapter for Line {
     fn receive(&mut self, _: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
@@ -34,6 +46,10 @@ impl Adapter for Line {
             ["open", name] => {
                 let open = Open { client_id: ClientId::parse(name).ok(), ..Open::transient() };
                 out.request(Ticket(0), Request::Open(Box::new(open)));
+            }
+            ["who"] => {
+                let name = self.0.certificate_name.as_deref().unwrap_or("-");
+                out.wire().extend(format!("{} {name}\n", self.0.address).as_bytes());
             }
             ["sub", filter] => {
                 let filter = TopicFilter::parse(filter).unwrap();
@@ -45,6 +61,7 @@ impl Adapter for Line {
                 let payload = Bytes::from(vec![b'x'; length.parse().unwrap()]);
                 out.publish(Ticket(2), Publish::new(topic, payload));
             }
+            ["stall"] => drop(STALL.lock()),
             ["boom"] => panic!("the test asked for it"),
             _ => out.close(Close::because(Reason::ProtocolError)),
         }
@@ -88,13 +105,14 @@ struct Bench {
     broker: Arc<Broker>,
     shards: Shards,
     address: SocketAddr,
-    runtime: tokio::runtime::Runtime,
 }
 
 impl Bench {
     fn new() -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self::with(ClientLimits::default())
+    }
+
+    fn with(client_limits: ClientLimits) -> Self {
         let limits = DoorLimits {
             topic_levels_max: 8,
             topic_bytes_max: 64,
@@ -102,45 +120,83 @@ impl Bench {
             logins_pending_max: 8,
         };
         let access = Access::new(gateway_access::Config::default());
-        let broker = Arc::new(Broker::new(Bus::new(Limits::default(), 1), access, limits, 2));
+        let broker = Broker::new(Bus::new(Limits::default(), 1), access, limits, 2);
+        let broker = Arc::new(broker.with_client_limits(client_limits));
         let shards = start_shards(&broker, 2, 3).unwrap();
-        let address = {
-            let _guard = runtime.enter();
-            bind(&broker, &shards, settings(([127, 0, 0, 1], 0).into())).unwrap()
-        };
-        Self { broker, shards, address, runtime }
+        let address = { internet(bind(&broker, &shards, settings(LOOPBACK)).unwrap()) };
+        Self { broker, shards, address }
     }
 
     fn connect(&self, name: &str) -> Client {
-        let mut client = Client::new(self.address);
-        client.say(&format!("open {name}"));
-        assert_eq!(client.hear(), format!("opened {name}"));
-        client
+        Client::new(self.address).open(name)
+    }
+
+    /// Opens one more listener.
+    fn listen(&self, settings: ListenerSettings) -> SocketAddr {
+        internet(bind(&self.broker, &self.shards, settings).unwrap())
+    }
+
+    /// The sum of a metric over its labels.
+    fn metric(&self, name: &str) -> u64 {
+        let page = self.broker.metrics(&[]);
+        let values = page.lines().filter(|line| line.starts_with(name));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
+    /// Waits until a metric has a value: a peer may see its connection end a moment before it counts.
+    fn await_metric(&self, name: &str, value: u64) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.metric(name) != value {
+            assert!(Instant::now() < deadline, "{name} is {}, not {value}", self.metric(name));
+            std::thread::yield_now();
+        }
     }
 
     fn stop(self) {
         self.shards.stop();
-        self.runtime.shutdown_background();
+    }
+}
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+fn internet(bound: Bind) -> SocketAddr {
+    match bound {
+        Bind::Internet(address) => address,
+        Bind::Unix(path) => panic!("{} is no address", path.display()),
     }
 }
 
 fn settings(address: SocketAddr) -> ListenerSettings {
     ListenerSettings {
-        name: "lines".into(),
-        bind: address,
-        carrier: Carrier::Tcp,
-        protocol: Arc::new(Lines),
         connections_max: 100,
+        ..ListenerSettings::new("lines", address.into(), Carrier::Stream, Arc::new(Lines))
     }
 }
 
-struct Client(BufReader<TcpStream>);
+struct Client<S = TcpStream>(BufReader<S>);
 
 impl Client {
     fn new(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self::over(tcp(address))
+    }
+}
+
+/// A connection on which no read lasts for ever.
+fn tcp(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+impl<S: Read + Write> Client<S> {
+    fn over(stream: S) -> Self {
         Self(BufReader::new(stream))
+    }
+
+    fn open(mut self, name: &str) -> Self {
+        self.say(&format!("open {name}"));
+        assert_eq!(self.hear(), format!("opened {name}"));
+        self
     }
 
     fn say(&mut self, line: &str) {
@@ -237,11 +293,9 @@ fn everybody_hears_of_a_shutdown() {
 fn a_port_in_use_is_named() {
     let bench = Bench::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let _guard = bench.runtime.enter();
     let error = bind(&bench.broker, &bench.shards, settings(taken.local_addr().unwrap())).unwrap_err();
     assert!(matches!(error, ListenError::InUse { .. }), "{error}");
     assert!(error.to_string().starts_with("listener.lines.bind: 127.0.0.1:"), "{error}");
-    drop(_guard);
     bench.stop();
 }
 
@@ -286,34 +340,6 @@ fn a_delayed_publish_passes_the_same_door() {
     let metrics = bench.broker.metrics(&[]);
     for line in ["messages_refused_total 3", "messages_delayed_total 1", "delayed_messages 1"] {
         assert!(metrics.contains(&format!("\ntidegate_{line}\n")), "{line}");
-    }
-    bench.stop();
-}
-
-#[test]
-fn a_websocket_close_is_answered_and_text_is_refused_with_a_code() {
-    let bench = Bench::new();
-    let upgrade: crate::Upgrade = Arc::new(|_, _, _| Ok(None));
-    let address = {
-        let _guard = bench.runtime.enter();
-        let carrier = Carrier::WebSocket { upgrade, message_bytes_max: 1024 };
-        let settings = ListenerSettings { carrier, ..settings(([127, 0, 0, 1], 0).into()) };
-        bind(&bench.broker, &bench.shards, settings).unwrap()
-    };
-    // Frames masked with zero (RFC 6455 section 5.2): a Close of 1000, and the text "a".
-    let cases: [(&[u8], [u8; 4]); 2] =
-        [(b"\x88\x82\0\0\0\0\x03\xe8", [0x88, 2, 0x03, 0xe8]), (b"\x81\x81\0\0\0\0a", [0x88, 2, 0x03, 0xeb])];
-    for (frame, answer) in cases {
-        let mut client = Client::new(address);
-        client.say(
-            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r",
-        );
-        while !client.hear().is_empty() {}
-        client.0.get_mut().write_all(frame).unwrap();
-        let mut said = [0; 4];
-        client.0.read_exact(&mut said).unwrap();
-        assert_eq!(said, answer);
     }
     bench.stop();
 }

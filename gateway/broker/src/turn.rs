@@ -9,6 +9,7 @@ use gateway_model::{
 };
 
 use crate::login::{PendingLogin, SlowLogin};
+use crate::meter::Meter;
 use crate::services::NameCache;
 use crate::signal::Signal;
 use crate::traffic::Traffic;
@@ -55,13 +56,24 @@ pub(crate) struct Client {
     pub(crate) closing: Option<Close>,
     /// Something left the in-flight window, so more may be delivered.
     pub(crate) settled: bool,
+    /// Of a client whose rate is limited.
+    pub(crate) meter: Option<Box<Meter>>,
     /// Distinguishes this connection from an earlier one in the same slot.
     pub(crate) generation: u32,
 }
 
 impl Client {
     pub(crate) fn new(peer: Peer, local: bool, generation: u32) -> Self {
-        Self { peer, local, principal: None, login: None, closing: None, settled: false, generation }
+        Self {
+            peer,
+            local,
+            principal: None,
+            login: None,
+            closing: None,
+            settled: false,
+            meter: None,
+            generation,
+        }
     }
 }
 
@@ -151,9 +163,12 @@ impl Sink for Turn<'_> {
             self.world.deferred.push(Deferred::Publish(ticket, publish));
             return Outcome::Later;
         }
-        let Client { peer, principal: Some(principal), .. } = &mut *self.client else {
+        let Client { peer, principal: Some(principal), meter, .. } = &mut *self.client else {
             return Outcome::Done(Reason::NotAuthorized);
         };
+        if let Some(meter) = meter {
+            meter.published();
+        }
         let World { broker, cache, names, traffic, .. } = &mut *self.world;
         traffic.received(publish.qos);
         Outcome::Done(broker.publish(self.moment, peer, principal, publish, (cache, names)))

@@ -114,7 +114,7 @@ fn judged<E: Display>(
 }
 
 fn mqtt(settings: &Settings) -> Made {
-    Ok((Carrier::Tcp, Arc::new(protocol_mqtt::Mqtt::new(settings.section("mqtt")?))))
+    Ok((Carrier::Stream, Arc::new(protocol_mqtt::Mqtt::new(settings.section("mqtt")?))))
 }
 
 fn mqtt_ws(settings: &Settings) -> Made {

@@ -10,16 +10,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use gateway_admin::{Endpoint, Probes};
 use gateway_broker::{
-    AutoSubscriptions, BridgeHandle, BridgeSession, Broker, DoorLimits, ListenerSettings, Rewrites,
-    ServicesSettings, Shards,
+    AutoSubscriptions, BridgeHandle, BridgeSession, Broker, ClientLimits, DoorLimits, ListenerSettings,
+    Rewrites, ServicesSettings, Shards, Tls, TlsError,
 };
 use gateway_bus::{Bus, DropPolicy, Limits, PriorityDefault, QueueLimits, Sharing};
-use gateway_config::{BridgeEntry, QueueDrop, Settings, Strategy};
+use gateway_config::{BridgeEntry, ProxyProtocol, QueueDrop, Settings, Strategy};
 use gateway_model::TopicFilter;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{access, banner, catalog, logging, reload, warnings};
+use crate::reload::{self, Reload};
+use crate::{access, banner, catalog, logging, warnings};
 
 /// Runs the gateway until SIGINT or SIGTERM.
 pub fn run(settings: &Settings) -> Result<()> {
@@ -45,11 +46,14 @@ async fn serve(settings: &Settings) -> Result<()> {
         workers => usize::from(workers),
     };
     let shards = gateway_broker::start_shards(&broker, workers, random())?;
-    let listening = open_listeners(settings, &broker, &shards)?;
+    // What is read again on SIGHUP and when its files change.
+    let mut reloads = Vec::new();
+    let listening = open_listeners(settings, &broker, &shards, &mut reloads)?;
     let ready = Arc::new(AtomicBool::new(false));
     let admin = start_admin(settings, &broker, &bridges, &ready).await?;
     tokio::spawn(keep_time(broker.clone()));
-    reload::start(vec![access::reload(broker.clone())])?;
+    reloads.push(access::reload(broker.clone()));
+    reload::start(reloads)?;
     ready.store(true, Ordering::Release);
     banner::print(settings, &listening, admin);
     tokio::select! {
@@ -75,7 +79,17 @@ fn broker(settings: &Settings) -> Result<Broker> {
     };
     let bus = Bus::new(bus_limits(settings)?, random());
     let broker = Broker::new(bus, access::open(settings)?, limits, random());
-    Ok(broker.with_services(services(settings)?))
+    Ok(broker.with_client_limits(client_limits(settings)).with_services(services(settings)?))
+}
+
+fn client_limits(settings: &Settings) -> ClientLimits {
+    let limits = &settings.limits;
+    let given = |limit: u32| (limit < u32::MAX).then_some(limit);
+    ClientLimits {
+        message_rate_max: given(limits.message_rate_max),
+        byte_rate_max: given(limits.byte_rate_max),
+        write_stall: given(limits.write_stall_secs).map(|secs| Duration::from_secs(secs.into())),
+    }
 }
 
 fn services(settings: &Settings) -> Result<ServicesSettings> {
@@ -173,22 +187,49 @@ fn open_listeners(
     settings: &Settings,
     broker: &Arc<Broker>,
     shards: &Shards,
+    reloads: &mut Vec<Reload>,
 ) -> Result<Vec<banner::Listening>> {
-    let enabled = settings.listeners().iter().filter(|listener| listener.enabled);
-    let open = |listener: &gateway_config::Listener| {
+    let mut listening = Vec::new();
+    for (listener, tls) in load_tls(settings)? {
         let (carrier, protocol) = catalog::protocol(settings, &listener.protocol)?;
+        let connect_rate = listener.connect_rate_max;
         let listener_settings = ListenerSettings {
             name: listener.name.as_str().into(),
-            bind: listener.bind,
+            bind: listener.bind.clone(),
             carrier,
             protocol: protocol.clone(),
             connections_max: listener.connections_max as usize,
+            connect_rate_max: (connect_rate < u32::MAX).then_some(connect_rate),
+            handshake_timeout: Duration::from_secs(listener.handshake_timeout_secs.into()),
+            proxy_protocol: listener.proxy_protocol == ProxyProtocol::Required,
+            trusted_proxies: listener.trusted_proxies.clone(),
+            unix_mode: listener.unix_mode,
+            tls: tls.clone(),
         };
-        let address = gateway_broker::bind(broker, shards, listener_settings)?;
-        broker.listens(&listener.name, address.port(), protocol);
-        Ok(banner::Listening { name: listener.name.clone(), protocol: listener.protocol.clone(), address })
+        let bind = gateway_broker::bind(broker, shards, listener_settings)?;
+        broker.listens(&listener.name, bind.port(), protocol);
+        listening.push(banner::Listening {
+            name: listener.name.clone(),
+            protocol: listener.protocol.clone(),
+            bind,
+            encrypted: tls.is_some(),
+        });
+        reloads.extend(tls.map(|tls| Reload::new(move |always| tls.reload(always))));
+    }
+    Ok(listening)
+}
+
+/// A listener's settings, and what it encrypts with.
+type Encrypted<'s> = (&'s gateway_config::Listener, Option<Arc<Tls>>);
+
+/// Every enabled listener.
+pub fn load_tls(settings: &Settings) -> Result<Vec<Encrypted<'_>>, TlsError> {
+    let enabled = settings.listeners().iter().filter(|listener| listener.enabled);
+    let load = |listener: &gateway_config::Listener| {
+        let tls = listener.tls.clone().map(|tls| Tls::load(&listener.name, tls));
+        tls.transpose().map(|tls| tls.map(Arc::new))
     };
-    enabled.map(open).collect()
+    enabled.map(|listener| Ok((listener, load(listener)?))).collect()
 }
 
 async fn start_admin(

@@ -39,6 +39,10 @@ pub fn check(options: &SettingsOptions) -> ExitCode {
             break;
         }
     }
+    if let Err(error) = crate::serve::load_tls(&settings) {
+        eprintln!("{error}\n1 problem in the files that the settings name");
+        return ExitCode::FAILURE;
+    }
     if let Err(error) = crate::access::check(&settings) {
         eprintln!("{error:#}\n1 problem in the files that the settings name");
         return ExitCode::FAILURE;

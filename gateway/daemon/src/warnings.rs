@@ -1,12 +1,12 @@
 use gateway_access::{Anonymous, Config as Access};
-use gateway_config::Settings;
+use gateway_config::{ProxyProtocol, Settings};
 
 /// What is legal in the settings and yet hardly meant, one sentence each.
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     let Ok(access) = settings.section::<Access>("access") else { return warnings };
     let open = settings.listeners().iter().filter(|listener| listener.enabled);
-    let public: Vec<_> = open.clone().filter(|listener| !listener.bind.ip().is_loopback()).collect();
+    let public: Vec<_> = open.clone().filter(|listener| !listener.bind.is_local()).collect();
     let knows_anybody = access.has_users() || !access.client.is_empty();
     for listener in &public {
         let at = format!("listener.{} listens on {}", listener.name, listener.bind);
@@ -25,9 +25,19 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
                 "{at}, but there is no [[access.user]]: every client that comes through it will be refused; add \
                  users, or set {setting} = \"always\""
             ));
-        } else {
+        } else if listener.tls.is_none() {
             warnings.push(format!("{at} without encryption: passwords and messages can be read on the way"));
         }
+    }
+    let claims = |listener: &&&gateway_config::Listener| {
+        listener.proxy_protocol == ProxyProtocol::Required && listener.trusted_proxies.is_empty()
+    };
+    for listener in public.iter().filter(claims) {
+        warnings.push(format!(
+            "listener.{} has proxy_protocol = \"required\" and no trusted_proxies: whoever reaches it may claim any \
+             address",
+            listener.name
+        ));
     }
     let closed = |listener: &gateway_config::Listener| {
         listener.anonymous.unwrap_or(access.anonymous) == Anonymous::Never
@@ -94,5 +104,11 @@ mod tests {
         assert!(warnings_of(&["access.anonymous=never"])[0].contains("nobody can connect"));
         assert_eq!(warnings_of(&["access.anonymous=never", own]), Vec::<String>::new());
         assert!(warnings_of(&["admin.bind=0.0.0.0:18083"])[0].contains("asks for no password"));
+        let proxied = "listener.mqtt.proxy_protocol=required";
+        assert!(warnings_of(&[open, user, proxied]).concat().contains("may claim any address"));
+        let trusted = "listener.mqtt.trusted_proxies=[\"10.0.0.0/8\"]";
+        assert!(!warnings_of(&[open, user, proxied, trusted]).concat().contains("may claim any address"));
+        let tls = "listener.mqtt.tls={cert_file=\"a\",key_file=\"b\"}";
+        assert!(!warnings_of(&[open, user, tls]).concat().contains("without encryption"));
     }
 }

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use gateway_bus::Moment;
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use super::{Arrival, Shard, ShardHandle, Shards};
 use crate::Broker;
 use crate::carrier::Carrier;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, ListenerSettings};
 use crate::login::SlowLogin;
 use crate::memory::{Memory, Pipe};
 
@@ -46,16 +47,16 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let guard = runtime.enter();
         let broker = Arc::new(broker);
-        let handle = ShardHandle { inbox: Mutex::default(), queue: Arc::default(), thread: Mutex::default() };
+        let handle = ShardHandle {
+            inbox: Mutex::default(),
+            queue: Arc::default(),
+            load: AtomicUsize::new(0),
+            thread: Mutex::default(),
+        };
         let shards = Shards { handles: [handle].into(), turn: Arc::default() };
-        let listener = Arc::new(Listener {
-            name: "bench".into(),
-            carrier: listener::Carrier::Tcp,
-            protocol,
-            connections_max: usize::MAX,
-            local: true,
-            gauges: broker.gauges.listener("bench"),
-        });
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = ListenerSettings::new("bench", loopback.into(), listener::Carrier::Stream, protocol);
+        let listener = Listener::new(&settings, broker.gauges.listener("bench"), None);
         let moment = Moment { instant: Instant::now(), unix_millis: UNIX_MILLIS };
         let mut shard = Shard::new(broker.clone(), shards.clone(), 0, 1);
         // What takes long is done at once: there is no other thread.
@@ -74,7 +75,12 @@ impl Bench {
         let port = 10_000 + (line.0 % 50_000) as u16;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         self.listener.gauges.enter(usize::MAX);
-        self.shard.connect(Carrier::Memory(Memory(pipe)), address, &self.listener, self.moment);
+        self.shard.connect(
+            Carrier::Memory(Memory(pipe)),
+            self.listener.peer(address),
+            &self.listener,
+            self.moment,
+        );
         self.run();
         line
     }

@@ -1,0 +1,115 @@
+//! The way of a new connection: accepted by any shard, looked after by one, greeted if there is
+//! something before its protocol.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use gateway_bus::Moment;
+use gateway_model::Peer;
+
+use super::{ACCEPTOR_KEY, Arrival, Shard};
+use crate::acceptor::{Acceptor, LooseListener};
+use crate::carrier::Carrier;
+use crate::handshake::{self, Greeted};
+use crate::listener::Listener;
+use crate::signal::{IO, Signal};
+use crate::stream::{LooseSocket, Socket, Stream};
+
+/// Connections accepted from one listener in one pass.
+const ACCEPTS_MAX: usize = 64;
+
+impl Shard {
+    pub(super) fn open_acceptor(&mut self, socket: LooseListener, listener: Arc<Listener>) {
+        let signal = Signal::new(&self.handle().queue, ACCEPTOR_KEY | self.acceptors.len() as u32);
+        signal.raise(IO);
+        match Acceptor::new(socket, listener.clone(), signal) {
+            Ok(acceptor) => self.acceptors.push(acceptor),
+            Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
+        }
+    }
+
+    pub(super) fn accept(&mut self, index: u32, moment: Moment) {
+        for count in 0.. {
+            // None is left once the shard is stopping.
+            let Some(acceptor) = self.acceptors.get_mut(index as usize) else { return };
+            if count == 0 {
+                acceptor.signal.take();
+            }
+            if count == ACCEPTS_MAX {
+                return acceptor.signal.raise(IO);
+            }
+            let Some((socket, address)) = acceptor.accept(moment.instant) else { return };
+            let listener = acceptor.listener.clone();
+            if !listener.enter(moment.instant) {
+                continue;
+            }
+            let place = self.shards.place(self.index, self.load());
+            if place == self.index {
+                self.welcome(socket, address, &listener, moment);
+                continue;
+            }
+            match socket.loosen() {
+                Ok(socket) => self.shards.handles[place].send(Arrival::Stream(socket, address, listener)),
+                Err(error) => lose(&listener, &error),
+            }
+        }
+    }
+
+    /// Listeners that the system had no connection for are asked again.
+    pub(super) fn resume_accepting(&mut self, moment: Moment) {
+        for acceptor in &mut self.acceptors {
+            if acceptor.paused_until.is_some_and(|until| until <= moment.instant) {
+                acceptor.paused_until = None;
+                acceptor.signal.raise(IO);
+            }
+        }
+    }
+
+    /// Begins with a connection that another shard has accepted.
+    pub(super) fn take_over(
+        &mut self,
+        socket: LooseSocket,
+        address: SocketAddr,
+        listener: &Arc<Listener>,
+        moment: Moment,
+    ) {
+        match socket.try_into() {
+            _ if self.stopping => listener.gauges.leave(),
+            Ok(socket) => self.welcome(socket, address, listener, moment),
+            Err(error) => lose(listener, &error),
+        }
+    }
+
+    /// Begins with a new connection: with its protocol, or with what comes before.
+    fn welcome(&mut self, socket: Socket, address: SocketAddr, listener: &Arc<Listener>, moment: Moment) {
+        if !handshake::is_needed(listener) {
+            let carrier = Carrier::Stream(Stream::Plain(socket));
+            self.connect(carrier, listener.peer(address), listener, moment);
+            return;
+        }
+        self.greeting += 1;
+        let (shards, index, listener) = (self.shards.clone(), self.index, listener.clone());
+        tokio::spawn(async move {
+            let greeted = AssertUnwindSafe(handshake::greet(socket, address, &listener)).catch_unwind().await;
+            shards.handles[index].send(Arrival::Greeted(greeted.ok().flatten(), listener));
+        });
+    }
+
+    pub(super) fn greeted(&mut self, greeted: Option<Greeted>, listener: &Arc<Listener>, moment: Moment) {
+        self.greeting -= 1;
+        match greeted {
+            Some(Greeted { carrier, address, certificate_name }) if !self.stopping => {
+                let peer = Peer { certificate_name, ..listener.peer(address) };
+                self.connect(carrier, peer, listener, moment);
+            }
+            _ => listener.gauges.leave(),
+        }
+    }
+}
+
+fn lose(listener: &Listener, error: &std::io::Error) {
+    tracing::warn!(listener = %listener.name, "cannot take a connection: {error}");
+    listener.gauges.leave();
+}

@@ -1,0 +1,129 @@
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{Sink, Stream as _};
+use gateway_model::WireBuffer;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::carrier::Read;
+use crate::forwarded;
+use crate::listener::{Listener, Upgrade};
+use crate::stream::Stream;
+
+/// The server's side of a WebSocket handshake (RFC 6455 section 4.2), and where the client is: at
+/// the other end of the socket, or where a trusted proxy says.
+pub(crate) async fn handshake(
+    stream: Stream,
+    sender: SocketAddr,
+    listener: &Listener,
+    upgrade: &Upgrade,
+    message_bytes_max: usize,
+) -> Result<(WebSocketStream<Stream>, SocketAddr), tungstenite::Error> {
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max))
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(usize::MAX);
+    let mut client = sender;
+    // The library's callback type is what it is.
+    #[allow(clippy::result_large_err)]
+    let check = |request: &Request, response: Response| {
+        let forwarded = request.headers().get_all("x-forwarded-for").iter();
+        let forwarded = forwarded.filter_map(|value| value.to_str().ok());
+        client = forwarded::client(sender, forwarded, &listener.trusted_proxies);
+        answer(request, response, upgrade)
+    };
+    let stream = tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config)).await?;
+    Ok((stream, client))
+}
+
+#[allow(clippy::result_large_err)]
+fn answer(request: &Request, mut response: Response, upgrade: &Upgrade) -> Result<Response, ErrorResponse> {
+    let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let offered: Vec<&str> = offered.filter_map(|value| value.to_str().ok()).collect();
+    match upgrade(request.uri().path(), &offered, text(header::ORIGIN)) {
+        Ok(Some(protocol)) => {
+            let protocol = HeaderValue::from_static(protocol);
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+            Ok(response)
+        }
+        Ok(None) => Ok(response),
+        Err((status, text)) => {
+            let mut refusal = ErrorResponse::new(Some(text));
+            *refusal.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+            Err(refusal)
+        }
+    }
+}
+
+pub(crate) fn read(stream: &mut WebSocketStream<Stream>, cx: &mut Context<'_>) -> Read {
+    match Pin::new(&mut *stream).poll_next(cx) {
+        Poll::Ready(Some(Ok(Message::Binary(frame)))) => Read::Frame(frame),
+        // Answered by the library.
+        Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => Read::Frame(Bytes::new()),
+        // Control packets travel in binary frames only (MQTT-6.0.0-1).
+        Poll::Ready(Some(Ok(Message::Text(_)))) => {
+            say_goodbye(stream, cx, Some(CloseCode::Unsupported));
+            Read::Closed
+        }
+        Poll::Ready(Some(_) | None) => {
+            // The library has queued the answer to a Close (RFC 6455 section 5.5.1).
+            let _ = Pin::new(stream).poll_flush(cx);
+            Read::Closed
+        }
+        Poll::Pending => Read::Pending,
+    }
+}
+
+pub(crate) fn write(
+    stream: &mut WebSocketStream<Stream>,
+    cx: &mut Context<'_>,
+    wire: &mut WireBuffer,
+) -> io::Result<bool> {
+    let mut stream = Pin::new(stream);
+    if !wire.is_empty() {
+        match stream.as_mut().poll_ready(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(ready) => ready.map_err(into_io)?,
+        }
+        let mut frame = Vec::with_capacity(wire.len());
+        wire.slices().for_each(|slice| frame.extend_from_slice(slice));
+        wire.clear();
+        stream.as_mut().start_send(Message::Binary(frame.into())).map_err(into_io)?;
+    }
+    match stream.poll_flush(cx) {
+        Poll::Pending => Ok(false),
+        Poll::Ready(flushed) => flushed.map(|()| true).map_err(into_io),
+    }
+}
+
+/// Sends a Close frame if the socket takes it now; the connection ends either way.
+pub(crate) fn say_goodbye(
+    stream: &mut WebSocketStream<Stream>,
+    cx: &mut Context<'_>,
+    code: Option<CloseCode>,
+) {
+    let frame = code.map(|code| CloseFrame { code, reason: Default::default() });
+    let mut stream = Pin::new(stream);
+    if matches!(stream.as_mut().poll_ready(cx), Poll::Ready(Ok(()))) {
+        let _ = stream.as_mut().start_send(Message::Close(frame));
+        let _ = stream.poll_flush(cx);
+    }
+}
+
+fn into_io(error: tungstenite::Error) -> io::Error {
+    match error {
+        tungstenite::Error::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
