@@ -177,6 +177,9 @@ fn check_carrier(tree: &Tree, key: &Key, listener: &Listener, is_stream: bool, p
     if listener.tls.is_some() {
         wrong(key.child("tls"), &over_datagrams);
     }
+    if !listener.trusted_proxies.is_empty() {
+        wrong(key.child("trusted_proxies"), &over_datagrams);
+    }
     if listener.proxy_protocol != ProxyProtocol::Off {
         wrong(key.child("proxy_protocol"), &over_datagrams);
     }

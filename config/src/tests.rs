@@ -522,6 +522,7 @@ fn what_a_listener_cannot_be_is_said_of_its_key() {
         (&format!("{tls}identity = \"cn\""), "listener.mqtt.tls.identity: \"cn\": known: \"none\""),
         (&tls.replace("mqtt", "coap"), "listener.coap.tls: cannot be used: coap travels in datagrams"),
         ("[listener.coap]\nproxy_protocol = \"required\"", "listener.coap.proxy_protocol: cannot be used"),
+        ("[listener.coap]\ntrusted_proxies = [\"::1\"]", "listener.coap.trusted_proxies: cannot be used"),
         ("[listener.coap]\nbind = \"unix:/c\"", "listener.coap.bind: is a Unix socket"),
     ] {
         let found = problems(text).join("\n");

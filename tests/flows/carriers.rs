@@ -12,6 +12,7 @@ use crate::{ensure, ensure_eq};
 crate::cases!("carriers":
     mosquitto_speaks_over_tls_with_whoever_speaks_without,
     only_a_client_with_a_certificate_comes_in_where_one_is_required,
+    the_name_in_its_certificate_is_a_client_s_user_name,
     npm_mqtt_speaks_over_mqtts_and_wss,
     paho_speaks_over_mqtts_and_wss,
     a_new_certificate_is_served_after_sighup_and_the_old_clients_stay,
@@ -28,19 +29,26 @@ struct Secure {
     wss: u16,
 }
 
+/// Clients show a certificate, and are who it says.
+const NAMED: &str = "client_auth = \"required\"\nclient_ca_file = \"pki/ca.pem\"\nidentity = \"common_name\"";
+
 impl Secure {
-    /// `more` goes into the table `tls` of both listeners.
-    fn start(world: &mut World, more: &str) -> Outcome<Self> {
+    fn start(world: &mut World, tls: &str) -> Outcome<Self> {
+        Self::start_with(world, tls, "")
+    }
+
+    /// `tls` goes into that table of both listeners, `more` is the rest of the file.
+    fn start_with(world: &mut World, tls: &str, more: &str) -> Outcome<Self> {
         let authority = Authority::new(world.dir.join("pki"), "our authority")?;
         authority.issue("server")?;
         let (mqtts, wss) = (place::free_port(), place::free_port());
         let section = |name: &str, protocol: &str, port: u16| {
             format!(
                 "[listener.{name}]\nprotocol = \"{protocol}\"\nbind = \"127.0.0.1:{port}\"\n\
-                 [listener.{name}.tls]\ncert_file = \"pki/server.pem\"\nkey_file = \"pki/server.key\"\n{more}\n"
+                 [listener.{name}.tls]\ncert_file = \"pki/server.pem\"\nkey_file = \"pki/server.key\"\n{tls}\n"
             )
         };
-        let file = section("mqtts", "mqtt", mqtts) + &section("wss", "mqtt-ws", wss);
+        let file = section("mqtts", "mqtt", mqtts) + &section("wss", "mqtt-ws", wss) + more;
         let gateway = Gateway::start_with(world, Settings::file(file))?;
         Ok(Self { gateway, authority, mqtts, wss })
     }
@@ -70,8 +78,7 @@ fn mosquitto_speaks_over_tls_with_whoever_speaks_without(world: &mut World) -> O
 }
 
 fn only_a_client_with_a_certificate_comes_in_where_one_is_required(world: &mut World) -> Outcome {
-    let more = "client_auth = \"required\"\nclient_ca_file = \"pki/ca.pem\"\nidentity = \"common_name\"";
-    let secure = Secure::start(world, more)?;
+    let secure = Secure::start(world, NAMED)?;
     secure.authority.issue("press-17")?;
     let other = Authority::new(world.dir.join("other"), "another authority")?;
     other.issue("press-17")?;
@@ -95,6 +102,45 @@ fn only_a_client_with_a_certificate_comes_in_where_one_is_required(world: &mut W
     let failed = secure.gateway.metric("tidegate_handshakes_failed_total")?;
     ensure_eq!(failed, Some(2.0), "handshakes that failed");
     secure.gateway.process.line("a connection was closed before its protocol began", 5)?;
+    secure.gateway.stop()
+}
+
+fn the_name_in_its_certificate_is_a_client_s_user_name(world: &mut World) -> Outcome {
+    world.write("rules.acl", "allow all own/${username}/#\nallow subscribe #\n")?;
+    let access = "[access]\nacl_file = \"rules.acl\"\n";
+    let secure = Secure::start_with(world, NAMED, access)?;
+    secure.authority.issue("press-17")?;
+    let path = |name: &str| secure.authority.path(name);
+    let ours = ["--cafile", &path("ca.pem"), "--cert", &path("press-17.pem"), "--key", &path("press-17.key")]
+        .map(str::to_owned);
+    let ours: Vec<&str> = ours.iter().map(String::as_str).collect();
+    let heard = Subscriber::start(world, secure.gateway.ports.mqtt, &["-t", "own/#"])?;
+    let mut refused = tool("mosquitto_pub", secure.mqtts)?;
+    refused.args(&ours).args(["-V", "5", "-q", "1", "-t", "own/press-18/level", "-m", "not its own"]);
+    world.run("mosquitto_pub", &mut refused, 20)?;
+    let mut impostor = tool("mosquitto_pub", secure.mqtts)?;
+    impostor.args(&ours).args([
+        "-u",
+        "press-18",
+        "-P",
+        "x",
+        "-t",
+        "own/press-18/level",
+        "-m",
+        "an impostor's",
+    ]);
+    ensure!(world.run("mosquitto_pub", &mut impostor, 20)?.code != Some(0), "another user name is accepted");
+    publish(
+        world,
+        secure.mqtts,
+        &[&ours[..], &["-q", "1", "-t", "own/press-17/level", "-m", "its own"]].concat(),
+    )?;
+    let first = heard.message()?;
+    ensure_eq!(
+        (first.topic.as_str(), first.payload.as_str()),
+        ("own/press-17/level", "its own"),
+        "what is heard"
+    );
     secure.gateway.stop()
 }
 

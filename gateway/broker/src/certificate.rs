@@ -15,6 +15,14 @@ pub(crate) fn name(der: &[u8], identity: CertificateIdentity) -> Option<Arc<str>
     name.filter(|name| !name.is_empty())
 }
 
+/// Days until a certificate, DER, is no longer valid, counted from a moment in Unix time; negative
+/// afterwards. `None` if it cannot be read.
+pub(crate) fn days_left(der: &[u8], unix_millis: u64) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let now = i64::try_from(unix_millis / 1000).ok()?;
+    Some((certificate.validity().not_after.timestamp() - now).div_euclid(24 * 60 * 60))
+}
+
 fn common_name(certificate: &X509Certificate<'_>) -> Option<Arc<str>> {
     let name = certificate.subject().iter_common_name().next()?;
     Some(name.as_str().ok()?.into())

@@ -227,4 +227,31 @@ mod tests {
         assert_eq!(parse(b"PROXX"), Err(HeaderError::Absent));
         assert_eq!(parse(b"\r\n\r\n\x01"), Err(HeaderError::Absent));
     }
+
+    /// Whatever a stranger sends, whole or bent, is judged and asks for no more than it may.
+    #[test]
+    fn nothing_from_the_wire_panics_or_is_waited_for_without_end() {
+        let good = [
+            binary(0x21, 0x11, &IPV4),
+            binary(0x21, 0x21, &[7; 40]),
+            b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n".to_vec(),
+        ];
+        let mut state = 1u64;
+        let mut random = move |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % limit
+        };
+        for round in 0..20_000 {
+            let mut bytes = good[round % good.len()].clone();
+            for _ in 0..random(4) {
+                let at = random(bytes.len());
+                bytes[at] = random(256) as u8;
+            }
+            for length in 0..=bytes.len() {
+                if let Ok(Header::Missing(count)) = parse(&bytes[..length]) {
+                    assert!((1..=PREFIX_LEN + BODY_LEN_MAX).contains(&count), "{:02x?}", &bytes[..length]);
+                }
+            }
+        }
+    }
 }

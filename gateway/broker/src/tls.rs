@@ -11,7 +11,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
-use crate::certificate;
+use crate::{certificate, clock};
 
 /// What a listener encrypts with, read from its files and read again when they change.
 pub struct Tls {
@@ -87,6 +87,7 @@ fn read(listener: &Arc<str>, settings: &ListenerTls) -> Result<Arc<ServerConfig>
     };
     let (cert_file, key_file) = (&settings.cert_file, &settings.key_file);
     let chain = certificates(cert_file).map_err(|text| wrong("cert_file", cert_file, text))?;
+    warn_of_expiry(listener, cert_file, &chain);
     let key = private_key(key_file).map_err(|text| wrong("key_file", key_file, text))?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -113,6 +114,22 @@ fn read(listener: &Arc<str>, settings: &ListenerTls) -> Result<Arc<ServerConfig>
         ring::Ticketer::new().map_err(|error| wrong("cert_file", cert_file, error.to_string()))?;
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
+}
+
+/// Clients will not accept a certificate that is no longer valid.
+fn warn_of_expiry(listener: &str, path: &Path, chain: &[CertificateDer<'_>]) {
+    const SOON_DAYS: i64 = 14;
+    let now = clock::moment().unix_millis;
+    let days = chain.first().and_then(|own| certificate::days_left(own, now));
+    match days {
+        Some(days) if days < 0 => {
+            tracing::error!(listener, "{}: the certificate has expired, {} days ago", path.display(), -days);
+        }
+        Some(days) if days < SOON_DAYS => {
+            tracing::warn!(listener, "{}: the certificate expires in {days} days", path.display());
+        }
+        _ => {}
+    }
 }
 
 fn client_verifier(

@@ -293,3 +293,17 @@ fn a_file_that_cannot_be_used_is_named_with_its_key() {
     let roots = error_of(&|settings| settings.client_ca_file = Some(path("server.key")));
     assert!(roots.starts_with("listener.secure.tls.client_ca_file: "), "{roots}");
 }
+
+#[test]
+fn the_days_that_a_certificate_has_left_are_known() {
+    let authority = Authority::new("expiry");
+    let mut params = CertificateParams::default();
+    params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2025, 1, 11);
+    let (certificate, _) = authority.sign(&params);
+    let new_year_2025_millis = 1_735_689_600_000;
+    let days_left = |millis| crate::certificate::days_left(&certificate, millis);
+    assert_eq!(days_left(new_year_2025_millis), Some(10));
+    assert_eq!(days_left(new_year_2025_millis + 11 * 86_400_000), Some(-1));
+    assert_eq!(crate::certificate::days_left(b"nothing", 0), None);
+}
