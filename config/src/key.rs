@@ -126,11 +126,18 @@ impl fmt::Display for Key {
             match (position, is_index(segment)) {
                 (0, _) => f.write_str(segment)?,
                 (_, true) => write!(f, "[{segment}]")?,
+                (_, false) if !is_bare(segment) => write!(f, ".{segment:?}")?,
                 (_, false) => write!(f, ".{segment}")?,
             }
         }
         Ok(())
     }
+}
+
+/// Whether TOML takes it as a key without quotes.
+fn is_bare(segment: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    !segment.is_empty() && segment.bytes().all(is_plain)
 }
 
 #[cfg(test)]
@@ -141,6 +148,7 @@ mod tests {
     fn keys_read_as_they_are_written() {
         assert_eq!(Key::new(["bridge", "0", "topics"]).to_string(), "bridge[0].topics");
         assert_eq!(Key::new(["bridge", "0", "topics", "1"]).leaf_name(), "topics");
+        assert_eq!(Key::new(["session", "a-b", "alarms/#"]).to_string(), "session.a-b.\"alarms/#\"");
         assert_eq!(Key::default().to_string(), "");
     }
 

@@ -77,7 +77,7 @@ pub enum PriorityDefault {
 pub struct Shared {
     /// To which member of a group a message goes.
     pub strategy: Strategy,
-    /// Seconds after which a member that acknowledges nothing is passed over; `u32::MAX` is never.
+    /// Seconds after which a member that takes nothing is passed over; `u32::MAX` is never.
     #[serde(deserialize_with = "zero_is_unlimited")]
     pub stall_secs: u32,
 }

@@ -2,7 +2,7 @@
 
 use crate::Version::{self, V5, V311};
 use crate::packet::Packet;
-use crate::scene::{Scene, Setup};
+use crate::scene::{NAME, PASSWORD, Scene};
 use crate::wire::{self, Connect, Publish, Will, four, packet, sized};
 
 conformance! {
@@ -222,23 +222,17 @@ fn keep_alive(version: Version) {
 }
 
 fn payload_order(version: Version) {
-    let mut setup = Setup::default();
-    setup.access.user.push(user("name", "word"));
-    let mut scene = Scene::with(setup);
-    let watcher = scene.open(&Connect::new(version, "watcher").login("name", "word")).0;
+    let mut scene = Scene::new();
+    let watcher = scene.open(&Connect::new(version, "watcher").login(NAME, PASSWORD)).0;
     scene.subscribe(watcher, "topic", 0);
-    let connect = Connect::new(version, "c").will(Will::new("topic", "message")).login("name", "word");
+    let connect = Connect::new(version, "c").will(Will::new("topic", "message")).login(NAME, PASSWORD);
     let (client, _) = scene.open(&connect);
     scene.cut(client);
     assert_eq!(scene.texts(watcher), ["message"]);
     // In another order they are other fields: the password is wrong.
-    let swapped = [sized("c"), sized("word"), sized("name")].concat();
+    let swapped = [sized("c"), sized(PASSWORD), sized(NAME)].concat();
     let refusal = if version == V5 { 0x86 } else { 0x04 };
     scene.refused(version, &connect.encode_with(0xC2, &swapped), Some(refusal));
-}
-
-fn user(name: &str, password: &str) -> gateway_access::User {
-    gateway_access::User { name: name.to_owned(), password: gateway_config::Secret::new(password) }
 }
 
 fn no_client_id_field(version: Version) {
@@ -348,13 +342,11 @@ fn wrong_connects(version: Version) {
 }
 
 fn wrong_password(version: Version, reason: u8) {
-    let mut setup = Setup::default();
-    setup.access.user.push(user("name", "word"));
-    let mut scene = Scene::with(setup);
-    for (name, password) in [("name", "wrong"), ("unknown", "word"), ("name", "")] {
+    let mut scene = Scene::new();
+    for (name, password) in [(NAME, "wrong"), ("unknown", PASSWORD), (NAME, "")] {
         scene.refused(version, &Connect::new(version, "c").login(name, password).encode(), Some(reason));
     }
-    scene.open(&Connect::new(version, "c").login("name", "word"));
+    scene.open(&Connect::new(version, "c").login(NAME, PASSWORD));
 }
 
 fn takeover(version: Version) {

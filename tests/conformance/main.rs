@@ -27,6 +27,7 @@ mod publish;
 mod qos;
 mod retain;
 mod scene;
+mod scram;
 mod sequences;
 mod session;
 mod shared;

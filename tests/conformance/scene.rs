@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_access::Access;
+use gateway_access::{Access, User};
 use gateway_broker::{Bench, Broker, DoorLimits, Line};
 use gateway_bus::{Bus, Limits};
+use gateway_config::Secret;
 use gateway_model::Topic;
 use protocol_mqtt::Mqtt;
 
@@ -14,12 +15,23 @@ use crate::packet::{Packet, Publish};
 use crate::wire::{self, Connect, GOODBYE};
 
 /// What a gateway is set up with; the default is that of `tidegate.toml` in all that matters here.
-#[derive(Default)]
 pub struct Setup {
     pub mqtt: protocol_mqtt::Config,
     pub access: gateway_access::Config,
     pub limits: Limits,
 }
+
+impl Default for Setup {
+    fn default() -> Self {
+        let user = User { name: NAME.into(), password: Secret::new(PASSWORD) };
+        let access = gateway_access::Config { user: vec![user], ..Default::default() };
+        Self { mqtt: Default::default(), access, limits: Limits::default() }
+    }
+}
+
+/// The one user that there is; clients of this machine may do without a name.
+pub const NAME: &str = "name";
+pub const PASSWORD: &str = "word";
 
 /// The limit that `tidegate.toml` sets.
 const TOPIC_BYTES_MAX: usize = 65_535;

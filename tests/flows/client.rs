@@ -18,6 +18,7 @@ crate::cases!("client":
     pub_and_sub_survive_a_restart_of_the_gateway,
     the_password_comes_from_the_environment_or_a_file,
     a_kept_session_has_what_came_meanwhile,
+    the_password_is_proven_without_being_sent,
 );
 
 fn pub_and_sub_talk_to_each_other(world: &mut World) -> Outcome {
@@ -211,6 +212,23 @@ fn the_password_comes_from_the_environment_or_a_file(world: &mut World) -> Outco
     let finished =
         tool(world, &gateway, false, "pub", &["--quiet", "-u", "nobody", "-P", "x", "a", "b"])?.finish(10)?;
     ensure_eq!((finished.code, finished.text().as_str()), (Some(134), ""), "a quiet refusal");
+    gateway.stop()
+}
+
+fn the_password_is_proven_without_being_sent(world: &mut World) -> Outcome {
+    let users = "[access]\nanonymous = \"never\"\n[[access.user]]\nname = \"a,b=c\"\npassword = \"word\"\n";
+    let gateway = Gateway::start_with(world, Settings::file(users))?;
+    let by_scram = ["--auth-method", "SCRAM-SHA-256", "-u", "a,b=c", "-t", "proven", "-q", "1"];
+    for web in [false, true] {
+        let mut ours = by_scram.to_vec();
+        ours.extend(web.then_some("--ws"));
+        tool_succeeds(world, &gateway, web, "pub", &[&ours[..], &["-P", "word", "-r", "-m", "hi"]].concat())?;
+        let arguments = [&ours[..], &["-P", "word", "-C", "1", "-W", "10"]].concat();
+        ensure_eq!(tool_succeeds(world, &gateway, web, "sub", &arguments)?, ["hi"], "what sub printed");
+    }
+    let arguments = [&by_scram[..], &["-P", "other", "-m", "hi"]].concat();
+    let finished = tool(world, &gateway, false, "pub", &arguments)?.finish(10)?;
+    ensure_eq!(finished.code, Some(134), "exit code with a wrong password");
     gateway.stop()
 }
 

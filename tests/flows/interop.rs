@@ -17,6 +17,7 @@ crate::cases!("interop":
     gmqtt_talks_in_both_versions,
     npm_mqtt_talks_over_tcp,
     npm_mqtt_knows_topics_by_their_aliases,
+    npm_mqtt_is_sent_elsewhere_on_shutdown,
     rumqttc_talks_in_3_1_1,
     rumqttc_talks_in_5,
 );
@@ -139,6 +140,18 @@ fn npm_mqtt_knows_topics_by_their_aliases(world: &mut World) -> Outcome {
     let expected = ["ALIAS 1 of aliased/a", "ALIAS 2 of aliased/b"].repeat(3);
     ensure_eq!(aliases, expected, "their aliases");
     gateway.stop()
+}
+
+fn npm_mqtt_is_sent_elsewhere_on_shutdown(world: &mut World) -> Outcome {
+    let settings = Settings::file("[mqtt]\nserver_reference = \"other.example:1883\"\n");
+    let gateway = Gateway::start_with(world, settings)?;
+    let mut command = node("mqtt_npm.js")?;
+    let url = format!("mqtt://127.0.0.1:{}", gateway.ports.mqtt);
+    let heard = world.spawn("npm mqtt", command.args([&url, "5", "sub", "npm/+", "1"]))?;
+    heard.line("SUBSCRIBED 2", 15)?;
+    gateway.stop()?;
+    heard.line("DISCONNECT 156 to other.example:1883", 10)?;
+    Ok(())
 }
 
 fn rumqttc_talks_in_3_1_1(world: &mut World) -> Outcome {

@@ -12,7 +12,10 @@ const client = mqtt.connect(url, options);
 const fail = (error) => { console.error('FAILED', error); process.exit(1); };
 
 client.on('error', fail);
-client.on('disconnect', (packet) => console.log('DISCONNECT', packet.reasonCode));
+client.on('disconnect', (packet) => {
+  const elsewhere = (packet.properties || {}).serverReference;
+  console.log('DISCONNECT', packet.reasonCode, ...(elsewhere ? ['to', elsewhere] : []));
+});
 client.on('close', () => console.log('CLOSED'));
 client.on('connect', () => {
   console.log('CONNECTED');

@@ -11,6 +11,7 @@ use crate::acl::{Denial, Rules};
 use crate::identity::{Way, is_loopback};
 use crate::password::Password;
 use crate::scram::{METHOD, Scram};
+use crate::secret_bytes::random;
 use crate::users::{Found, Users};
 use crate::verdict::refuse;
 use crate::{Allowed, Config, FileError, Identity, Login, Subject, Verdict};
@@ -21,6 +22,8 @@ pub struct Access {
     /// Listeners that have a rule of their own for clients without a name.
     anonymous_at: HashMap<Box<str>, Anonymous>,
     clients: HashMap<Box<str>, Option<Arc<Password>>>,
+    /// See [`Self::with_secret`].
+    secret: [u8; 32],
     users: RwLock<Arc<Users>>,
     rules: RwLock<Arc<Rules>>,
     /// Counts the readings of `rules`; 0 if there are none, and only topics with `$` are special.
@@ -53,14 +56,29 @@ impl Access {
             Some((client.id.as_str().into(), password))
         });
         let (rules, generation) = if config.has_acl() { (Rules::closed(), 1) } else { (Rules::none(), 0) };
+        let secret = random();
         Self {
+            secret,
             anonymous_at: HashMap::new(),
             clients: clients.collect(),
-            users: RwLock::new(Arc::new(Users::in_settings(&config))),
+            users: RwLock::new(Arc::new(Users::in_settings(&config, secret))),
             rules: RwLock::new(Arc::new(rules)),
             generation: AtomicU64::new(generation),
             config,
         }
+    }
+
+    /// Decides what an unknown user name is answered. A known one is answered the same after a restart,
+    /// so an unknown one has to be too: keep the secret with the gateway's data. It must not follow
+    /// from a password, or an invented salt would be a way to try passwords.
+    pub fn with_secret(mut self, secret: [u8; 32]) -> Self {
+        self.users = RwLock::new(Arc::new(Users::in_settings(&self.config, secret)));
+        Self { secret, ..self }
+    }
+
+    /// A secret for [`Self::with_secret`].
+    pub fn new_secret() -> [u8; 32] {
+        random()
     }
 
     /// Says for single listeners who may connect there without a user name.
@@ -72,7 +90,7 @@ impl Access {
 
     /// Reads the files that the settings name. If one of them is wrong, nothing changes.
     pub fn reload(&self) -> Result<Loaded, FileError> {
-        let (users, rules) = (Users::load(&self.config)?, Rules::load(&self.config)?);
+        let (users, rules) = (Users::load(&self.config, self.secret)?, Rules::load(&self.config)?);
         let loaded = Loaded { users: users.len(), rules: rules.len() };
         *self.users.write() = Arc::new(users);
         *self.rules.write() = Arc::new(rules);
@@ -240,8 +258,9 @@ impl Access {
                  from [[access.user]] or access.password_file"
             ),
             _ => format!(
-                "anonymous clients are accepted from this machine only; connect with a user name and password \
-                 from [[access.user]] or access.password_file, or set {setting} = \"always\""
+                "anonymous clients are accepted from this machine only, at a listener that is bound to it; connect \
+                 with a user name and password from [[access.user]] or access.password_file, or set \
+                 {setting} = \"always\""
             ),
         };
         Err(refuse(Reason::NotAuthorized, &text))

@@ -1,5 +1,4 @@
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -7,7 +6,7 @@ use crate::config::Config;
 use crate::password::Password;
 use crate::proven::Proven;
 use crate::scram::invented_salt;
-use crate::secret_bytes::{hmac_sha256, random};
+use crate::secret_bytes::hmac_sha256;
 use crate::{FileError, PasswordFile};
 
 /// Everybody who can log in by name.
@@ -15,9 +14,8 @@ pub(crate) struct Users {
     passwords: HashMap<Box<str>, Password>,
     /// The names again, to choose a decoy among them.
     names: Vec<Box<str>>,
-    chooser: RandomState,
-    /// Where salts of names without a salt come from.
-    salt_secret: [u8; 32],
+    /// Where decoys, and the salts of names that have none, come from.
+    secret: [u8; 32],
     pub(crate) proven: Proven,
 }
 
@@ -31,11 +29,11 @@ pub(crate) enum Found<'a> {
 
 impl Users {
     /// Those in the settings, and those in the file that they name.
-    pub(crate) fn load(config: &Config) -> Result<Self, FileError> {
-        let mut users = Self::in_settings(config);
+    pub(crate) fn load(config: &Config, secret: [u8; 32]) -> Result<Self, FileError> {
+        let mut users = Self::in_settings(config, secret);
         if !config.password_file.as_os_str().is_empty() {
             let path: &Path = &config.password_file;
-            let file = PasswordFile::parse(&FileError::read(path)?);
+            let file = PasswordFile::parse(&read(path)?);
             for (name, password) in file.users(path)? {
                 if users.passwords.contains_key(&name) {
                     let text = format!("{name:?} is in [[access.user]] too");
@@ -48,7 +46,7 @@ impl Users {
         Ok(users)
     }
 
-    pub(crate) fn in_settings(config: &Config) -> Self {
+    pub(crate) fn in_settings(config: &Config, secret: [u8; 32]) -> Self {
         // `Config::check` refuses broken hashes; here such a user just cannot log in.
         let passwords = config.user.iter().filter_map(|user| {
             let password = match Password::parse_hash(user.password.expose()).ok()? {
@@ -61,8 +59,7 @@ impl Users {
         let mut users = Self {
             passwords: passwords.collect(),
             names: Vec::new(),
-            chooser: RandomState::new(),
-            salt_secret: [0; 32],
+            secret,
             proven: Proven::new(lifetime, config.remember_max as usize),
         };
         users.arrange();
@@ -72,16 +69,6 @@ impl Users {
     fn arrange(&mut self) {
         self.names = self.passwords.keys().cloned().collect();
         self.names.sort();
-        // The salts of SCRAM entries outlive a restart, so invented ones have to as well, or whoever
-        // asks again after it can tell them apart.
-        let entry = self.names.iter().find_map(|name| match &self.passwords[name] {
-            Password::Scram(verifier) => Some(verifier),
-            _ => None,
-        });
-        self.salt_secret = match entry {
-            Some(entry) => hmac_sha256(&entry.keys.server, &[b"invented salts", &entry.keys.stored]),
-            None => random(),
-        };
     }
 
     pub(crate) fn find(&self, username: &str) -> Found<'_> {
@@ -91,8 +78,9 @@ impl Users {
             // as often as users have them.
             None if self.names.is_empty() => Found::Decoy(None),
             None => {
-                let at = self.chooser.hash_one(username) % self.names.len() as u64;
-                Found::Decoy(self.passwords.get(&self.names[at as usize]))
+                let [a, b, c, d, ..] = hmac_sha256(&self.secret, &[b"decoy", username.as_bytes()]);
+                let at = u32::from_be_bytes([a, b, c, d]) as usize % self.names.len();
+                Found::Decoy(self.passwords.get(&self.names[at]))
             }
         }
     }
@@ -102,7 +90,7 @@ impl Users {
     }
 
     pub(crate) fn salt_of(&self, username: &str, length: usize) -> Vec<u8> {
-        invented_salt(&self.salt_secret, username, length)
+        invented_salt(&self.secret, username, length)
     }
 
     /// Whether a password is right; computes in vain for an unknown name.
@@ -124,4 +112,14 @@ impl Users {
         }
         is_right
     }
+}
+
+/// At first there is no such file yet.
+fn read(path: &Path) -> Result<String, FileError> {
+    FileError::read(path).map_err(|mut error| {
+        if !path.exists() {
+            error.text.push_str("; `tidegate passwd FILE USER` makes it");
+        }
+        error
+    })
 }

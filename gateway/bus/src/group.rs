@@ -1,4 +1,5 @@
-use std::hash::BuildHasher;
+mod members;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use foldhash::fast::FixedState;
 use gateway_model::{Message, Qos};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::outbox::Queued;
+use crate::outbox::Entry;
 use crate::routes::Subscriber;
 use crate::session::State;
 use crate::{Counters, DropReason, Session, Sharing};
@@ -30,7 +31,7 @@ struct Members {
     /// Who is next.
     turn: usize,
     /// Of the next message.
-    ticket: u64,
+    ticket: u32,
     /// A member that is away may hold messages.
     waiting: bool,
     /// The bus looks at it from time to time.
@@ -39,9 +40,9 @@ struct Members {
 
 struct Member {
     subscriber: Subscriber,
-    /// When it was first seen with a full window and this much settled.
-    blocked: Option<(Instant, u32)>,
-    /// Nothing was settled for too long.
+    /// When it was first seen behind with this much gone from its outbox.
+    behind: Option<(Instant, u32)>,
+    /// Nothing of it went for too long: its window is full, or its connection is.
     stalled: bool,
 }
 
@@ -64,7 +65,7 @@ pub(crate) struct Given {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
     Ready,
-    /// It has a connection that acknowledges nothing.
+    /// It has a connection that takes nothing.
     Stalled,
     /// It is away, with room in its queue.
     Away,
@@ -79,7 +80,7 @@ struct Copy<'a> {
     message: &'a Arc<Message>,
     priority: u8,
     group: u32,
-    ticket: u64,
+    ticket: u32,
 }
 
 /// What another member could still hold.
@@ -104,7 +105,7 @@ impl Group {
                 false
             }
             None => {
-                members.list.push(Member { subscriber, blocked: None, stalled: false });
+                members.list.push(Member { subscriber, behind: None, stalled: false });
                 true
             }
         }
@@ -147,9 +148,9 @@ impl Group {
                 let standing = member.standing(&state, message);
                 if standing == Standing::Ready {
                     member.stalled = false;
-                    let is_blocked = state.outbox.is_blocked();
+                    let is_behind = state.outbox.is_behind();
                     member.subscriber.push(state, copy, counters);
-                    return members.given(rules.sharing, place, is_blocked);
+                    return members.given(rules.sharing, place, is_behind);
                 }
                 // Of those that are away always the same one: its queue is the group's, in order.
                 let is_keeper = standing == best.0 && standing == Standing::Away && place < best.1;
@@ -173,7 +174,7 @@ impl Group {
             // While nobody is there it is soon enough when one comes.
             let watch = standing == Standing::Stalled || is_away && is_anybody_there;
             if standing == Standing::Away {
-                members.ticket += 1;
+                members.ticket = members.ticket.wrapping_add(1);
                 return members.watch_if(watch);
             }
             return members.given(rules.sharing, place, watch);
@@ -197,7 +198,7 @@ impl Group {
 
     /// Gives what a session that has ended left behind to others: to those that are there, else to
     /// the queues of those that are away. Returns how many nobody could take.
-    pub(crate) fn inherit(&self, rules: &Rules, left: Vec<Queued>, counters: &Counters) -> (u32, Given) {
+    pub(crate) fn inherit(&self, rules: &Rules, left: Vec<Entry>, counters: &Counters) -> (u32, Given) {
         let mut members = self.members.lock();
         let rest = members.bestow(rules, self.number, left, counters);
         (rest.len() as u32, members.watch_if_waiting())
@@ -228,168 +229,6 @@ impl Group {
     }
 }
 
-impl Members {
-    fn position(&self, session: &Session) -> Option<usize> {
-        self.list.iter().position(|member| member.subscriber.session.number == session.number)
-    }
-
-    /// Where the search for a member begins.
-    fn first(&self, rules: &Rules, message: &Message, number: u32) -> usize {
-        let count = self.list.len();
-        let hashed = |value: u64| (value % count as u64) as usize;
-        match rules.sharing {
-            Sharing::RoundRobin | Sharing::Sticky => self.turn % count,
-            Sharing::Random => hashed(rules.hasher.hash_one((number, self.ticket))),
-            Sharing::HashClient => hashed(rules.hasher.hash_one(message.publisher.as_str())),
-            Sharing::HashTopic => hashed(rules.hasher.hash_one(message.topic.as_str())),
-            Sharing::LeastInFlight => {
-                let turn = self.turn % count;
-                let load = |place: &usize| {
-                    let state = self.list[*place].subscriber.session.state.lock();
-                    (!state.is_attached(), state.outbox.backlog())
-                };
-                (turn..count).chain(0..turn).min_by_key(load).unwrap_or(turn)
-            }
-        }
-    }
-
-    /// Notes that a member got the message whose turn it was.
-    fn given(&mut self, sharing: Sharing, place: usize, watch: bool) -> Given {
-        self.ticket += 1;
-        self.turn = if sharing == Sharing::Sticky { place } else { (place + 1) % self.list.len() };
-        self.watch_if(watch)
-    }
-
-    fn watch_if(&mut self, watch: bool) -> Given {
-        let watch = watch && !self.watched;
-        self.watched |= watch;
-        Given { matched: true, watch }
-    }
-
-    fn watch_if_waiting(&mut self) -> Given {
-        let watch = self.waiting && self.is_anybody_there();
-        self.watch_if(watch)
-    }
-
-    fn is_anybody_there(&self) -> bool {
-        self.list.iter().any(|member| member.subscriber.session.is_attached())
-    }
-
-    fn gather(&mut self, rules: &Rules, number: u32, counters: &Counters) {
-        if !self.waiting || !self.is_anybody_there() {
-            return;
-        }
-        self.waiting = false;
-        let sessions: Vec<_> = self.list.iter().map(|member| member.subscriber.session.clone()).collect();
-        for session in sessions.iter().filter(|session| !session.is_attached()) {
-            self.relieve(rules, number, session, true, counters);
-        }
-    }
-
-    /// `sent`: what it did not acknowledge moves too, if it is away.
-    fn relieve(&mut self, rules: &Rules, number: u32, from: &Session, sent: bool, counters: &Counters) {
-        let mut rooms =
-            self.rooms(|state, member| state.is_attached() && !member.stalled && !member.is(from));
-        let mut state = from.state.lock();
-        // It may have come back meanwhile: then what it was sent is its own again.
-        let is_away = !state.is_attached();
-        let place = |queued: &Queued| self.place(rules, number, &mut rooms, queued);
-        let taken = state.outbox.take(number, sent && is_away, place);
-        let is_more = is_away && state.outbox.holds(number);
-        drop(state);
-        self.waiting |= is_more;
-        let returned = self.hand_over(taken, counters);
-        let rest = self.bestow(rules, number, returned, counters);
-        if !rest.is_empty() {
-            give_back(from, rest, counters);
-        }
-    }
-
-    /// Gives copies to whoever can take them; returns those that nobody can.
-    fn bestow(
-        &mut self,
-        rules: &Rules,
-        number: u32,
-        mut copies: Vec<Queued>,
-        counters: &Counters,
-    ) -> Vec<Queued> {
-        let mut rest = Vec::new();
-        // A member may end before it gets its share: then that is shared out again.
-        while !copies.is_empty() {
-            let mut present = self.rooms(|state, _| state.is_attached());
-            let mut absent = self.rooms(|state, _| !state.is_attached());
-            let mut shares = Vec::with_capacity(copies.len());
-            for queued in copies {
-                let mut found = self.place(rules, number, &mut present, &queued);
-                if found.is_none() {
-                    found = self.place(rules, number, &mut absent, &queued);
-                }
-                match found {
-                    Some(place) => shares.push((place, queued)),
-                    None => rest.push(queued),
-                }
-            }
-            copies = self.hand_over(shares, counters);
-        }
-        rest
-    }
-
-    /// The members that are `eligible` and what they have room for.
-    fn rooms(&self, eligible: impl Fn(&State, &Member) -> bool) -> Vec<Room> {
-        let room = |(place, member): (usize, &Member)| {
-            let state = member.subscriber.session.state.lock();
-            let outbox = &state.outbox;
-            let (load, messages, bytes) = (outbox.backlog(), outbox.messages_free(), outbox.bytes_free());
-            let is_eligible = !state.ended && eligible(&state, member);
-            is_eligible.then_some(Room { member: place, load, messages, bytes })
-        };
-        self.list.iter().enumerate().filter_map(room).collect()
-    }
-
-    /// Which member is to take over a copy; its room shrinks.
-    fn place(&self, rules: &Rules, number: u32, rooms: &mut [Room], queued: &Queued) -> Option<usize> {
-        let size = queued.message.size();
-        let count = rooms.len();
-        let fits = |room: &Room| room.messages > 0 && room.bytes >= size;
-        let first = match rules.sharing {
-            _ if count == 0 => return None,
-            // Whoever has taken over least so far has the most turns left.
-            Sharing::RoundRobin | Sharing::LeastInFlight => {
-                let least = rooms.iter().enumerate().filter(|(_, room)| fits(room));
-                least.min_by_key(|(_, room)| room.load)?.0
-            }
-            Sharing::Sticky => 0,
-            Sharing::Random => (rules.hasher.hash_one((number, queued.ticket)) % count as u64) as usize,
-            Sharing::HashClient | Sharing::HashTopic => {
-                let wanted = self.first(rules, &queued.message, number);
-                rooms.iter().position(|room| room.member >= wanted).unwrap_or(0)
-            }
-        };
-        let place = (first..count).chain(0..first).find(|place| fits(&rooms[*place]))?;
-        let room = &mut rooms[place];
-        room.messages -= 1;
-        room.bytes -= size;
-        room.load += 1;
-        Some(room.member)
-    }
-
-    /// Gives copies to the members they were meant for; returns those of members that have ended.
-    fn hand_over(&mut self, copies: Vec<(usize, Queued)>, counters: &Counters) -> Vec<Queued> {
-        let mut returned = Vec::new();
-        if copies.is_empty() {
-            return returned;
-        }
-        let mut shares: Vec<Vec<Queued>> = self.list.iter().map(|_| Vec::new()).collect();
-        copies.into_iter().for_each(|(place, queued)| shares[place].push(queued));
-        for (member, share) in self.list.iter().zip(shares) {
-            if !share.is_empty() {
-                returned.extend(member.subscriber.take_over(share, &mut self.waiting, counters));
-            }
-        }
-        returned
-    }
-}
-
 impl Member {
     fn is(&self, session: &Session) -> bool {
         self.subscriber.session.number == session.number
@@ -402,7 +241,7 @@ impl Member {
         let has_room = state.outbox.messages_free() > 0 && message.size() <= state.outbox.bytes_free();
         let qos = state.effective_qos(message.qos, self.subscriber.qos);
         match (state.is_attached(), has_room) {
-            (true, true) if self.stalled && state.outbox.is_blocked() => Standing::Stalled,
+            (true, true) if self.stalled && state.outbox.is_behind() => Standing::Stalled,
             (true, true) => Standing::Ready,
             (false, true) if qos > Qos::AtMostOnce || state.outbox.limits.store_qos0 => Standing::Away,
             _ => Standing::Full,
@@ -413,13 +252,13 @@ impl Member {
     fn observe(&mut self, now: Instant, stall: Duration) -> bool {
         let state = self.subscriber.session.state.lock();
         let (settled, outbox) = (state.outbox.settled(), &state.outbox);
-        if !state.is_attached() || !outbox.is_blocked() || outbox.queued() == 0 {
-            (self.blocked, self.stalled) = (None, false);
+        if !state.is_attached() || !outbox.is_behind() {
+            (self.behind, self.stalled) = (None, false);
             return false;
         }
-        match self.blocked {
+        match self.behind {
             Some((since, then)) if then == settled => self.stalled = now >= since + stall,
-            _ => (self.blocked, self.stalled) = (Some((now, settled)), false),
+            _ => (self.behind, self.stalled) = (Some((now, settled)), false),
         }
         true
     }
@@ -428,7 +267,7 @@ impl Member {
 impl Subscriber {
     /// Queues copies that another member had, as this subscription wants them; returns them if its
     /// session has ended. If it is away, they are `waiting`.
-    fn take_over(&self, mut copies: Vec<Queued>, waiting: &mut bool, counters: &Counters) -> Vec<Queued> {
+    fn take_over(&self, mut copies: Vec<Entry>, waiting: &mut bool, counters: &Counters) -> Vec<Entry> {
         let mut state = self.session.state.lock();
         if state.ended {
             return copies;
@@ -448,23 +287,16 @@ impl Subscriber {
     fn push(&self, mut state: MutexGuard<'_, State>, copy: Copy<'_>, counters: &Counters) {
         let Copy { message, priority, group, ticket } = copy;
         let qos = state.effective_qos(message.qos, self.qos);
-        let dropped = state.push(Queued {
-            message: message.clone(),
-            identifiers: self.identifiers(),
-            ticket,
-            group,
-            qos,
-            priority,
-            retain: message.retain && self.retain_as_published,
-            replayed: false,
-        });
+        let retain = message.retain && self.retain_as_published;
+        let entry = Entry::new(message.clone(), self.identifiers(), qos, retain, priority);
+        let dropped = state.push(entry.shared(group, ticket));
         drop(state);
         count(dropped, counters);
     }
 }
 
 /// What nobody else took after all stays where it was.
-fn give_back(session: &Session, copies: Vec<Queued>, counters: &Counters) {
+fn give_back(session: &Session, copies: Vec<Entry>, counters: &Counters) {
     let mut state = session.state.lock();
     if state.ended {
         let lost = copies.len() as u32;

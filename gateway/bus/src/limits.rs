@@ -35,8 +35,8 @@ pub struct Limits {
     pub queue_priority_default: PriorityDefault,
     /// To which member of a group a message goes.
     pub sharing: Sharing,
-    /// A member of a group whose window was full for so long, with nothing settled, is passed over,
-    /// and what waits behind it goes to others.
+    /// A member of a group that took nothing for so long, though messages waited, is passed over,
+    /// and what waits goes to others.
     pub sharing_stall: Duration,
     /// Topics a publisher thread remembers the route of.
     pub route_cache_topics_max: usize,

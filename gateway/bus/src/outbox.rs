@@ -10,7 +10,7 @@ use gateway_model::{DeliveryId, Identifiers, Message, Outgoing, Qos, Settled, Se
 pub(crate) use self::drain::Drain;
 use crate::{DropPolicy, DropReason, QueueLimits};
 
-/// A session's bounded queue and its in-flight window.
+/// A session's in-flight window and its bounded queue.
 ///
 /// ```text
 ///   push ──▶ queue ──next──▶ QoS 0: delivered
@@ -21,15 +21,14 @@ use crate::{DropPolicy, DropReason, QueueLimits};
 ///       another member of the group
 /// ```
 ///
-/// Invariant: `matched == delivered + dropped + queue.len() + in_flight.len()` (wrapping). What
-/// moves to another session is taken off `matched` here and added to it there.
+/// Invariant: `matched == delivered + dropped + entries.len()` (wrapping). What moves to another
+/// session is taken off `matched` here and added to it there.
 pub(crate) struct Outbox {
-    /// The highest priority first; in order of arrival within one.
-    queue: VecDeque<Queued>,
-    /// In order of first sending; `serial` ascends.
-    in_flight: VecDeque<InFlight>,
+    /// First what is in flight, in order of first sending. Behind it the queue: the highest priority
+    /// first, in order of arrival within one. What is sent next goes in flight where it stands.
+    entries: VecDeque<Entry>,
     /// Serial of the next delivery above QoS 0.
-    next_serial: u64,
+    next_serial: u32,
     queue_bytes: u32,
     /// Retained messages in the queue.
     replayed: u32,
@@ -37,57 +36,106 @@ pub(crate) struct Outbox {
     delivered: u32,
     dropped: u32,
     pub(crate) limits: QueueLimits,
-    /// How many entries in flight are to be sent again.
+    /// How many entries are in flight.
+    in_flight: u16,
+    /// How many of those are to be sent again.
     resend: u16,
     /// Entries in flight at most.
     window: u16,
 }
 
-/// One copy of a message, waiting.
-pub(crate) struct Queued {
+/// One copy of a message, waiting or in flight.
+pub(crate) struct Entry {
     pub(crate) message: Arc<Message>,
     pub(crate) identifiers: Identifiers,
-    /// The place of a shared message in the sequence of its group.
-    pub(crate) ticket: u64,
     /// Number of the group it was shared in; 0 is none.
     pub(crate) group: u32,
+    /// Its place in the sequence of the group. It repeats after 2^32 messages, when some that move
+    /// may be put in the wrong place once.
+    pub(crate) ticket: u32,
+    /// In flight: its position in the sequence of identifiers.
+    serial: u32,
     pub(crate) qos: Qos,
     /// Higher goes first.
     pub(crate) priority: u8,
     pub(crate) retain: bool,
-    /// A retained message for a new subscription: not held to the number of messages, which is for
-    /// what piles up while nobody reads.
-    pub(crate) replayed: bool,
+    stage: Stage,
 }
 
-struct InFlight {
-    queued: Queued,
-    /// Position in the endless sequence of identifiers; the identifier is its remainder.
-    serial: u64,
-    /// The receiver has the message (PUBREC).
-    received: bool,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    /// Waiting; a retained message for a new subscription: not held to the number of messages,
+    /// which is for what piles up while nobody reads.
+    Replayed,
+    Sent,
     /// To be sent again.
-    resend: bool,
+    Again,
+    /// The receiver has the message (PUBREC).
+    Received,
+    /// The receiver has the message: the release is to be sent again.
+    Release,
 }
 
-const IDENTIFIERS: u64 = u16::MAX as u64;
+const IDENTIFIERS: u32 = u16::MAX as u32;
+/// Serials go round; a whole number of times through the identifiers.
+const SERIALS: u32 = IDENTIFIERS * 65_536;
 
-fn identifier(serial: u64) -> DeliveryId {
+fn identifier(serial: u32) -> DeliveryId {
     DeliveryId::new((serial % IDENTIFIERS) as u16 + 1).expect("a remainder plus one is not zero")
 }
 
-impl Queued {
+impl Entry {
+    /// A copy that waits.
+    pub(crate) fn new(
+        message: Arc<Message>,
+        identifiers: Identifiers,
+        qos: Qos,
+        retain: bool,
+        priority: u8,
+    ) -> Self {
+        let stage = Stage::Waiting;
+        Self { message, identifiers, group: 0, ticket: 0, serial: 0, qos, priority, retain, stage }
+    }
+
+    /// A copy of a retained message for a new subscription.
+    pub(crate) fn replayed(self) -> Self {
+        Self { stage: Stage::Replayed, ..self }
+    }
+
+    /// A copy that a group gave.
+    pub(crate) fn shared(self, group: u32, ticket: u32) -> Self {
+        Self { group, ticket, ..self }
+    }
+
     /// By which queues and groups sort.
-    pub(crate) fn rank(&self) -> (Reverse<u8>, u64) {
+    pub(crate) fn rank(&self) -> (Reverse<u8>, u32) {
         (Reverse(self.priority), self.ticket)
+    }
+
+    fn is_replayed(&self) -> bool {
+        self.stage == Stage::Replayed
+    }
+
+    /// Whether it has to be sent (or released) again.
+    fn is_again(&self) -> bool {
+        matches!(self.stage, Stage::Again | Stage::Release)
+    }
+
+    fn is_received(&self) -> bool {
+        matches!(self.stage, Stage::Received | Stage::Release)
+    }
+
+    /// Of an entry in flight: it is to be sent again.
+    fn repeat(&mut self) {
+        self.stage = if self.is_received() { Stage::Release } else { Stage::Again };
     }
 }
 
 impl Outbox {
     pub(crate) fn new(window: u16, limits: QueueLimits) -> Self {
         Self {
-            queue: VecDeque::new(),
-            in_flight: VecDeque::new(),
+            entries: VecDeque::new(),
             next_serial: 0,
             queue_bytes: 0,
             replayed: 0,
@@ -95,6 +143,7 @@ impl Outbox {
             delivered: 0,
             dropped: 0,
             limits,
+            in_flight: 0,
             resend: 0,
             window,
         }
@@ -103,29 +152,30 @@ impl Outbox {
     /// A connection begins: everything in flight is to be sent again.
     pub(crate) fn restart(&mut self, window: u16) {
         self.window = window;
-        self.resend = self.in_flight.len() as u16;
-        self.in_flight.iter_mut().for_each(|entry| entry.resend = true);
+        self.resend = self.in_flight;
+        self.entries.range_mut(..usize::from(self.in_flight)).for_each(Entry::repeat);
     }
 
     /// Queues a copy. Returns the reason and number of copies dropped for it.
-    pub(crate) fn push(&mut self, queued: Queued) -> Option<(DropReason, u32)> {
+    pub(crate) fn push(&mut self, entry: Entry) -> Option<(DropReason, u32)> {
         self.matched = self.matched.wrapping_add(1);
         let mut evicted = 0;
-        while !self.fits(&queued) {
-            if !self.evict_for(&queued) {
+        while !self.fits(&entry) {
+            if !self.evict_for(&entry) {
                 self.dropped = self.dropped.wrapping_add(evicted + 1);
                 return Some((DropReason::QueueFull, evicted + 1));
             }
             evicted += 1;
         }
         self.dropped = self.dropped.wrapping_add(evicted);
-        self.queue_bytes += queued.message.size() as u32;
-        self.replayed += u32::from(queued.replayed);
-        if self.queue.back().is_none_or(|last| last.priority >= queued.priority) {
-            self.queue.push_back(queued);
+        self.queue_bytes += entry.message.size() as u32;
+        self.replayed += u32::from(entry.is_replayed());
+        let is_last =
+            self.queued() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
+        if is_last {
+            self.entries.push_back(entry);
         } else {
-            let place = self.queue.partition_point(|present| present.priority >= queued.priority);
-            self.queue.insert(place, queued);
+            self.entries.insert(self.first_below(entry.priority), entry);
         }
         (evicted > 0).then_some((DropReason::QueueFull, evicted))
     }
@@ -142,22 +192,22 @@ impl Outbox {
     }
 
     pub(crate) fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
-        let Some(index) = self.position(id) else { return Settled::Unknown };
-        let entry = &mut self.in_flight[index];
+        let Some(place) = self.position(id) else { return Settled::Unknown };
+        let entry = &mut self.entries[place];
         let is_delivered = match settlement {
-            Settlement::Received if entry.queued.qos == Qos::ExactlyOnce => {
-                entry.received = true;
+            Settlement::Received if entry.qos == Qos::ExactlyOnce => {
+                entry.stage = if entry.is_again() { Stage::Release } else { Stage::Received };
                 return Settled::Done;
             }
             Settlement::Returned => {
-                self.resend += u16::from(!entry.resend);
-                entry.resend = true;
+                self.resend += u16::from(!entry.is_again());
+                entry.repeat();
                 return Settled::Done;
             }
             Settlement::Delivered => true,
-            Settlement::Acknowledged if entry.queued.qos == Qos::AtLeastOnce => true,
-            Settlement::Completed if entry.received => true,
-            Settlement::Refused(qos) if entry.queued.qos == qos => false,
+            Settlement::Acknowledged if entry.qos == Qos::AtLeastOnce => true,
+            Settlement::Completed if entry.is_received() => true,
+            Settlement::Refused(qos) if entry.qos == qos => false,
             Settlement::Dropped(_) => false,
             Settlement::Received
             | Settlement::Acknowledged
@@ -166,49 +216,55 @@ impl Outbox {
         };
         let ended = if is_delivered { &mut self.delivered } else { &mut self.dropped };
         *ended = ended.wrapping_add(1);
-        let entry = if index == 0 { self.in_flight.pop_front() } else { self.in_flight.remove(index) };
-        self.resend -= u16::from(entry.is_some_and(|entry| entry.resend));
+        self.resend -= u16::from(entry.is_again());
+        self.in_flight -= 1;
+        if place == 0 {
+            self.entries.pop_front();
+        } else {
+            self.entries.remove(place);
+        }
         self.rest();
         Settled::Done
     }
 
     /// Empties the outbox; returns how many copies went.
     pub(crate) fn clear(&mut self) -> u32 {
-        let gone = self.backlog() as u32;
+        let gone = self.entries.len() as u32;
         self.dropped = self.dropped.wrapping_add(gone);
-        self.queue = VecDeque::new();
-        self.in_flight = VecDeque::new();
-        (self.queue_bytes, self.replayed, self.resend) = (0, 0, 0);
+        self.entries = VecDeque::new();
+        (self.queue_bytes, self.replayed) = (0, 0);
+        (self.in_flight, self.resend) = (0, 0);
         gone
     }
 
     /// Drops what waits at QoS 0: its receiver is gone and it is not to be stored.
     pub(crate) fn clear_qos0(&mut self) -> u32 {
-        let before = self.queue.len();
+        let before = self.entries.len();
         let (bytes, replayed) = (&mut self.queue_bytes, &mut self.replayed);
-        self.queue.retain(|queued| {
-            let keep = queued.qos != Qos::AtMostOnce;
+        // Nothing in flight is at QoS 0.
+        self.entries.retain(|entry| {
+            let keep = entry.qos != Qos::AtMostOnce;
             if !keep {
-                *bytes -= queued.message.size() as u32;
-                *replayed -= u32::from(queued.replayed);
+                *bytes -= entry.message.size() as u32;
+                *replayed -= u32::from(entry.is_replayed());
             }
             keep
         });
-        let gone = (before - self.queue.len()) as u32;
+        let gone = (before - self.entries.len()) as u32;
         self.dropped = self.dropped.wrapping_add(gone);
         gone
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
+        self.entries.len() - self.in_flight()
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.in_flight.into()
     }
 
     pub(crate) fn backlog(&self) -> usize {
-        self.queue.len() + self.in_flight.len()
+        self.entries.len()
     }
 
     pub(crate) fn queue_bytes(&self) -> usize {
@@ -217,95 +273,124 @@ impl Outbox {
 
     /// Copies that the ledger cannot explain; not 0 means a defect.
     pub(crate) fn unaccounted(&self) -> u32 {
-        let present = self.backlog() as u32;
+        let present = self.entries.len() as u32;
         self.matched.wrapping_sub(self.delivered).wrapping_sub(self.dropped).wrapping_sub(present)
     }
 
     /// Gives buffers back: idle sessions are what there is most of.
     pub(crate) fn rest(&mut self) {
-        if self.queue.is_empty() && self.queue.capacity() > 0 {
-            self.queue = VecDeque::new();
-        }
-        if self.in_flight.is_empty() && self.in_flight.capacity() > 0 {
-            self.in_flight = VecDeque::new();
+        const SPARE: usize = 64;
+        let (length, capacity) = (self.entries.len(), self.entries.capacity());
+        if length == 0 && capacity > 0 {
+            self.entries = VecDeque::new();
+        } else if capacity > SPARE && length < capacity / 4 {
+            self.entries.shrink_to(2 * length);
         }
     }
 
     fn position(&self, id: DeliveryId) -> Option<usize> {
-        self.in_flight.iter().position(|entry| identifier(entry.serial) == id)
+        self.entries.range(..self.in_flight()).position(|entry| identifier(entry.serial) == id)
     }
 
-    fn fits(&self, queued: &Queued) -> bool {
-        (queued.replayed || self.messages_free() > 0) && queued.message.size() <= self.bytes_free()
+    /// Where the queue has its first entry of a lower priority.
+    fn first_below(&self, priority: u8) -> usize {
+        let (mut low, mut high) = (self.in_flight(), self.entries.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.entries[middle].priority >= priority {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    fn fits(&self, entry: &Entry) -> bool {
+        (entry.is_replayed() || self.messages_free() > 0) && entry.message.size() <= self.bytes_free()
     }
 
     /// Drops one copy that has less right to be here than the new one: of the lowest priority the
     /// oldest, or the newest if that is the policy. False if there is none.
     ///
     /// Where it is the number that is too large, replayed messages stay, as they do not count.
-    fn evict_for(&mut self, new: &Queued) -> bool {
+    fn evict_for(&mut self, new: &Entry) -> bool {
         let size = new.message.size();
         if size > self.limits.bytes_max as usize {
             return false;
         }
         let any = size > self.bytes_free() || self.replayed == 0;
-        let counts = |queued: &Queued| any || !queued.replayed;
-        let Some(last) = self.queue.iter().rposition(counts) else { return false };
-        let lowest = self.queue[last].priority;
+        let counts = |entry: &Entry| any || !entry.is_replayed();
+        let begin = self.in_flight();
+        let Some(last) = self.entries.range(begin..).rposition(counts) else { return false };
+        let last = begin + last;
+        let lowest = self.entries[last].priority;
         let victim = match self.limits.drop {
             DropPolicy::Oldest if new.priority >= lowest => {
-                let first = self.queue.partition_point(|queued| queued.priority > lowest);
-                first + self.queue.range(first..).position(counts).expect("the last one counts")
+                let first = if lowest == u8::MAX { begin } else { self.first_below(lowest + 1) };
+                first + self.entries.range(first..).position(counts).expect("the last one counts")
             }
             DropPolicy::Newest if new.priority > lowest => last,
             DropPolicy::Oldest | DropPolicy::Newest => return false,
         };
-        if victim == 0 {
-            return self.pop_queue().is_some();
-        }
-        let dropped = self.queue.remove(victim).expect("the place was just found");
-        self.queue_bytes -= dropped.message.size() as u32;
-        self.replayed -= u32::from(dropped.replayed);
+        self.remove_queued(victim);
         true
     }
 
-    fn pop_queue(&mut self) -> Option<Queued> {
-        let queued = self.queue.pop_front()?;
-        self.queue_bytes -= queued.message.size() as u32;
-        self.replayed -= u32::from(queued.replayed);
-        Some(queued)
+    fn remove_queued(&mut self, place: usize) -> Option<Entry> {
+        let entry = if place == 0 { self.entries.pop_front() } else { self.entries.remove(place) }?;
+        self.queue_bytes -= entry.message.size() as u32;
+        self.replayed -= u32::from(entry.is_replayed());
+        Some(entry)
     }
 
     /// What is to be sent again comes before anything new, so `None` means to wait for room.
     fn next_again(&mut self) -> Option<Outgoing> {
-        let sent = self.in_flight.len() - usize::from(self.resend);
-        let entry = self.in_flight.iter_mut().find(|entry| entry.resend)?;
+        let sent = self.in_flight - self.resend;
+        let entry = self.entries.range_mut(..usize::from(self.in_flight)).find(|entry| entry.is_again())?;
+        let received = entry.is_received();
         // The new connection's window may be smaller; a release needs no room in it (section 4.9).
-        if !entry.received && sent >= usize::from(self.window) {
+        if !received && sent >= self.window {
             return None;
         }
-        entry.resend = false;
+        entry.stage = if received { Stage::Received } else { Stage::Sent };
         self.resend -= 1;
-        let mut outgoing = outgoing(&entry.queued, Some(identifier(entry.serial)));
-        outgoing.duplicate = !entry.received;
-        outgoing.released = entry.received;
+        let mut outgoing = outgoing(entry, Some(identifier(entry.serial)));
+        outgoing.duplicate = !received;
+        outgoing.released = received;
         Some(outgoing)
     }
 
+    /// Sends the first of the queue, above QoS 0.
+    fn send(&mut self) -> Outgoing {
+        let serial = self.allocate();
+        let entry = &mut self.entries[usize::from(self.in_flight)];
+        self.in_flight += 1;
+        self.queue_bytes -= entry.message.size() as u32;
+        self.replayed -= u32::from(entry.is_replayed());
+        (entry.serial, entry.stage) = (serial, Stage::Sent);
+        outgoing(entry, Some(identifier(serial)))
+    }
+
     /// The next serial whose identifier is not in flight.
-    fn allocate(&mut self) -> u64 {
+    fn allocate(&mut self) -> u32 {
+        let age = |serial: u32, next: u32| {
+            if serial <= next { next - serial } else { SERIALS - serial + next }
+        };
         // Identifiers repeat after 65,535 serials, so only an entry that old can collide.
-        while self.in_flight.front().is_some_and(|oldest| self.next_serial - oldest.serial >= IDENTIFIERS)
+        let oldest = self.entries.front().filter(|_| self.in_flight > 0).map(|entry| entry.serial);
+        while oldest.is_some_and(|oldest| age(oldest, self.next_serial) >= IDENTIFIERS)
             && self.position(identifier(self.next_serial)).is_some()
         {
-            self.next_serial += 1;
+            self.next_serial = (self.next_serial + 1) % SERIALS;
         }
-        self.next_serial += 1;
-        self.next_serial - 1
+        let serial = self.next_serial;
+        self.next_serial = (serial + 1) % SERIALS;
+        serial
     }
 }
 
-fn outgoing(queued: &Queued, id: Option<DeliveryId>) -> Outgoing {
+fn outgoing(queued: &Entry, id: Option<DeliveryId>) -> Outgoing {
     Outgoing {
         message: queued.message.clone(),
         id,
@@ -325,8 +410,17 @@ mod tests {
     /// The smallest message that waits is to cost at most 250 bytes.
     #[test]
     fn what_waits_is_small() {
-        assert!(size_of::<Queued>() <= 40, "{}", size_of::<Queued>());
-        assert!(size_of::<InFlight>() <= 56, "{}", size_of::<InFlight>());
-        assert!(size_of::<Outbox>() <= 112, "{}", size_of::<Outbox>());
+        assert!(size_of::<Entry>() <= 40, "{}", size_of::<Entry>());
+        assert!(size_of::<Outbox>() <= 80, "{}", size_of::<Outbox>());
+    }
+
+    #[test]
+    fn serials_go_round() {
+        let mut outbox = Outbox::new(10, QueueLimits::default());
+        outbox.next_serial = SERIALS - 2;
+        let serials: Vec<_> = (0..4).map(|_| outbox.allocate()).collect();
+        assert_eq!(serials, [SERIALS - 2, SERIALS - 1, 0, 1]);
+        let ids: Vec<_> = serials.into_iter().map(|serial| identifier(serial).get()).collect();
+        assert_eq!(ids, [65_534, 65_535, 1, 2]);
     }
 }

@@ -11,7 +11,7 @@ use gateway_model::{
 };
 use parking_lot::Mutex;
 
-use crate::outbox::{Drain, Outbox, Queued};
+use crate::outbox::{Drain, Entry, Outbox};
 use crate::subscriptions::Subscriptions;
 use crate::timers::Deadlines;
 use crate::{Counter, Counters, DropReason};
@@ -104,17 +104,9 @@ impl Session {
         counters: &Counters,
     ) {
         let mut state = self.state.lock();
-        let queued = Queued {
-            message: message.clone(),
-            identifiers,
-            ticket: 0,
-            group: 0,
-            qos: state.effective_qos(message.qos, qos_max),
-            priority,
-            retain,
-            replayed: false,
-        };
-        if let Some((reason, count)) = state.push(queued) {
+        let qos = state.effective_qos(message.qos, qos_max);
+        let entry = Entry::new(message.clone(), identifiers, qos, retain, priority);
+        if let Some((reason, count)) = state.push(entry) {
             drop(state);
             counters.add_dropped(reason, count.into());
         }
@@ -180,7 +172,7 @@ impl State {
         if self.outbox.limits.upgrade_qos { subscribed } else { published.min(subscribed) }
     }
 
-    pub(crate) fn push(&mut self, queued: Queued) -> Option<(DropReason, u32)> {
+    pub(crate) fn push(&mut self, queued: Entry) -> Option<(DropReason, u32)> {
         let outbox = &mut self.outbox;
         if self.ended {
             outbox.reject();
@@ -196,7 +188,7 @@ impl State {
     }
 
     /// Takes in what another member of a group had. Returns what was dropped of it, and why.
-    pub(crate) fn merge(&mut self, mut copies: Vec<Queued>) -> [(DropReason, u32); 2] {
+    pub(crate) fn merge(&mut self, mut copies: Vec<Entry>) -> [(DropReason, u32); 2] {
         debug_assert!(!self.ended, "nothing comes back from a session that has ended");
         let all = copies.len();
         if self.notify.is_none() && !self.outbox.limits.store_qos0 {
@@ -405,7 +397,7 @@ mod tests {
     fn an_idle_session_is_small() {
         let counts = 2 * size_of::<usize>();
         let session = size_of::<Session>() + counts;
-        assert!(session <= 248, "{session} bytes for a session");
+        assert!(session <= 216, "{session} bytes for a session");
         let entries = size_of::<Named>() + size_of::<Arc<str>>() + size_of::<Leaf>();
         assert!(entries <= 48, "{entries} bytes in tables");
         assert!(size_of::<Subscription>() <= 32);

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::group::{Given, Group};
-use crate::outbox::Queued;
+use crate::outbox::Entry;
 use crate::{Bus, DropReason, Moment, Session};
 
 /// What happens to messages of shared subscriptions when a member comes, goes or hangs.
@@ -39,7 +39,7 @@ impl Bus {
     }
 
     /// A session has ended: others inherit what it leaves of their groups; the rest is dropped.
-    pub(crate) fn bequeath(&self, session: &Session, mut left: Vec<Queued>) {
+    pub(crate) fn bequeath(&self, session: &Session, mut left: Vec<Entry>) {
         left.sort_by_key(|queued| (queued.group, queued.rank()));
         while let Some(number) = left.last().map(|queued| queued.group) {
             let ours = left.split_off(left.partition_point(|queued| queued.group < number));

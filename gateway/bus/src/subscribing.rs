@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use gateway_model::{Identifiers, Message, Qos, Reason, RetainHandling, Subscription, TopicFilter};
 
-use crate::outbox::Queued;
+use crate::outbox::Entry;
 use crate::retained::Retained;
 use crate::routes::Subscriber;
 use crate::{Attachment, Bus, Counter};
@@ -115,18 +115,11 @@ impl Bus {
             if subscription.no_local && message.publisher == session.client_id {
                 continue;
             }
-            let queued = Queued {
-                identifiers: identifiers.clone(),
-                ticket: 0,
-                group: 0,
-                qos: state.effective_qos(message.qos, subscription.qos),
-                priority: routes.priority(&message.topic),
-                retain: true,
-                replayed: true,
-                message,
-            };
+            let qos = state.effective_qos(message.qos, subscription.qos);
+            let priority = routes.priority(&message.topic);
+            let entry = Entry::new(message, identifiers.clone(), qos, true, priority).replayed();
             self.counters.add(Counter::Matched, 1);
-            if let Some((reason, count)) = state.push(queued) {
+            if let Some((reason, count)) = state.push(entry) {
                 self.counters.add_dropped(reason, count.into());
             }
         }

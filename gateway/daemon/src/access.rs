@@ -1,3 +1,6 @@
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,12 +11,42 @@ use gateway_config::{Key, Origin, Settings};
 
 use crate::reload::Reload;
 
-/// Who may do what, by the settings and the files that they name.
+/// Who may do what, by the settings and the files that they name. The data directory is there.
 pub fn open(settings: &Settings) -> Result<Access> {
+    let path = settings.node.data_dir.join("access.secret");
+    let secret = secret(&path).with_context(|| format!("{} cannot be kept", path.display()))?;
+    read(settings, |access| access.with_secret(secret))
+}
+
+/// Whether the files are right.
+pub fn check(settings: &Settings) -> Result<()> {
+    read(settings, |access| access).map(|_| ())
+}
+
+fn read(settings: &Settings, prepare: impl FnOnce(Access) -> Access) -> Result<Access> {
     let own = |listener: &gateway_config::Listener| Some((listener.name.clone(), listener.anonymous?));
     let access = Access::new(config(settings)?).with_listeners(settings.listeners().iter().filter_map(own));
+    let access = prepare(access);
     access.reload().context("access")?;
     Ok(access)
+}
+
+/// The secret of this gateway, made when there is none.
+fn secret(path: &Path) -> io::Result<[u8; 32]> {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            if let Ok(secret) = bytes.try_into() {
+                return Ok(secret);
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // None, or what a crash has left of one.
+    let secret = Access::new_secret();
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(&secret)?;
+    Ok(secret)
 }
 
 /// The `[access]` section; relative paths are seen from the settings file that names them.
@@ -51,6 +84,16 @@ pub fn reload(broker: Arc<Broker>) -> Reload {
 mod tests {
     use super::*;
     use crate::catalog;
+
+    #[test]
+    fn a_secret_is_made_once() {
+        let path = std::env::temp_dir().join(format!("tidegate-secret-{}", std::process::id()));
+        let first = secret(&path).unwrap();
+        assert_eq!(secret(&path).unwrap(), first);
+        std::fs::write(&path, "torn").unwrap();
+        assert_ne!(secret(&path).unwrap(), first);
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn files_are_seen_from_the_settings_that_name_them() {

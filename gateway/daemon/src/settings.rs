@@ -43,7 +43,7 @@ pub fn check(options: &SettingsOptions) -> ExitCode {
         eprintln!("{error}\n1 problem in the files that the settings name");
         return ExitCode::FAILURE;
     }
-    if let Err(error) = crate::access::open(&settings) {
+    if let Err(error) = crate::access::check(&settings) {
         eprintln!("{error:#}\n1 problem in the files that the settings name");
         return ExitCode::FAILURE;
     }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use gateway_model::{Outgoing, Reason, Topic};
+use gateway_model::{Outgoing, Qos, Reason, Topic};
 
 use crate::violation::Violation;
 
@@ -80,9 +80,16 @@ impl OutgoingAlias {
 impl OutgoingAliases {
     /// A topic this long saves more with its second packet than its first one cost: the property
     /// takes three bytes each time.
-    pub(crate) const TOPIC_LEN_MIN: usize = 7;
+    const TOPIC_LEN_MIN: usize = 7;
     /// How many topics without a number let the hand move once.
     const PATIENCE: u8 = 4;
+
+    /// Whether a delivery may use one. A receiver may keep a QoS 2 publish until its PUBREL, even on
+    /// a later connection, on which the alias means nothing: those name their topic. (npm mqtt does
+    /// keep them, without the topic.)
+    pub(crate) fn are_for(outgoing: &Outgoing) -> bool {
+        outgoing.topic().len() >= Self::TOPIC_LEN_MIN && outgoing.qos != Qos::ExactlyOnce
+    }
 
     /// What a packet to this topic may use, of `maximum` numbers.
     pub(crate) fn look_up(&mut self, topic: &str, maximum: u16) -> OutgoingAlias {

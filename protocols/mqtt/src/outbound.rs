@@ -23,7 +23,7 @@ impl Connection {
             self.release(id, Reason::Success, out);
             return false;
         }
-        if self.outgoing_alias_maximum > 0 && outgoing.topic().len() >= OutgoingAliases::TOPIC_LEN_MIN {
+        if self.outgoing_alias_maximum > 0 && OutgoingAliases::are_for(outgoing) {
             return self.send_aliased(now, outgoing, outbox, out);
         }
         let is_5 = self.version == Version::V5;

@@ -354,6 +354,30 @@ fn scram_challenges_do_not_tell_whether_a_name_is_known() {
 }
 
 #[test]
+fn an_unknown_name_is_answered_the_same_after_a_restart() {
+    let mut user = vec![user("plain", "word")];
+    for form in [HashForm::ScramSha256, HashForm::Argon2id] {
+        user.push(self::user(&format!("{form:?}"), &form.hash(b"word")));
+    }
+    let secret = Access::new_secret();
+    let start = || Access::new(Config { user: user.clone(), ..Config::default() }).with_secret(secret);
+    let answer = |access: &Access, name: &str| {
+        match Attempt::from(REMOTE).scram(&format!("n,,n={name},r=x")).verdict(access) {
+            // Without the nonce.
+            Verdict::Challenge(data, _) => String::from_utf8(data.to_vec()).unwrap().split_off(27),
+            Verdict::Refused(refusal) => refusal.text.into(),
+            Verdict::Allowed(_) | Verdict::Slow(_) => panic!("decided"),
+        }
+    };
+    let (before, after) = (start(), start());
+    after.reload().unwrap();
+    for number in 0..20 {
+        let name = format!("nobody{number}");
+        assert_eq!(answer(&before, &name), answer(&after, &name));
+    }
+}
+
+#[test]
 fn scram_is_refused_with_the_reason() {
     let access = with_hashed_user(HashForm::Argon2id);
     for name in ["press", "nobody"] {

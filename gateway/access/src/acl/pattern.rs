@@ -52,6 +52,14 @@ impl Pattern {
         matches!(*self.levels, [Level::Rest] | [Level::One, Level::Rest])
     }
 
+    /// `None` if it is not the same for all topics and clients.
+    pub(crate) fn first_level(&self) -> Option<&str> {
+        match &self.levels[0] {
+            Level::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether a placeholder of it has a value for this client that could be taken for a part of a
     /// filter: then the pattern matches nothing, or a client could name itself `#`.
     fn is_void(&self, subject: &Subject<'_>) -> bool {

@@ -124,6 +124,11 @@ impl Rule {
         Ok(())
     }
 
+    /// The first levels of topics that it can concern; `None` if it may be any.
+    pub(crate) fn first_levels(&self) -> Option<Vec<Box<str>>> {
+        self.patterns.iter().map(|pattern| pattern.first_level().map(Into::into)).collect()
+    }
+
     pub(crate) fn matches_publish(&self, subject: &Subject<'_>, topic: &str, qos: Qos, retain: bool) -> bool {
         self.patterns.iter().any(|pattern| pattern.covers(subject, topic))
             && self.retain.is_none_or(|wanted| wanted == retain)

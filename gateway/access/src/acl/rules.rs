@@ -19,12 +19,19 @@ pub(crate) struct Rules {
 #[derive(Default)]
 struct Table {
     rules: Vec<Rule>,
-    /// Positions of those that hold for any user and any client; the other lists are of those that
-    /// name a user, or else a client. Ascending.
-    general: Vec<u32>,
-    by_user: HashMap<Box<str>, Vec<u32>>,
-    by_client: HashMap<Box<str>, Vec<u32>>,
+    /// Those that hold for any user and any client; the other lists are of those that name a user, or
+    /// else a client.
+    general: Positions,
+    /// Those of `general` that concern topics of any first level.
+    any_level: Positions,
+    /// The rest of them, by the first levels of their filters.
+    by_level: HashMap<Box<str>, Positions>,
+    by_user: HashMap<Box<str>, Positions>,
+    by_client: HashMap<Box<str>, Positions>,
 }
+
+/// Ascending.
+type Positions = Vec<u32>;
 
 impl Rules {
     /// Without a file: everything but what begins with `$`.
@@ -81,7 +88,8 @@ impl Rules {
         if topic.starts_with('$') {
             return Err(Denial::Reserved);
         }
-        let first = self.publish.first(subject, |rule| rule.matches_publish(subject, topic, qos, retain));
+        let first =
+            self.publish.first(subject, topic, |rule| rule.matches_publish(subject, topic, qos, retain));
         match first {
             Some(rule) => verdict(rule),
             None => self.by_default(subject, topic),
@@ -95,7 +103,7 @@ impl Rules {
         filter: &str,
         qos: Qos,
     ) -> Result<(), Denial> {
-        match self.subscribe.first(subject, |rule| rule.matches_subscribe(subject, filter, qos)) {
+        match self.subscribe.first(subject, filter, |rule| rule.matches_subscribe(subject, filter, qos)) {
             Some(rule) => verdict(rule),
             None => self.by_default(subject, filter),
         }
@@ -119,14 +127,12 @@ fn verdict(rule: &Rule) -> Result<(), Denial> {
 impl Table {
     fn add(&mut self, rule: Rule) {
         let position = self.rules.len() as u32;
-        let (lists, names) = match (&*rule.users, &*rule.clients) {
-            ([], []) => {
-                self.general.push(position);
-                self.rules.push(rule);
-                return;
-            }
-            ([], clients) => (&mut self.by_client, clients),
-            (users, _) => (&mut self.by_user, users),
+        let levels = rule.first_levels();
+        let (lists, names) = match (&*rule.users, &*rule.clients, &levels) {
+            ([], [], Some(levels)) => (&mut self.by_level, levels.as_slice()),
+            ([], [], None) => (&mut self.by_level, &[][..]),
+            ([], clients, _) => (&mut self.by_client, clients),
+            (users, ..) => (&mut self.by_user, users),
         };
         for name in names {
             let list = lists.entry(name.clone()).or_default();
@@ -134,15 +140,29 @@ impl Table {
                 list.push(position);
             }
         }
+        if rule.users.is_empty() && rule.clients.is_empty() {
+            self.general.push(position);
+            if levels.is_none() {
+                self.any_level.push(position);
+            }
+        }
         self.rules.push(rule);
     }
 
-    /// The first rule in the order of the file that matches.
-    fn first(&self, subject: &Subject<'_>, matches: impl Fn(&Rule) -> bool) -> Option<&Rule> {
+    /// The first rule in the order of the file that matches a topic or filter.
+    fn first(&self, subject: &Subject<'_>, asked: &str, matches: impl Fn(&Rule) -> bool) -> Option<&Rule> {
+        fn list(positions: Option<&Positions>) -> &[u32] {
+            positions.map_or(&[], Vec::as_slice)
+        }
+        let level = asked.split('/').next().unwrap_or_default();
+        // A wildcard may meet a part of any rule.
+        let (level, any) = match level {
+            "+" | "#" => (None, &self.general),
+            level => (self.by_level.get(level), &self.any_level),
+        };
         let user = subject.username().and_then(|name| self.by_user.get(name));
         let client = self.by_client.get(subject.client_id);
-        let mut lists =
-            [self.general.as_slice(), user.map_or(&[], Vec::as_slice), client.map_or(&[], Vec::as_slice)];
+        let mut lists = [any.as_slice(), list(level), list(user), list(client)];
         loop {
             let next = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list[0])?;
             let rule = &self.rules[next[0] as usize];

@@ -161,8 +161,8 @@ fn refuse_malformed(malformed: Malformed) -> Verdict {
 
 /// The salt of a name that has none of its own.
 pub(crate) fn invented_salt(secret: &[u8; 32], username: &str, length: usize) -> Vec<u8> {
-    let mut salt = hmac_sha256(secret, &[username.as_bytes()]).to_vec();
-    salt.extend(hmac_sha256(secret, &[b"\0", username.as_bytes()]));
+    let mut salt = hmac_sha256(secret, &[b"salt 1", username.as_bytes()]).to_vec();
+    salt.extend(hmac_sha256(secret, &[b"salt 2", username.as_bytes()]));
     salt.truncate(length);
     salt
 }

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use gateway_model::{Deliveries, Outgoing, Qos};
 
-use super::{InFlight, Outbox, Queued, identifier, outgoing};
+use super::{Entry, Outbox};
 
 /// One connection's turn with an outbox, and what happened in it.
 pub(crate) struct Drain<'a> {
@@ -26,36 +26,30 @@ impl Deliveries for Drain<'_> {
             return outbox.next_again();
         }
         loop {
-            let head = outbox.queue.front()?;
+            let place = outbox.in_flight();
+            let head = outbox.entries.get(place)?;
             if head.message.is_expired(now) {
-                outbox.pop_queue();
+                outbox.remove_queued(place);
                 outbox.dropped = outbox.dropped.wrapping_add(1);
                 self.expired += 1;
                 continue;
             }
-            if head.qos == Qos::AtMostOnce {
-                let Queued { message, identifiers, qos, retain, .. } = outbox.pop_queue()?;
-                outbox.delivered = outbox.delivered.wrapping_add(1);
-                self.delivered += 1;
-                return Some(Outgoing {
-                    message,
-                    id: None,
-                    qos,
-                    retain,
-                    duplicate: false,
-                    released: false,
-                    identifiers,
-                    mount_len: 0,
-                });
+            if head.qos > Qos::AtMostOnce {
+                return if outbox.is_blocked() { None } else { Some(outbox.send()) };
             }
-            if outbox.is_blocked() {
-                return None;
-            }
-            let serial = outbox.allocate();
-            let queued = outbox.pop_queue()?;
-            let next = outgoing(&queued, Some(identifier(serial)));
-            outbox.in_flight.push_back(InFlight { queued, serial, received: false, resend: false });
-            return Some(next);
+            let Entry { message, identifiers, qos, retain, .. } = outbox.remove_queued(place)?;
+            outbox.delivered = outbox.delivered.wrapping_add(1);
+            self.delivered += 1;
+            return Some(Outgoing {
+                message,
+                id: None,
+                qos,
+                retain,
+                duplicate: false,
+                released: false,
+                identifiers,
+                mount_len: 0,
+            });
         }
     }
 

@@ -1,12 +1,12 @@
 use gateway_model::Qos;
 
-use super::{InFlight, Outbox, Queued};
+use super::{Entry, Outbox, Stage};
 
 /// What moves between the members of a group.
 impl Outbox {
     /// Messages that may still be queued.
     pub(crate) fn messages_free(&self) -> usize {
-        let live = self.queue.len() - self.replayed as usize;
+        let live = self.queued() - self.replayed as usize;
         (self.limits.messages_max as usize).saturating_sub(live)
     }
 
@@ -17,7 +17,12 @@ impl Outbox {
 
     /// Whether nothing above QoS 0 can be sent until something is settled.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.in_flight.len() >= usize::from(self.window)
+        self.in_flight >= self.window
+    }
+
+    /// Whether its receiver has something to do before the next message can reach it.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_blocked() || self.queued() > 0
     }
 
     /// Changes whenever something leaves.
@@ -27,14 +32,17 @@ impl Outbox {
 
     /// Whether messages of a group wait or are unacknowledged here that could move.
     pub(crate) fn holds(&self, group: u32) -> bool {
-        let may_move = |entry: &InFlight| entry.queued.group == group && entry.queued.qos == Qos::AtLeastOnce;
-        self.queue.iter().any(|queued| queued.group == group) || self.in_flight.iter().any(may_move)
+        let in_flight = self.in_flight();
+        let may_move = |(place, entry): (usize, &Entry)| {
+            entry.group == group && (place >= in_flight || entry.qos == Qos::AtLeastOnce)
+        };
+        self.entries.iter().enumerate().any(may_move)
     }
 
     /// Numbers of the groups it holds messages of, each once.
     pub(crate) fn groups(&self) -> Vec<u32> {
-        let all = self.queue.iter().chain(self.in_flight.iter().map(|entry| &entry.queued));
-        let mut groups: Vec<u32> = all.map(|queued| queued.group).filter(|group| *group > 0).collect();
+        let all = self.entries.iter().map(|entry| entry.group);
+        let mut groups: Vec<u32> = all.filter(|group| *group > 0).collect();
         groups.sort_unstable();
         groups.dedup();
         groups
@@ -46,35 +54,29 @@ impl Outbox {
         &mut self,
         group: u32,
         sent: bool,
-        mut place: impl FnMut(&Queued) -> Option<P>,
-    ) -> Vec<(P, Queued)> {
+        mut place: impl FnMut(&Entry) -> Option<P>,
+    ) -> Vec<(P, Entry)> {
         let mut taken = Vec::new();
         let mut is_over = false;
-        let mut decide = |queued: &Queued, may_move: bool| {
-            let found = if is_over || !may_move || queued.group != group { None } else { place(queued) };
-            is_over |= may_move && queued.group == group && found.is_none();
-            found
-        };
-        if sent {
-            for entry in std::mem::take(&mut self.in_flight) {
-                match decide(&entry.queued, entry.queued.qos == Qos::AtLeastOnce) {
-                    Some(place) => {
-                        self.resend -= u16::from(entry.resend);
-                        taken.push((place, entry.queued));
-                    }
-                    None => self.in_flight.push_back(entry),
-                }
+        let in_flight = self.in_flight();
+        for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            let is_sent = at < in_flight;
+            let may_move =
+                !is_over && entry.group == group && (!is_sent || sent && entry.qos == Qos::AtLeastOnce);
+            let found = if may_move { place(&entry) } else { None };
+            is_over |= may_move && found.is_none();
+            let Some(place) = found else {
+                self.entries.push_back(entry);
+                continue;
+            };
+            if is_sent {
+                self.in_flight -= 1;
+                self.resend -= u16::from(entry.is_again());
+            } else {
+                self.queue_bytes -= entry.message.size() as u32;
             }
-        }
-        for queued in std::mem::take(&mut self.queue) {
-            match decide(&queued, true) {
-                Some(place) => {
-                    self.queue_bytes -= queued.message.size() as u32;
-                    self.replayed -= u32::from(queued.replayed);
-                    taken.push((place, queued));
-                }
-                None => self.queue.push_back(queued),
-            }
+            entry.stage = Stage::Waiting;
+            taken.push((place, entry));
         }
         self.matched = self.matched.wrapping_sub(taken.len() as u32);
         self.rest();
@@ -82,10 +84,10 @@ impl Outbox {
     }
 
     /// Takes out everything of groups that may go to others; the session has ended.
-    pub(crate) fn take_shared(&mut self) -> Vec<Queued> {
+    pub(crate) fn take_shared(&mut self) -> Vec<Entry> {
         let mut all = Vec::new();
         for group in self.groups() {
-            all.extend(self.take(group, true, |_| Some(())).into_iter().map(|(_, queued)| queued));
+            all.extend(self.take(group, true, |_| Some(())).into_iter().map(|(_, entry)| entry));
         }
         all
     }
@@ -98,13 +100,13 @@ impl Outbox {
 
     /// Puts copies of one group among those that wait, each at its place in the sequence of the
     /// group. Returns how many were dropped for want of room.
-    pub(crate) fn merge(&mut self, mut copies: Vec<Queued>) -> u32 {
-        copies.sort_by_key(Queued::rank);
+    pub(crate) fn merge(&mut self, mut copies: Vec<Entry>) -> u32 {
+        copies.sort_by_key(Entry::rank);
         let all = copies.len() as u32;
         self.matched = self.matched.wrapping_add(all);
         let mut room = (self.messages_free(), self.bytes_free());
-        copies.retain(|queued| {
-            let size = queued.message.size();
+        copies.retain(|copy| {
+            let size = copy.message.size();
             let fits = room.0 > 0 && size <= room.1;
             if fits {
                 room = (room.0 - 1, room.1 - size);
@@ -113,21 +115,21 @@ impl Outbox {
         });
         let dropped = all - copies.len() as u32;
         self.dropped = self.dropped.wrapping_add(dropped);
-        self.queue_bytes += copies.iter().map(|queued| queued.message.size() as u32).sum::<u32>();
+        self.queue_bytes += copies.iter().map(|copy| copy.message.size() as u32).sum::<u32>();
         let mut copies = copies.into_iter().peekable();
-        let before = std::mem::take(&mut self.queue);
-        self.queue.reserve(before.len() + copies.len());
-        for present in before {
-            let goes_first = |next: &Queued| {
+        let queue = self.entries.split_off(self.in_flight());
+        self.entries.reserve(queue.len() + copies.len());
+        for present in queue {
+            let goes_first = |next: &Entry| {
                 next.priority > present.priority
                     || next.group == present.group && next.rank() < present.rank()
             };
             while let Some(next) = copies.next_if(goes_first) {
-                self.queue.push_back(next);
+                self.entries.push_back(next);
             }
-            self.queue.push_back(present);
+            self.entries.push_back(present);
         }
-        self.queue.extend(copies);
+        self.entries.extend(copies);
         dropped
     }
 }

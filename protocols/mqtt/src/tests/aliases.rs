@@ -158,6 +158,16 @@ fn an_alias_that_makes_a_packet_too_large_is_left_out() {
 }
 
 #[test]
+fn a_qos_2_publish_names_its_topic() {
+    let mut bench = client(5);
+    let message = Message { topic: Topic::parse("topic/1").unwrap(), ..message("hi") };
+    let twice = numbered(message, 7, Qos::ExactlyOnce);
+    let bytes = bench.deliver([on("topic/1"), twice, on("topic/1")]);
+    let [first, second, third] = &sent(&bytes)[..] else { panic!() };
+    assert_eq!((first.1, second, third.1), (Some(1), &("topic/1".into(), None), Some(1)));
+}
+
+#[test]
 fn a_mount_point_is_not_part_of_the_topic_that_is_numbered() {
     let mut bench = client(5);
     let mounted = |topic: &str| Outgoing { mount_len: 2, ..on(topic) };

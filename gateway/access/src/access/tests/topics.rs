@@ -150,3 +150,17 @@ fn reading_what_is_retained_needs_leave_at_some_qos() {
     };
     assert_eq!((read("a"), read("b")), (Ok(()), Err(Denial::Unmatched)));
 }
+
+#[test]
+fn rules_keep_their_place_whatever_their_filters_begin_with() {
+    let access = ruled(
+        "allow all a/x\ndeny all +/x\nallow all b/x a/# =+/c\ndeny all a/y b/y\nallow all #",
+        AclDefault::Deny,
+    );
+    let publish = |topic| publishes(&access, "u c 192.0.2.1", topic, 0, false);
+    assert_eq!((publish("a/x"), publish("b/x"), publish("c/x")), (Ok(()), by(2), by(2)));
+    assert_eq!((publish("a/y"), publish("b/y"), publish("a")), (Ok(()), by(4), Ok(())));
+    let subscribe = |filter| subscribes(&access, "u c 192.0.2.1", filter);
+    assert_eq!((subscribe("+/c"), subscribe("a/#"), subscribe("#")), (Ok(()), by(2), by(2)));
+    assert_eq!((subscribe("+/y"), subscribe("+/z"), subscribe("b/#")), (by(4), Ok(()), by(2)));
+}
