@@ -24,11 +24,14 @@ use crate::{DropPolicy, DropReason, QueueLimits};
 /// Invariant: `matched == delivered + dropped + entries.len()` (wrapping). What moves to another
 /// session is taken off `matched` here and added to it there.
 pub(crate) struct Outbox {
-    /// First what is in flight, in order of first sending. Behind it the queue: the highest priority
-    /// first, in order of arrival within one. What is sent next goes in flight where it stands.
+    /// First what is in flight, in any order: `serial` tells that of first sending. Behind it the
+    /// queue: the highest priority first, in order of arrival within one. What is sent next goes in
+    /// flight where it stands; for what leaves between, the first entry takes its place.
     entries: VecDeque<Entry>,
     /// Serial of the next delivery above QoS 0.
     next_serial: u32,
+    /// No serial in flight is before this one.
+    first_serial: u32,
     queue_bytes: u32,
     /// Retained messages in the queue.
     replayed: u32,
@@ -137,6 +140,7 @@ impl Outbox {
         Self {
             entries: VecDeque::new(),
             next_serial: 0,
+            first_serial: 0,
             queue_bytes: 0,
             replayed: 0,
             matched: 0,
@@ -153,6 +157,7 @@ impl Outbox {
     pub(crate) fn restart(&mut self, window: u16) {
         self.window = window;
         self.resend = self.in_flight;
+        self.sort_in_flight();
         self.entries.range_mut(..usize::from(self.in_flight)).for_each(Entry::repeat);
     }
 
@@ -218,11 +223,8 @@ impl Outbox {
         *ended = ended.wrapping_add(1);
         self.resend -= u16::from(entry.is_again());
         self.in_flight -= 1;
-        if place == 0 {
-            self.entries.pop_front();
-        } else {
-            self.entries.remove(place);
-        }
+        self.entries.swap(place, 0);
+        self.entries.pop_front();
         self.rest();
         Settled::Done
     }
@@ -338,7 +340,12 @@ impl Outbox {
     }
 
     fn remove_queued(&mut self, place: usize) -> Option<Entry> {
-        let entry = if place == 0 { self.entries.pop_front() } else { self.entries.remove(place) }?;
+        let entry = if place == self.in_flight() {
+            self.entries.swap(place, 0);
+            self.entries.pop_front()?
+        } else {
+            self.entries.remove(place)?
+        };
         self.queue_bytes -= entry.message.size() as u32;
         self.replayed -= u32::from(entry.is_replayed());
         Some(entry)
@@ -347,7 +354,10 @@ impl Outbox {
     /// What is to be sent again comes before anything new, so `None` means to wait for room.
     fn next_again(&mut self) -> Option<Outgoing> {
         let sent = self.in_flight - self.resend;
-        let entry = self.entries.range_mut(..usize::from(self.in_flight)).find(|entry| entry.is_again())?;
+        let first = self.first_serial;
+        let in_flight = self.entries.range_mut(..usize::from(self.in_flight));
+        let again = in_flight.filter(|entry| entry.is_again());
+        let entry = again.min_by_key(|entry| distance(first, entry.serial))?;
         let received = entry.is_received();
         // The new connection's window may be smaller; a release needs no room in it (section 4.9).
         if !received && sent >= self.window {
@@ -374,20 +384,35 @@ impl Outbox {
 
     /// The next serial whose identifier is not in flight.
     fn allocate(&mut self) -> u32 {
-        let age = |serial: u32, next: u32| {
-            if serial <= next { next - serial } else { SERIALS - serial + next }
-        };
+        if self.in_flight == 0 {
+            self.first_serial = self.next_serial;
+        }
         // Identifiers repeat after 65,535 serials, so only an entry that old can collide.
-        let oldest = self.entries.front().filter(|_| self.in_flight > 0).map(|entry| entry.serial);
-        while oldest.is_some_and(|oldest| age(oldest, self.next_serial) >= IDENTIFIERS)
-            && self.position(identifier(self.next_serial)).is_some()
-        {
+        while distance(self.first_serial, self.next_serial) >= IDENTIFIERS {
+            let first = self.first_serial;
+            let serials = self.entries.range(..self.in_flight()).map(|entry| entry.serial);
+            let oldest = serials.min_by_key(|serial| distance(first, *serial));
+            self.first_serial = oldest.unwrap_or(self.next_serial);
+            if self.position(identifier(self.next_serial)).is_none() {
+                break;
+            }
             self.next_serial = (self.next_serial + 1) % SERIALS;
         }
         let serial = self.next_serial;
         self.next_serial = (serial + 1) % SERIALS;
         serial
     }
+
+    /// Puts what is in flight in order of first sending.
+    fn sort_in_flight(&mut self) {
+        let (first, count) = (self.first_serial, self.in_flight());
+        self.entries.make_contiguous()[..count].sort_by_key(|entry| distance(first, entry.serial));
+    }
+}
+
+/// How many serials `to` is behind `from`.
+fn distance(from: u32, to: u32) -> u32 {
+    if from <= to { to - from } else { SERIALS - from + to }
 }
 
 fn outgoing(queued: &Entry, id: Option<DeliveryId>) -> Outgoing {
@@ -417,7 +442,7 @@ mod tests {
     #[test]
     fn serials_go_round() {
         let mut outbox = Outbox::new(10, QueueLimits::default());
-        outbox.next_serial = SERIALS - 2;
+        (outbox.next_serial, outbox.first_serial) = (SERIALS - 2, SERIALS - 2);
         let serials: Vec<_> = (0..4).map(|_| outbox.allocate()).collect();
         assert_eq!(serials, [SERIALS - 2, SERIALS - 1, 0, 1]);
         let ids: Vec<_> = serials.into_iter().map(|serial| identifier(serial).get()).collect();

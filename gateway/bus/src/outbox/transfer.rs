@@ -59,6 +59,7 @@ impl Outbox {
         let mut taken = Vec::new();
         let mut is_over = false;
         let in_flight = self.in_flight();
+        self.sort_in_flight();
         for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
             let is_sent = at < in_flight;
             let may_move =
