@@ -314,9 +314,8 @@ impl Connection {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::Open => {
-                let stalled = self.blocked.as_ref().and_then(|blocked| blocked.until);
                 let metered = self.client.meter.as_ref().and_then(|meter| meter.until);
-                [self.adapter.next_timeout(), stalled, metered].into_iter().flatten().min()
+                [self.adapter.next_timeout(), self.stalls_at(), metered].into_iter().flatten().min()
             }
             Phase::Flushing { until } | Phase::Lingering { until } => Some(until),
             Phase::Gone => None,
@@ -329,7 +328,7 @@ impl Connection {
         match self.phase {
             Phase::Open if self.client.closing.is_some() => {}
             Phase::Open => {
-                if is_due(self.blocked.as_ref().and_then(|blocked| blocked.until)) {
+                if is_due(self.stalls_at()) && !self.takes_something(world, pool, moment) {
                     self.gauges.stall(&self.client.peer);
                     return self.carrier_closed(world, pool, moment);
                 }
@@ -346,6 +345,19 @@ impl Connection {
 
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.is_some()
+    }
+
+    fn stalls_at(&self) -> Option<Instant> {
+        self.blocked.as_ref()?.until
+    }
+
+    /// The last look at a socket before it is given up: does it take anything?
+    fn takes_something(&mut self, world: &World, pool: &mut Pool, moment: Moment) -> bool {
+        let before = self.carrier.taken();
+        self.carrier.set_insists(true);
+        let is_sound = self.write(world, pool, moment);
+        self.carrier.set_insists(false);
+        is_sound && self.carrier.taken() != before
     }
 
     /// Gives a socket that takes no more its time, anew whenever it has taken something.
