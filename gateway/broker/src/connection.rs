@@ -4,7 +4,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use gateway_access::Verdict;
-use gateway_bus::Moment;
+use gateway_bus::{Drained, Moment};
 use gateway_model::{Adapter, Close, Event, Reason, WireBuffer};
 
 use crate::carrier::{Carrier, Read};
@@ -258,10 +258,9 @@ impl Connection {
         let mut full = false;
         let result = self.turn(world, pool, moment, |adapter, turn| {
             turn.delivering = true;
-            let result = attachment.deliver(broker.bus.counters(), |outbox| {
-                let mut mounted = Mounted { outbox, mount: mount.as_deref(), sent: [0; 3] };
-                adapter.deliver(moment.instant, &mut mounted, turn);
-                turn.world.traffic.sent(mounted.sent);
+            let result = attachment.deliver(broker.bus.counters(), |outbox| match &mount {
+                None => adapter.deliver(moment.instant, outbox, turn),
+                Some(mount) => adapter.deliver(moment.instant, &mut Mounted { outbox, mount }, turn),
             });
             turn.carry_out_deferred();
             full = !gateway_model::Sink::has_room(turn);
@@ -270,7 +269,10 @@ impl Connection {
         self.answer(world, pool, moment);
         match result {
             None => false,
-            Some(Ok(left)) => full && left > 0,
+            Some(Ok(Drained { left, sent })) => {
+                world.traffic.sent(sent);
+                full && left > 0
+            }
             Some(Err(reason)) => {
                 self.evicted(world, pool, moment, reason);
                 false
