@@ -162,6 +162,7 @@ impl Outbox {
     }
 
     /// Queues a copy. Returns the reason and number of copies dropped for it.
+    #[inline]
     pub(crate) fn push(&mut self, entry: Entry) -> Option<(DropReason, u32)> {
         self.matched = self.matched.wrapping_add(1);
         let mut evicted = 0;
@@ -339,7 +340,7 @@ impl Outbox {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn remove_queued(&mut self, place: usize) -> Option<Entry> {
         let entry = if place == 0 {
             self.entries.pop_front()?

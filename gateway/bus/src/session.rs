@@ -181,6 +181,7 @@ impl State {
         if self.outbox.limits.upgrade_qos { subscribed } else { published.min(subscribed) }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, queued: Entry) -> Option<(DropReason, u32)> {
         let outbox = &mut self.outbox;
         if self.ended {
