@@ -91,6 +91,17 @@ impl Carrier {
         }
     }
 
+    /// Whether it writes also where the system has not said that it may.
+    pub(crate) fn set_insists(&mut self, value: bool) {
+        match self {
+            Self::Stream(stream) => stream.set_insists(value),
+            Self::WebSocket(stream) => stream.get_mut().set_insists(value),
+            Self::Datagram { .. } => {}
+            #[cfg(feature = "testing")]
+            Self::Memory(_) => {}
+        }
+    }
+
     /// Whether the carrier has a goodbye of its own.
     pub(crate) fn says_goodbye(&self) -> bool {
         matches!(self, Self::WebSocket(_) | Self::Stream(Stream::Tls(_)))

@@ -339,8 +339,11 @@ impl Outbox {
         true
     }
 
+    #[inline]
     fn remove_queued(&mut self, place: usize) -> Option<Entry> {
-        let entry = if place == self.in_flight() {
+        let entry = if place == 0 {
+            self.entries.pop_front()?
+        } else if place == self.in_flight() {
             self.entries.swap(place, 0);
             self.entries.pop_front()?
         } else {

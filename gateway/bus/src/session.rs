@@ -63,6 +63,15 @@ pub struct Attachment {
     pub took_over: bool,
 }
 
+/// What came of a turn with an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Messages that still wait.
+    pub left: usize,
+    /// Messages handed out, by QoS.
+    pub sent: [u32; 3],
+}
+
 /// A look at one session, for metrics and the admin page.
 #[derive(Clone, Debug)]
 pub struct SessionView {
@@ -256,13 +265,12 @@ impl Attachment {
         &self.session.client_id
     }
 
-    /// Lets `drain` pull from the outbox. Returns how many messages are left, or why the
-    /// attachment is void.
+    /// Lets `drain` pull from the outbox, unless the attachment is void: then it says why.
     pub fn deliver(
         &self,
         counters: &Counters,
         drain: impl FnOnce(&mut dyn Deliveries),
-    ) -> Result<usize, Reason> {
+    ) -> Result<Drained, Reason> {
         let mut state = self.session.state.lock();
         if state.epoch != self.epoch {
             return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
@@ -270,7 +278,7 @@ impl Attachment {
         state.notified = false;
         let mut turn = Drain::new(&mut state.outbox);
         drain(&mut turn);
-        let Drain { delivered, expired, refused, .. } = turn;
+        let Drain { delivered, expired, sent, refused, .. } = turn;
         state.outbox.rest();
         let left = state.outbox.queued();
         drop(state);
@@ -283,7 +291,7 @@ impl Attachment {
         if expired > 0 {
             counters.add_dropped(DropReason::Expired, expired.into());
         }
-        Ok(left)
+        Ok(Drained { left, sent })
     }
 
     /// Takes one delivery, for a receiver that goes message by message (a bridge).

@@ -146,8 +146,14 @@ impl Scene {
         let counters = self.broker.bus.counters();
         let mut taken = Vec::new();
         let drained = client.attachment.deliver(counters, |outbox| {
-            let mut mounted = Mounted { outbox, mount: client.mount.as_deref(), sent: [0; 3] };
-            taken.extend(std::iter::from_fn(|| mounted.next(self.moment.instant)));
+            let now = self.moment.instant;
+            match client.mount.as_deref() {
+                None => taken.extend(std::iter::from_fn(|| outbox.next(now))),
+                Some(mount) => {
+                    let mut mounted = Mounted { outbox, mount };
+                    taken.extend(std::iter::from_fn(|| mounted.next(now)));
+                }
+            }
         });
         drained.expect("the client holds its session");
         for id in taken.iter().filter_map(|outgoing| outgoing.id) {
