@@ -97,7 +97,7 @@ impl Carrier {
             Self::Stream(stream) => stream.set_insists(value),
             Self::WebSocket(stream) => stream.get_mut().set_insists(value),
             Self::Datagram { .. } => {}
-            #[cfg(feature = "testing")]
+            #[cfg(any(test, feature = "testing"))]
             Self::Memory(_) => {}
         }
     }
