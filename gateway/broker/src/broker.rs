@@ -1,7 +1,9 @@
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::FixedState;
 use gateway_access::{Access, Allowed, Denial, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
@@ -168,7 +170,9 @@ impl Broker {
         }
         let asked = Asked::of(&open);
         let turn = self.services.turn(self, &client_id);
-        let opened = self.bus.open(moment, client_id, open, SessionOptions::default(), notify);
+        let owner = self.owner(&identity);
+        let options = SessionOptions { owner, ..SessionOptions::default() };
+        let opened = self.bus.open(moment, client_id, open, options, notify);
         let (attachment, opened) = opened.map_err(|reason| {
             let text = "too many sessions: limits.sessions_max".into();
             self.refuse(moment, peer, Refusal { reason, text })
@@ -176,6 +180,12 @@ impl Broker {
         let principal = Principal { attachment, identity, mount, permit: None };
         self.services.opened(self, moment, turn, (peer, asked), &principal, &opened);
         Ok((principal, Opened { authentication_data: allowed.data, ..opened }))
+    }
+
+    /// The number of a user; 0 for a client without a name.
+    fn owner(&self, identity: &Identity) -> u32 {
+        let number = |name: &str| FixedState::with_seed(self.seed).hash_one(name) as u32;
+        identity.username.as_deref().map_or(0, |name| number(name).max(1))
     }
 
     /// Counts a refusal, and logs it with what to change.
