@@ -106,6 +106,9 @@ impl Connection {
             if self.wire.as_ref().is_some_and(|wire| wire.len() > UNREAD_MAX) {
                 return; // flushing raises the signal again
             }
+            if self.is_open() && self.client.login.as_ref().is_some_and(|login| login.is_elsewhere()) {
+                return; // the verdict raises the signal again; until then a stranger is not stored
+            }
             if self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
                 return; // its timer raises the signal again
             }
@@ -219,6 +222,8 @@ impl Connection {
         self.turn(world, pool, moment, |_, turn| turn.resume(verdict));
         self.answer(world, pool, moment);
         self.feed_partial(world, pool, moment);
+        // Nothing was read meanwhile.
+        self.signal.raise(crate::signal::IO);
     }
 
     /// Keeps what was not consumed, in no more memory than it needs.

@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<Will>>,
     expiry: Lifetime,
+    /// See [`crate::SessionOptions::owner`].
+    pub(crate) owner: u32,
     /// Identifiers of exactly-once publishes received and not yet released; boxed, as most sessions
     /// never have any.
     #[allow(clippy::box_collection)]
@@ -91,6 +93,7 @@ impl Session {
             subscriptions: Subscriptions::default(),
             will: None,
             expiry: Lifetime::from(Expiry::Immediately),
+            owner: 0,
             held: None,
             deadlines: None,
             notify: None,
@@ -170,6 +173,13 @@ impl State {
 
     pub(crate) fn set_expiry(&mut self, expiry: Expiry) {
         self.expiry = expiry.into();
+    }
+
+    /// A session that was to end with its connection is not taken over but ended, even if its
+    /// connection still stands ([MQTT-3.1.2-6] of 3.1.1, MQTT 5.0 section 3.1.2.11.2). So is that of
+    /// another owner: its subscriptions and its queue may hold what this one has no right to.
+    pub(crate) fn may_be_resumed_by(&self, owner: u32) -> bool {
+        self.expiry() != Expiry::Immediately && self.owner == owner
     }
 
     pub(crate) fn held(&self) -> Vec<NonZeroU16> {
@@ -406,7 +416,7 @@ mod tests {
     fn an_idle_session_is_small() {
         let counts = 2 * size_of::<usize>();
         let session = size_of::<Session>() + counts;
-        assert!(session <= 216, "{session} bytes for a session");
+        assert!(session <= 224, "{session} bytes for a session");
         let entries = size_of::<Named>() + size_of::<Arc<str>>() + size_of::<Leaf>();
         assert!(entries <= 48, "{entries} bytes in tables");
         assert!(size_of::<Subscription>() <= 32);

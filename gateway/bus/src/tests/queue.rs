@@ -174,7 +174,7 @@ fn the_end_of_a_session_counts_what_it_takes_along() {
 fn a_session_may_have_limits_of_its_own() {
     let mut scene = Scene::new();
     let queue = QueueLimits { messages_max: 1, upgrade_qos: true, ..QueueLimits::default() };
-    scene.options(SessionOptions { queue: Some(queue), in_flight_max: Some(1) });
+    scene.options(SessionOptions { queue: Some(queue), in_flight_max: Some(1), owner: 0 });
     let publisher = away(&scene);
     scene.publish(&publisher, "t", "1", Qos::AtMostOnce);
     scene.publish(&publisher, "t", "2", Qos::AtMostOnce);
