@@ -165,7 +165,7 @@ impl Broker {
             .map_err(|refusal| self.refuse(moment, peer, refusal))?;
         if let Some(will) = &open.will {
             let refusal = |reason| Refusal { reason, text: "the will's topic is refused".into() };
-            self.check_publish(moment, &subject(peer, &client_id, &identity), &will.publish)
+            self.check_will(moment, &subject(peer, &client_id, &identity), &will.publish)
                 .map_err(|reason| self.refuse(moment, peer, refusal(reason)))?;
         }
         let asked = Asked::of(&open);
@@ -369,6 +369,16 @@ impl Broker {
         self.access
             .may_publish(subject, topic, publish.qos, publish.retain)
             .map_err(|denial| self.denials.publish(moment.instant, subject, topic, denial))
+    }
+
+    /// One to `$delayed/` is judged by the topic that it comes to in the end.
+    fn check_will(&self, moment: Moment, subject: &Subject<'_>, will: &Publish) -> Result<(), Reason> {
+        match Delayed::parse(&will.topic).transpose()? {
+            None => self.check_publish(moment, subject, will),
+            Some(Delayed { topic, .. }) => {
+                self.check_publish(moment, subject, &Publish { topic, ..will.clone() })
+            }
+        }
     }
 
     fn check_subscribe(
