@@ -49,7 +49,7 @@ pub(crate) async fn handshake(
     #[allow(clippy::result_large_err)]
     let check = |request: &Request, response: Response| {
         let forwarded = request.headers().get_all("x-forwarded-for").iter();
-        let forwarded = forwarded.filter_map(|value| value.to_str().ok());
+        let forwarded = forwarded.map(|value| value.as_bytes());
         client = forwarded::client(sender, forwarded, &listener.trusted_proxies);
         answer(request, response, upgrade)
     };
