@@ -66,6 +66,8 @@ pub enum Carrier {
     WebSocket {
         upgrade: Upgrade,
         message_bytes_max: usize,
+        /// All that a client may send before it has a session.
+        stranger_bytes_max: usize,
     },
     Udp,
 }
