@@ -82,10 +82,9 @@ impl Members {
     ) {
         let mut rooms =
             self.rooms(|state, member| state.is_attached() && !member.hangs(state) && !member.is(from));
-        // Those that have hung are tried one after the other.
+        // Those that have hung come last, and take turns.
         let suspect = rooms.iter().map(|room| room.suspect).min().flatten();
         rooms.retain(|room| room.suspect == suspect);
-        rooms.truncate(if suspect.is_some() { 1 } else { usize::MAX });
         let mut state = from.state.lock();
         // It may have come back meanwhile: then what it was sent is its own again.
         let is_away = !state.is_attached();
