@@ -3,6 +3,7 @@
 mod access;
 mod carriers;
 mod client;
+mod client_tls;
 mod coap;
 mod examples;
 mod interop;
@@ -27,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         .chain([
             carriers::cases,
             client::cases,
+            client_tls::cases,
             operations::cases,
             access::cases,
             rules::cases,

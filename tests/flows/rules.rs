@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::harness::certificates::Authority;
 use crate::harness::gateway::Settings;
 use crate::harness::mqtt::{Subscriber, tool};
 use crate::harness::{Gateway, Outcome, World, place};
@@ -12,6 +13,7 @@ crate::cases!("rules":
     rules_decide_over_publishing_and_subscribing,
     a_reload_changes_what_a_connected_client_may_publish,
     a_mistake_in_a_file_is_named_and_changes_nothing,
+    a_certificate_makes_its_client_that_user,
 );
 
 /// Written by mosquitto_passwd 2.0.11: the password of "press" is "word", that of "old" is "pass phrase".
@@ -164,6 +166,39 @@ fn a_mistake_in_a_file_is_named_and_changes_nothing(world: &mut World) -> Outcom
         world.run("tidegate check", check.arg("check").arg(world.dir.join("tidegate.toml")), 20)?;
     ensure_eq!(finished.code, Some(1), "the exit code of tidegate check");
     ensure!(finished.text().contains("rules.acl:2: "), "{}", finished.text());
+    gateway.stop()
+}
+
+fn a_certificate_makes_its_client_that_user(world: &mut World) -> Outcome {
+    let authority = Authority::new(world.dir.join("pki"), "our authority")?;
+    for name in ["server", "press-17"] {
+        authority.issue(name)?;
+    }
+    world.write("passwords", PASSWORDS)?;
+    world.write("rules.acl", "allow publish own/${username}/#\n")?;
+    let port = place::free_port();
+    let settings = format!(
+        "[access]\nanonymous = \"never\"\npassword_file = \"passwords\"\nacl_file = \"rules.acl\"\n\
+         [listener.mqtts]\nprotocol = \"mqtt\"\nbind = \"127.0.0.1:{port}\"\n\
+         [listener.mqtts.tls]\ncert_file = \"pki/server.pem\"\nkey_file = \"pki/server.key\"\n\
+         client_auth = \"required\"\nclient_ca_file = \"pki/ca.pem\"\nidentity = \"common_name\"\n"
+    );
+    let gateway = Gateway::start_with(world, Settings::file(settings))?;
+    for (arguments, gets_in, allowed) in [
+        (&["-t", "own/press-17/a"][..], true, true),
+        (&["-t", "own/press-17/a", "-u", "press-17"], true, true),
+        (&["-t", "own/press/a"], true, false),
+        // Even with the right password: one client is one user.
+        (&["-t", "own/press/a", "-u", "press", "-P", "word"], false, false),
+    ] {
+        let mut publish = tool("mosquitto_pub", port)?;
+        publish.args(["--cafile", &authority.path("ca.pem"), "--cert", &authority.path("press-17.pem")]);
+        publish.args(["--key", &authority.path("press-17.key"), "-V", "5", "-d", "-q", "1", "-m", "x"]);
+        let text = world.run("mosquitto_pub", publish.args(arguments), 20)?.text();
+        ensure_eq!(text.contains("CONNACK (0)"), gets_in, "{arguments:?} gets in");
+        let published = text.contains("PUBACK") && !text.contains("Not authorized");
+        ensure_eq!(published, allowed, "{arguments:?} is allowed");
+    }
     gateway.stop()
 }
 

@@ -40,6 +40,18 @@ impl Authority {
     }
 }
 
+/// Writes `NAME.pem` and `NAME.key` as `openssl req -x509` would: signed by itself, and calling
+/// itself an authority.
+pub fn self_signed(folder: &Path, name: &str) -> Outcome {
+    std::fs::create_dir_all(folder)?;
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate()?;
+    write_pem(&folder.join(format!("{name}.key")), "PRIVATE KEY", key.serialized_der())?;
+    write_pem(&folder.join(format!("{name}.pem")), "CERTIFICATE", params.self_signed(&key)?.der())
+}
+
 fn write_pem(path: &Path, label: &str, der: &[u8]) -> Outcome {
     let body = base64::engine::general_purpose::STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");

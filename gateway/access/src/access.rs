@@ -132,11 +132,13 @@ impl Access {
 
     /// Grows with every reload of the rules: what was allowed under the same number still is. 0 if
     /// there are no rules, and the answers cost less than remembering them.
+    #[inline]
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
     /// Whether the session may publish on a topic. Topics that begin with `$` are the gateway's own.
+    #[inline]
     pub fn may_publish(
         &self,
         subject: &Subject<'_>,

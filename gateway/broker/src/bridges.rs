@@ -57,6 +57,7 @@ pub fn start_bridge(broker: &Arc<Broker>, session: BridgeSession, bridge: Box<dy
     let options = SessionOptions {
         queue: Some(QueueLimits { store_qos0: true, upgrade_qos: true, ..session.queue }),
         in_flight_max: Some(session.in_flight_max),
+        ..SessionOptions::default()
     };
     let bell = Arc::new(Bell::default());
     let (attachment, _) = broker

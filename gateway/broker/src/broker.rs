@@ -1,13 +1,16 @@
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::FixedState;
 use gateway_access::{Access, Allowed, Denial, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
     ClientId, Close, Delayed, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal,
-    Subscription, TopicFilter,
+    Subscription, Topic, TopicFilter,
 };
+use sha2::{Digest, Sha256};
 
 use crate::clock;
 use crate::denials::Denials;
@@ -167,7 +170,9 @@ impl Broker {
         }
         let asked = Asked::of(&open);
         let turn = self.services.turn(self, &client_id);
-        let opened = self.bus.open(moment, client_id, open, SessionOptions::default(), notify);
+        let owner = self.owner(&identity);
+        let options = SessionOptions { owner, ..SessionOptions::default() };
+        let opened = self.bus.open(moment, client_id, open, options, notify);
         let (attachment, opened) = opened.map_err(|reason| {
             let text = "too many sessions: limits.sessions_max".into();
             self.refuse(moment, peer, Refusal { reason, text })
@@ -175,6 +180,12 @@ impl Broker {
         let principal = Principal { attachment, identity, mount, permit: None };
         self.services.opened(self, moment, turn, (peer, asked), &principal, &opened);
         Ok((principal, Opened { authentication_data: allowed.data, ..opened }))
+    }
+
+    /// The number of a user; 0 for a client without a name.
+    fn owner(&self, identity: &Identity) -> u32 {
+        let number = |name: &str| FixedState::with_seed(self.seed).hash_one(name) as u32;
+        identity.username.as_deref().map_or(0, |name| number(name).max(1))
     }
 
     /// Counts a refusal, and logs it with what to change.
@@ -219,6 +230,9 @@ impl Broker {
         mut publish: Publish,
         (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Reason {
+        if self.is_plain(principal, &publish.topic) {
+            return self.bus.publish(moment, &principal.attachment, publish, cache);
+        }
         let prepared = self.prepare_publish(moment, peer, principal, &mut publish, (cache, names));
         let delay = match prepared {
             Ok(delay) => delay,
@@ -234,8 +248,14 @@ impl Broker {
         }
     }
 
-    /// Gives a publish its topic on the bus, and judges it. What it is to be held back, if it is.
+    /// Whether nothing renames, delays or judges a publish: so it is for nearly all.
     #[inline]
+    fn is_plain(&self, principal: &Principal, topic: &Topic) -> bool {
+        let is_open = !topic.is_reserved() && self.access.generation() == 0;
+        is_open && !self.services.renames(principal) && !self.is_too_long(topic)
+    }
+
+    /// Gives a publish its topic on the bus, and judges it. What it is to be held back, if it is.
     fn prepare_publish(
         &self,
         moment: Moment,
@@ -386,6 +406,7 @@ impl Broker {
     }
 
     /// Whether a topic or filter is over the limits of length or levels.
+    #[inline]
     fn is_too_long(&self, path: &str) -> bool {
         if path.len() > self.limits.topic_bytes_max {
             return true;
@@ -395,11 +416,13 @@ impl Broker {
         path.len() >= max && path.bytes().filter(|byte| *byte == b'/').count() >= max
     }
 
-    /// A name for a client that has none: unpredictable, so that nobody else can take it.
+    /// A name for a client that has none: unpredictable, so that nobody else can take it, not even
+    /// one that has seen other such names.
     fn assign(&self) -> ClientId {
         let number = self.assigned.fetch_add(1, Ordering::Relaxed);
-        let scrambled = scramble(self.seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        ClientId::parse(&format!("auto-{number:x}-{scrambled:016x}")).expect("the name obeys the laws")
+        let hash = Sha256::new().chain_update(self.seed.to_be_bytes()).chain_update(number.to_be_bytes());
+        let secret = hash.finalize().into_iter().take(8).fold(0, |sum: u64, byte| sum << 8 | u64::from(byte));
+        ClientId::parse(&format!("auto-{number:x}-{secret:016x}")).expect("the name obeys the laws")
     }
 }
 
@@ -408,4 +431,47 @@ pub(crate) fn scramble(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway_access::Config;
+    use gateway_bus::Limits;
+
+    use super::*;
+
+    fn names(seed: u64) -> Vec<u64> {
+        let limits = DoorLimits {
+            topic_levels_max: 8,
+            topic_bytes_max: 64,
+            client_id_bytes_max: 64,
+            logins_pending_max: 1,
+        };
+        let bus = Bus::new(Limits::default(), 1);
+        let broker = Broker::new(bus, Access::new(Config::default()), limits, seed);
+        let secret = |id: ClientId| u64::from_str_radix(id.as_str().rsplit_once('-').unwrap().1, 16).unwrap();
+        (0..4).map(|_| secret(broker.assign())).collect()
+    }
+
+    /// Whoever has one name must not be able to work out the next: not even how they differ.
+    #[test]
+    fn assigned_names_tell_nothing_of_each_other() {
+        let (ours, others) = (names(1), names(2));
+        assert_eq!(ours, names(1));
+        assert!(ours.iter().all(|name| !others.contains(name)));
+        // A mixture that can be undone leads from a name to the seed and on to all other names.
+        assert_eq!(unscramble(scramble(7)), 7);
+        let undone = |name: &u64| unscramble(*name);
+        let steps: Vec<_> = ours.iter().map(undone).map(|seed| seed ^ undone(&ours[0])).collect();
+        let wrapped = |number: u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        assert_ne!(steps[1..], [wrapped(1), wrapped(2), wrapped(3)]);
+    }
+
+    fn unscramble(mut value: u64) -> u64 {
+        value = value ^ (value >> 31) ^ (value >> 62);
+        value = value.wrapping_mul(0x3196_42B2_D24D_8EC3);
+        value = value ^ (value >> 27) ^ (value >> 54);
+        value = value.wrapping_mul(0x96DE_1B17_3F11_9089);
+        value ^ (value >> 30) ^ (value >> 60)
+    }
 }

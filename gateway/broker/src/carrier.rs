@@ -21,7 +21,7 @@ pub(crate) enum Carrier {
         socket: u32,
         address: SocketAddr,
     },
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     Memory(crate::memory::Memory),
 }
 
@@ -49,7 +49,7 @@ impl Carrier {
             }
             Self::WebSocket(stream) => websocket::read(stream, cx),
             Self::Datagram { .. } => Read::Pending,
-            #[cfg(feature = "testing")]
+            #[cfg(any(test, feature = "testing"))]
             Self::Memory(memory) => memory.read(cx, scratch),
         }
     }
@@ -61,7 +61,7 @@ impl Carrier {
             Self::Stream(stream) => stream.write(cx, wire),
             Self::WebSocket(stream) => websocket::write(stream, cx, wire),
             Self::Datagram { .. } => Ok(true),
-            #[cfg(feature = "testing")]
+            #[cfg(any(test, feature = "testing"))]
             Self::Memory(memory) => memory.write(cx, wire),
         }
     }
@@ -75,7 +75,7 @@ impl Carrier {
                 stream.get_mut().shutdown(cx);
             }
             Self::Datagram { .. } => {}
-            #[cfg(feature = "testing")]
+            #[cfg(any(test, feature = "testing"))]
             Self::Memory(memory) => memory.shutdown(),
         }
     }
@@ -86,8 +86,19 @@ impl Carrier {
             Self::Stream(stream) => stream.taken(),
             Self::WebSocket(stream) => stream.get_ref().taken(),
             Self::Datagram { .. } => 0,
-            #[cfg(feature = "testing")]
+            #[cfg(any(test, feature = "testing"))]
             Self::Memory(_) => 0,
+        }
+    }
+
+    /// Whether it writes also where the system has not said that it may.
+    pub(crate) fn set_insists(&mut self, value: bool) {
+        match self {
+            Self::Stream(stream) => stream.set_insists(value),
+            Self::WebSocket(stream) => stream.get_mut().set_insists(value),
+            Self::Datagram { .. } => {}
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(_) => {}
         }
     }
 

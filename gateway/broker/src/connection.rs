@@ -4,7 +4,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use gateway_access::Verdict;
-use gateway_bus::Moment;
+use gateway_bus::{Drained, Moment};
 use gateway_model::{Adapter, Close, Event, Reason, WireBuffer};
 
 use crate::carrier::{Carrier, Read};
@@ -105,6 +105,9 @@ impl Connection {
             }
             if self.wire.as_ref().is_some_and(|wire| wire.len() > UNREAD_MAX) {
                 return; // flushing raises the signal again
+            }
+            if self.is_open() && self.client.login.as_ref().is_some_and(|login| login.is_elsewhere()) {
+                return; // the verdict raises the signal again; until then a stranger is not stored
             }
             if self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
                 return; // its timer raises the signal again
@@ -219,6 +222,8 @@ impl Connection {
         self.turn(world, pool, moment, |_, turn| turn.resume(verdict));
         self.answer(world, pool, moment);
         self.feed_partial(world, pool, moment);
+        // Nothing was read meanwhile.
+        self.signal.raise(crate::signal::IO);
     }
 
     /// Keeps what was not consumed, in no more memory than it needs.
@@ -258,10 +263,9 @@ impl Connection {
         let mut full = false;
         let result = self.turn(world, pool, moment, |adapter, turn| {
             turn.delivering = true;
-            let result = attachment.deliver(broker.bus.counters(), |outbox| {
-                let mut mounted = Mounted { outbox, mount: mount.as_deref(), sent: [0; 3] };
-                adapter.deliver(moment.instant, &mut mounted, turn);
-                turn.world.traffic.sent(mounted.sent);
+            let result = attachment.deliver(broker.bus.counters(), |outbox| match &mount {
+                None => adapter.deliver(moment.instant, outbox, turn),
+                Some(mount) => adapter.deliver(moment.instant, &mut Mounted { outbox, mount }, turn),
             });
             turn.carry_out_deferred();
             full = !gateway_model::Sink::has_room(turn);
@@ -270,7 +274,10 @@ impl Connection {
         self.answer(world, pool, moment);
         match result {
             None => false,
-            Some(Ok(left)) => full && left > 0,
+            Some(Ok(Drained { left, sent })) => {
+                world.traffic.sent(sent);
+                full && left > 0
+            }
             Some(Err(reason)) => {
                 self.evicted(world, pool, moment, reason);
                 false
@@ -314,9 +321,8 @@ impl Connection {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::Open => {
-                let stalled = self.blocked.as_ref().and_then(|blocked| blocked.until);
                 let metered = self.client.meter.as_ref().and_then(|meter| meter.until);
-                [self.adapter.next_timeout(), stalled, metered].into_iter().flatten().min()
+                [self.adapter.next_timeout(), self.stalls_at(), metered].into_iter().flatten().min()
             }
             Phase::Flushing { until } | Phase::Lingering { until } => Some(until),
             Phase::Gone => None,
@@ -329,7 +335,7 @@ impl Connection {
         match self.phase {
             Phase::Open if self.client.closing.is_some() => {}
             Phase::Open => {
-                if is_due(self.blocked.as_ref().and_then(|blocked| blocked.until)) {
+                if is_due(self.stalls_at()) && !self.takes_something(world, pool, moment) {
                     self.gauges.stall(&self.client.peer);
                     return self.carrier_closed(world, pool, moment);
                 }
@@ -346,6 +352,19 @@ impl Connection {
 
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.is_some()
+    }
+
+    fn stalls_at(&self) -> Option<Instant> {
+        self.blocked.as_ref()?.until
+    }
+
+    /// The last look at a socket before it is given up: does it take anything?
+    fn takes_something(&mut self, world: &World, pool: &mut Pool, moment: Moment) -> bool {
+        let before = self.carrier.taken();
+        self.carrier.set_insists(true);
+        let is_sound = self.write(world, pool, moment);
+        self.carrier.set_insists(false);
+        is_sound && self.carrier.taken() != before
     }
 
     /// Gives a socket that takes no more its time, anew whenever it has taken something.

@@ -31,7 +31,7 @@ mod gauges;
 mod handshake;
 mod listener;
 mod login;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 mod memory;
 mod meter;
 mod permit;

@@ -24,6 +24,13 @@ pub(crate) struct PendingLogin {
     exchange: Option<Box<dyn Exchange>>,
 }
 
+impl PendingLogin {
+    /// Whether another thread decides it, rather than the client's answer.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.exchange.is_none()
+    }
+}
+
 /// Work for a thread that nobody waits for; its verdict belongs to the connection in that slot.
 pub(crate) struct SlowLogin {
     pub(crate) key: u32,
@@ -150,13 +157,18 @@ fn not_asked() -> Refusal {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, mpsc};
+    use std::time::Instant;
 
     use gateway_access::{Access, Config, Identity};
     use gateway_bus::{Bus, Limits};
-    use gateway_model::{Opened, Peer, WireBuffer};
+    use gateway_model::{Adapter, Deliveries, Event, Opened, Peer, Sink, WireBuffer};
+    use parking_lot::Mutex;
 
     use super::*;
-    use crate::signal::{ReadyQueue, Signal};
+    use crate::carrier::Carrier;
+    use crate::connection::{Connection, Pool};
+    use crate::memory::{Memory, Pipe};
+    use crate::signal::{IO, ReadyQueue, Signal};
     use crate::turn::{Client, World};
     use crate::{Broker, DoorLimits, clock};
 
@@ -243,6 +255,47 @@ mod tests {
         };
         assert_eq!(authentication_data.as_deref(), Some(&b"welcome"[..]));
         assert_eq!(bench.client.principal.unwrap().identity.username.as_deref(), Some("press"));
+    }
+
+    /// A stranger could else make the gateway hold whatever it sends behind its CONNECT.
+    #[test]
+    fn nothing_is_read_from_a_client_whose_login_another_thread_decides() {
+        let Bench { mut world, mut client, signal, offloaded: _offloaded } = Bench::new();
+        client.login = Some(Box::new(opening()));
+        let pipe = Arc::<Mutex<Pipe>>::default();
+        let carrier = Carrier::Memory(Memory(pipe.clone()));
+        let gauges = world.broker.gauges.listener("lines");
+        let mut connection = Connection::new(carrier, Box::new(Glutton), client, signal.clone(), gauges);
+        let (mut pool, mut scratch, moment) = (Pool::default(), [0; 1024], clock::moment());
+        pipe.lock().to_gateway.extend([0; 4096]);
+        pipe.lock().wake();
+        connection.read(&mut world, &mut pool, &mut scratch, moment);
+        assert_eq!((pipe.lock().to_gateway.len(), signal.take()), (4096, 0));
+        connection.decided(&mut world, &mut pool, moment, allowed("press"));
+        assert_eq!(signal.take() & IO, IO, "what came meanwhile is looked at");
+        connection.read(&mut world, &mut pool, &mut scratch, moment);
+        assert!(pipe.lock().to_gateway.len() < 4096);
+    }
+
+    /// Takes whatever comes.
+    struct Glutton;
+
+    impl Adapter for Glutton {
+        fn receive(&mut self, _: Instant, bytes: &[u8], _: &mut dyn Sink) -> usize {
+            bytes.len()
+        }
+
+        fn handle(&mut self, _: Instant, _: Event, _: &mut dyn Sink) {}
+
+        fn deliver(&mut self, _: Instant, _: &mut dyn Deliveries, _: &mut dyn Sink) {}
+
+        fn next_timeout(&self) -> Option<Instant> {
+            None
+        }
+
+        fn protocol(&self) -> &'static str {
+            "glutton"
+        }
     }
 
     #[test]

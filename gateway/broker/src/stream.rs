@@ -10,9 +10,12 @@ use tokio_rustls::server::TlsStream;
 
 /// A connected socket of this shard's runtime, with the bytes that it has taken, wrapping: they say
 /// whether a peer takes anything at all.
+///
+/// The system says that a socket can be written again only when a third of its buffer is free, which
+/// on a slow line may be minutes. One that insists writes without having been told.
 pub(crate) enum Socket {
-    Tcp { stream: TcpStream, taken: u32 },
-    Unix { stream: UnixStream, taken: u32 },
+    Tcp { stream: TcpStream, taken: u32, insists: bool },
+    Unix { stream: UnixStream, taken: u32, insists: bool },
 }
 
 /// A connected socket of no runtime, on its way to a shard.
@@ -69,6 +72,31 @@ impl Socket {
         }
     }
 
+    fn insists(&self) -> bool {
+        match self {
+            Self::Tcp { insists, .. } | Self::Unix { insists, .. } => *insists,
+        }
+    }
+
+    fn set_insists(&mut self, value: bool) {
+        match self {
+            Self::Tcp { insists, .. } | Self::Unix { insists, .. } => *insists = value,
+        }
+    }
+
+    /// Writes past the runtime, which waits to be told by the system.
+    fn insist(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if !self.insists() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = match self {
+            Self::Tcp { stream, .. } => socket2::SockRef::from(&*stream).send_vectored(slices),
+            Self::Unix { stream, .. } => socket2::SockRef::from(&*stream).send_vectored(slices),
+        }?;
+        self.took(count);
+        Ok(count)
+    }
+
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp { stream, .. } => stream.poll_write_ready(cx),
@@ -82,7 +110,14 @@ impl Socket {
                 Ok(count) if count == wire.len() => wire.clear(),
                 Ok(count) => wire.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.poll_write_ready(cx) {
-                    Poll::Pending => return Ok(false),
+                    Poll::Pending if !self.insists() => return Ok(false),
+                    Poll::Pending => {
+                        let slices: Vec<_> = wire.slices().take(SLICES_MAX).map(IoSlice::new).collect();
+                        match self.insist(&slices) {
+                            Ok(count) => wire.advance(count),
+                            Err(_) => return Ok(false),
+                        }
+                    }
                     Poll::Ready(ready) => ready?,
                 },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -103,13 +138,13 @@ impl Socket {
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self::Tcp { stream, taken: 0 }
+        Self::Tcp { stream, taken: 0, insists: false }
     }
 }
 
 impl From<UnixStream> for Socket {
     fn from(stream: UnixStream) -> Self {
-        Self::Unix { stream, taken: 0 }
+        Self::Unix { stream, taken: 0, insists: false }
     }
 }
 
@@ -146,6 +181,14 @@ impl Stream {
     /// Bytes that the peer's system has taken so far, wrapping.
     pub(crate) fn taken(&self) -> u32 {
         self.socket().taken()
+    }
+
+    /// Whether it writes also where the system has not said that it may.
+    pub(crate) fn set_insists(&mut self, value: bool) {
+        match self {
+            Self::Plain(socket) => socket.set_insists(value),
+            Self::Tls(stream) => stream.get_mut().0.set_insists(value),
+        }
     }
 
     fn socket(&self) -> &Socket {
@@ -210,8 +253,12 @@ impl AsyncWrite for Socket {
             Self::Tcp { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
             Self::Unix { stream, .. } => Pin::new(stream).poll_write_vectored(cx, slices),
         };
-        if let Poll::Ready(Ok(count)) = written {
-            self.took(count);
+        match written {
+            Poll::Ready(Ok(count)) => self.took(count),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                return self.insist(slices).map_or(Poll::Pending, |count| Poll::Ready(Ok(count)));
+            }
         }
         written
     }

@@ -44,6 +44,9 @@ pub struct SessionOptions {
     pub queue: Option<QueueLimits>,
     /// Deliveries above QoS 0 unsettled at a time.
     pub in_flight_max: Option<u16>,
+    /// Whose it is, as a number that stands for a name; 0 is nobody's. Another owner does not resume
+    /// it but begins anew.
+    pub owner: u32,
 }
 
 /// How many there are at a moment.
@@ -126,10 +129,8 @@ impl Bus {
         if previous.is_none() && sessions.len() >= self.limits.sessions_max {
             return Err(Reason::QuotaExceeded);
         }
-        // A session that was to end with its connection is not taken over but ended, even if its
-        // connection still stands ([MQTT-3.1.2-6] of 3.1.1, MQTT 5.0 section 3.1.2.11.2).
-        let session_present = !open.clean_start
-            && previous.as_ref().is_some_and(|session| session.state.lock().expiry() != Expiry::Immediately);
+        let resumes = |session: &Arc<Session>| session.state.lock().may_be_resumed_by(options.owner);
+        let session_present = !open.clean_start && previous.as_ref().is_some_and(resumes);
         let mut wills = Vec::new();
         let mut took_over = false;
         let session = match previous {
@@ -156,6 +157,7 @@ impl Bus {
                 wills.extend(self.take_over(&mut state));
                 self.counters.add(Counter::SessionsResumed, 1);
             }
+            state.owner = options.owner;
             state.will = open.will;
             state.set_expiry(expiry);
             let held = state.held();

@@ -41,4 +41,4 @@ pub use counters::{Counter, Counters, DropReason};
 pub use limits::{DropPolicy, Limits, QueueLimits, Sharing};
 pub use priorities::PriorityDefault;
 pub use route_cache::RouteCache;
-pub use session::{Attachment, Session, SessionView};
+pub use session::{Attachment, Drained, Session, SessionView};

@@ -180,6 +180,7 @@ impl Outbox {
     }
 
     /// Queues a copy. Returns the reason and number of copies dropped for it.
+    #[inline]
     pub(crate) fn push(&mut self, entry: Entry) -> Option<(DropReason, u32)> {
         self.matched = self.matched.wrapping_add(1);
         let mut evicted = 0;
@@ -367,8 +368,11 @@ impl Outbox {
         true
     }
 
+    #[inline(always)]
     fn remove_queued(&mut self, place: usize) -> Option<Entry> {
-        let entry = if place == self.in_flight() {
+        let entry = if place == 0 {
+            self.entries.pop_front()?
+        } else if place == self.in_flight() {
             self.entries.swap(place, 0);
             self.entries.pop_front()?
         } else {

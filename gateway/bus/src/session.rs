@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) will: Option<Box<Will>>,
     expiry: Lifetime,
+    /// See [`crate::SessionOptions::owner`].
+    pub(crate) owner: u32,
     /// Identifiers of exactly-once publishes received and not yet released; boxed, as most sessions
     /// never have any.
     #[allow(clippy::box_collection)]
@@ -63,6 +65,15 @@ pub struct Attachment {
     pub took_over: bool,
 }
 
+/// What came of a turn with an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Messages that still wait.
+    pub left: usize,
+    /// Messages handed out, by QoS.
+    pub sent: [u32; 3],
+}
+
 /// A look at one session, for metrics and the admin page.
 #[derive(Clone, Debug)]
 pub struct SessionView {
@@ -82,6 +93,7 @@ impl Session {
             subscriptions: Subscriptions::default(),
             will: None,
             expiry: Lifetime::from(Expiry::Immediately),
+            owner: 0,
             held: None,
             deadlines: None,
             notify: None,
@@ -163,6 +175,13 @@ impl State {
         self.expiry = expiry.into();
     }
 
+    /// A session that was to end with its connection is not taken over but ended, even if its
+    /// connection still stands ([MQTT-3.1.2-6] of 3.1.1, MQTT 5.0 section 3.1.2.11.2). So is that of
+    /// another owner: its subscriptions and its queue may hold what this one has no right to.
+    pub(crate) fn may_be_resumed_by(&self, owner: u32) -> bool {
+        self.expiry() != Expiry::Immediately && self.owner == owner
+    }
+
     pub(crate) fn held(&self) -> Vec<NonZeroU16> {
         self.held.iter().flat_map(|held| held.iter().copied()).collect()
     }
@@ -172,6 +191,7 @@ impl State {
         if self.outbox.limits.upgrade_qos { subscribed } else { published.min(subscribed) }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, queued: Entry) -> Option<(DropReason, u32)> {
         let outbox = &mut self.outbox;
         if self.ended {
@@ -257,13 +277,12 @@ impl Attachment {
         &self.session.client_id
     }
 
-    /// Lets `drain` pull from the outbox. Returns how many messages are left, or why the
-    /// attachment is void.
+    /// Lets `drain` pull from the outbox, unless the attachment is void: then it says why.
     pub fn deliver(
         &self,
         counters: &Counters,
         drain: impl FnOnce(&mut dyn Deliveries),
-    ) -> Result<usize, Reason> {
+    ) -> Result<Drained, Reason> {
         let mut state = self.session.state.lock();
         if state.epoch != self.epoch {
             return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
@@ -271,7 +290,7 @@ impl Attachment {
         state.notified = false;
         let mut turn = Drain::new(&mut state.outbox);
         drain(&mut turn);
-        let Drain { delivered, expired, refused, .. } = turn;
+        let Drain { delivered, expired, sent, refused, .. } = turn;
         state.outbox.rest();
         let left = state.outbox.queued();
         drop(state);
@@ -284,7 +303,7 @@ impl Attachment {
         if expired > 0 {
             counters.add_dropped(DropReason::Expired, expired.into());
         }
-        Ok(left)
+        Ok(Drained { left, sent })
     }
 
     /// Takes one delivery, for a receiver that goes message by message (a bridge).
@@ -402,7 +421,7 @@ mod tests {
     fn an_idle_session_is_small() {
         let counts = 2 * size_of::<usize>();
         let session = size_of::<Session>() + counts;
-        assert!(session <= 216, "{session} bytes for a session");
+        assert!(session <= 224, "{session} bytes for a session");
         let entries = size_of::<Named>() + size_of::<Arc<str>>() + size_of::<Leaf>();
         assert!(entries <= 48, "{entries} bytes in tables");
         assert!(size_of::<Subscription>() <= 32);

@@ -1,5 +1,5 @@
 use gateway_access::{Anonymous, Config as Access};
-use gateway_config::{ProxyProtocol, Settings};
+use gateway_config::{CertificateIdentity, Listener, ProxyProtocol, Settings};
 
 /// What is legal in the settings and yet hardly meant, one sentence each.
 pub fn warnings(settings: &Settings) -> Vec<String> {
@@ -20,7 +20,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
                 false => "read and publish anything",
             };
             warnings.push(format!("{at} and {setting} = \"always\": everybody who reaches it may {may}"));
-        } else if !knows_anybody {
+        } else if !knows_anybody && !has_certified(listener) {
             warnings.push(format!(
                 "{at}, but there is no [[access.user]]: every client that comes through it will be refused; add \
                  users, or set {setting} = \"always\""
@@ -29,7 +29,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
             warnings.push(format!("{at} without encryption: passwords and messages can be read on the way"));
         }
     }
-    let claims = |listener: &&&gateway_config::Listener| {
+    let claims = |listener: &&&Listener| {
         listener.proxy_protocol == ProxyProtocol::Required && listener.trusted_proxies.is_empty()
     };
     for listener in public.iter().filter(claims) {
@@ -39,15 +39,15 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
             listener.name
         ));
     }
-    let closed = |listener: &gateway_config::Listener| {
-        listener.anonymous.unwrap_or(access.anonymous) == Anonymous::Never
+    let closed = |listener: &Listener| {
+        listener.anonymous.unwrap_or(access.anonymous) == Anonymous::Never && !has_certified(listener)
     };
     if !knows_anybody && open.clone().all(closed) && open.clone().count() > 0 {
         warnings.push(
             "access.anonymous = \"never\" and there is no [[access.user]]: nobody can connect".to_owned(),
         );
     }
-    if access.has_users() && !access.has_acl() {
+    if (access.has_users() || open.clone().any(has_certified)) && !access.has_acl() {
         warnings.push(
             "there are users and no rules for them: each may read and publish every topic that does not begin with \
              $; write rules into access.acl_file"
@@ -69,6 +69,11 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         );
     }
     warnings
+}
+
+/// Whether clients have their names from certificates there.
+fn has_certified(listener: &Listener) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.identity != CertificateIdentity::None)
 }
 
 #[cfg(test)]
@@ -108,6 +113,10 @@ mod tests {
         assert!(warnings_of(&[open, user, proxied]).concat().contains("may claim any address"));
         let trusted = "listener.mqtt.trusted_proxies=[\"10.0.0.0/8\"]";
         assert!(!warnings_of(&[open, user, proxied, trusted]).concat().contains("may claim any address"));
+        let certified = "listener.mqtt.tls={cert_file=\"a\",key_file=\"b\",client_ca_file=\"c\",\
+                         client_auth=\"required\",identity=\"common_name\"}";
+        let warnings = warnings_of(&[open, "access.anonymous=never", certified]);
+        assert!(warnings.len() == 1 && warnings[0].contains("no rules for them"), "{warnings:?}");
         let tls = "listener.mqtt.tls={cert_file=\"a\",key_file=\"b\"}";
         assert!(!warnings_of(&[open, user, tls]).concat().contains("without encryption"));
     }

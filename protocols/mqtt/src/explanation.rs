@@ -7,7 +7,9 @@ pub(crate) fn of_publish(reason: Reason) -> &'static str {
     match reason {
         Reason::NotAuthorized => "not allowed to publish to this topic",
         Reason::Banned => "banned",
-        Reason::TopicNameInvalid => "topic is over limits.topic_levels_max or limits.topic_bytes_max",
+        Reason::TopicNameInvalid => {
+            "not $delayed/SECONDS/TOPIC, or over limits.topic_levels_max or limits.topic_bytes_max"
+        }
         Reason::PacketIdentifierInUse => "packet identifier belongs to a publish that was not released",
         Reason::QuotaExceeded => "over a limit of [retained] or [delayed]",
         Reason::MessageRateTooHigh => "messages come faster than allowed",

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use gateway_model::{Deliveries, FilterError, Outgoing, Qos, Topic, TopicError, TopicFilter};
+use gateway_model::{Deliveries, FilterError, Outgoing, Topic, TopicError, TopicFilter};
 
 /// What stands before all topics of a client, with a `/` at its end. The client does not see it.
 ///
@@ -8,12 +8,10 @@ use gateway_model::{Deliveries, FilterError, Outgoing, Qos, Topic, TopicError, T
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mount(Box<str>);
 
-/// An outbox as its receiver is to see it.
+/// An outbox as a receiver with a mount point is to see it.
 pub(crate) struct Mounted<'a> {
     pub(crate) outbox: &'a mut dyn Deliveries,
-    pub(crate) mount: Option<&'a Mount>,
-    /// Messages taken, by QoS.
-    pub(crate) sent: [u32; 3],
+    pub(crate) mount: &'a Mount,
 }
 
 impl Mount {
@@ -62,15 +60,11 @@ impl Deliveries for Mounted<'_> {
     #[inline]
     fn next(&mut self, now: Instant) -> Option<Outgoing> {
         let mut outgoing = self.outbox.next(now)?;
-        if let Some(mount) = self.mount {
-            outgoing.mount_len = mount.len_in(&outgoing.message.topic);
-        }
-        self.sent[outgoing.qos as usize] += u32::from(!outgoing.released);
+        outgoing.mount_len = self.mount.len_in(&outgoing.message.topic);
         Some(outgoing)
     }
 
     fn refuse_last(&mut self, reason: &'static str) {
-        self.sent[Qos::AtMostOnce as usize] = self.sent[Qos::AtMostOnce as usize].saturating_sub(1);
         self.outbox.refuse_last(reason);
     }
 

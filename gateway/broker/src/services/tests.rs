@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_access::{Access, Allowed};
+use gateway_access::{Access, Allowed, Identity};
 use gateway_bus::{Bus, Limits, Moment, RouteCache};
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Expiry, Notify, Open, Outgoing, Peer, Placeholders, Properties,
@@ -146,8 +146,14 @@ impl Scene {
         let counters = self.broker.bus.counters();
         let mut taken = Vec::new();
         let drained = client.attachment.deliver(counters, |outbox| {
-            let mut mounted = Mounted { outbox, mount: client.mount.as_deref(), sent: [0; 3] };
-            taken.extend(std::iter::from_fn(|| mounted.next(self.moment.instant)));
+            let now = self.moment.instant;
+            match client.mount.as_deref() {
+                None => taken.extend(std::iter::from_fn(|| outbox.next(now))),
+                Some(mount) => {
+                    let mut mounted = Mounted { outbox, mount };
+                    taken.extend(std::iter::from_fn(|| mounted.next(now)));
+                }
+            }
         });
         drained.expect("the client holds its session");
         for id in taken.iter().filter_map(|outgoing| outgoing.id) {
@@ -174,6 +180,20 @@ impl Scene {
         let entry = |outgoing: &Outgoing| (outgoing.topic().to_owned(), text(&outgoing.message.payload));
         self.take(client).iter().map(entry).collect()
     }
+}
+
+#[test]
+fn a_session_is_resumed_by_the_user_who_opened_it_only() {
+    let scene = Scene::new(settings());
+    let present = |username: Option<&str>| {
+        let identity = Identity { username: username.map(Into::into), ..Identity::default() };
+        let allowed = Allowed { identity, ..Allowed::default() };
+        let admitted =
+            scene.broker.admit(scene.moment, &peer("plain"), lasting("device"), allowed, Arc::new(Deaf));
+        admitted.unwrap().1.session_present
+    };
+    let users = [Some("press"), Some("press"), Some("lathe"), None, None, Some("press")];
+    assert_eq!(users.map(present), [false, true, false, false, true, false]);
 }
 
 #[test]

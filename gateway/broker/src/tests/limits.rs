@@ -44,18 +44,31 @@ fn a_client_over_its_byte_rate_is_slowed_down_while_others_are_not() {
     bench.stop();
 }
 
+/// Slowly is not nothing: what matters is whether the socket takes anything.
 #[test]
-fn a_socket_that_takes_nothing_is_given_up_and_counted() {
-    let limits = ClientLimits { write_stall: Some(Duration::from_millis(300)), ..ClientLimits::default() };
+fn a_socket_that_takes_nothing_is_given_up_and_one_that_takes_little_is_not() {
+    let limits = ClientLimits { write_stall: Some(Duration::from_millis(500)), ..ClientLimits::default() };
     let bench = Bench::with(limits);
     let mut stuck = bench.connect("stuck");
+    let mut slow = bench.connect("slow");
     stuck.subscribe("flood");
+    slow.subscribe("flood");
     let mut publisher = bench.connect("publisher");
     (0..12).for_each(|_| publisher.say("pub flood 1000000"));
+    let mut ticks = bench.connect("ticks");
+    ticks.0.get_ref().set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let started = Instant::now();
+    // Takes some of it ten times a second, for three times as long as the other has.
+    let mut taken = vec![0; 200_000];
+    while started.elapsed() < Duration::from_millis(1500) {
+        slow.0.read_exact(&mut taken).unwrap();
+        let _ = ticks.0.read(&mut [0]);
+    }
     bench.await_metric("tidegate_connections_stalled_total", 1);
     let mut rest = Vec::new();
     let _ = stuck.0.read_to_end(&mut rest);
     assert!(rest.len() < 12_000_000, "all of it had arrived");
+    slow.0.read_exact(&mut vec![0; 5_000_000]).unwrap();
     bench.stop();
 }
 

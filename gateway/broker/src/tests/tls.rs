@@ -154,6 +154,24 @@ fn a_client_that_reads_late_gets_everything_over_tls() {
     bench.stop();
 }
 
+/// What TLS holds back itself counts as waiting too.
+#[test]
+fn a_socket_that_takes_nothing_is_given_up_over_tls_too() {
+    let limits = ClientLimits { write_stall: Some(Duration::from_millis(500)), ..ClientLimits::default() };
+    let (bench, authority) = (Bench::with(limits), Authority::new("stuck"));
+    authority.serve();
+    let address = listen(&bench, &authority.load(ClientAuth::None, CertificateIdentity::None));
+    let mut stuck = dial(address, &authority.client(&BOTH, None)).open("stuck");
+    stuck.subscribe("flood");
+    let mut publisher = bench.connect("publisher");
+    (0..12).for_each(|_| publisher.say("pub flood 1000000"));
+    bench.await_metric("tidegate_connections_stalled_total", 1);
+    publisher.subscribe("flood");
+    publisher.say("pub flood 7");
+    while !publisher.hear().ends_with("msg flood 7") {}
+    bench.stop();
+}
+
 #[test]
 fn a_verified_certificate_gives_its_client_a_name() {
     let (bench, authority) = (Bench::new(), Authority::new("names"));

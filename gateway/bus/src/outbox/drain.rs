@@ -9,13 +9,15 @@ pub(crate) struct Drain<'a> {
     outbox: &'a mut Outbox,
     pub(crate) delivered: u32,
     pub(crate) expired: u32,
+    /// Messages handed out, by QoS.
+    pub(crate) sent: [u32; 3],
     /// Taken at QoS 0 and refused by the receiver's limits: reason and count of the last kind.
     pub(crate) refused: Option<(&'static str, u32)>,
 }
 
 impl<'a> Drain<'a> {
     pub(crate) fn new(outbox: &'a mut Outbox) -> Self {
-        Self { outbox, delivered: 0, expired: 0, refused: None }
+        Self { outbox, delivered: 0, expired: 0, sent: [0; 3], refused: None }
     }
 }
 
@@ -23,7 +25,9 @@ impl Deliveries for Drain<'_> {
     fn next(&mut self, now: Instant) -> Option<Outgoing> {
         let outbox = &mut *self.outbox;
         if outbox.resend > 0 {
-            return outbox.next_again();
+            let again = outbox.next_again()?;
+            self.sent[again.qos as usize] += u32::from(!again.released);
+            return Some(again);
         }
         loop {
             let place = outbox.in_flight();
@@ -35,11 +39,17 @@ impl Deliveries for Drain<'_> {
                 continue;
             }
             if head.qos > Qos::AtMostOnce {
-                return if outbox.is_blocked() { None } else { Some(outbox.send()) };
+                if outbox.is_blocked() {
+                    return None;
+                }
+                let next = outbox.send();
+                self.sent[next.qos as usize] += 1;
+                return Some(next);
             }
             let Entry { message, identifiers, qos, retain, .. } = outbox.remove_queued(place)?;
             outbox.delivered = outbox.delivered.wrapping_add(1);
             self.delivered += 1;
+            self.sent[Qos::AtMostOnce as usize] += 1;
             return Some(Outgoing {
                 message,
                 id: None,
@@ -58,6 +68,8 @@ impl Deliveries for Drain<'_> {
         self.outbox.delivered = self.outbox.delivered.wrapping_sub(1);
         self.outbox.dropped = self.outbox.dropped.wrapping_add(1);
         self.delivered = self.delivered.saturating_sub(1);
+        let sent = &mut self.sent[Qos::AtMostOnce as usize];
+        *sent = sent.saturating_sub(1);
         let count = self.refused.map_or(0, |(_, count)| count);
         self.refused = Some((reason, count + 1));
     }

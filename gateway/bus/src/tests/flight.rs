@@ -217,7 +217,7 @@ fn identifiers_in_flight_are_never_given_again() {
 fn the_whole_space_of_identifiers_may_be_in_flight() {
     let mut scene = Scene::with(Limits { in_flight_max: u16::MAX, ..Limits::default() });
     let queue = crate::QueueLimits { messages_max: 70_000, bytes_max: u32::MAX, ..Default::default() };
-    scene.options(crate::SessionOptions { queue: Some(queue), in_flight_max: None });
+    scene.options(crate::SessionOptions { queue: Some(queue), in_flight_max: None, owner: 0 });
     let (publisher, client) = pair(&scene, u16::MAX);
     for _ in 0..65_540 {
         scene.publish(&publisher, "t", "x", ONE);

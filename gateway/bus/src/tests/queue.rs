@@ -1,7 +1,7 @@
 use gateway_model::{Expiry, Publish, Qos};
 
 use super::scene::{Client, QOS, Scene, lasting, publish, secs_of, transient};
-use crate::{Counter, DropPolicy, DropReason, QueueLimits, SessionOptions};
+use crate::{Counter, Drained, DropPolicy, DropReason, QueueLimits, SessionOptions};
 
 const ONE: Qos = Qos::AtLeastOnce;
 
@@ -174,7 +174,7 @@ fn the_end_of_a_session_counts_what_it_takes_along() {
 fn a_session_may_have_limits_of_its_own() {
     let mut scene = Scene::new();
     let queue = QueueLimits { messages_max: 1, upgrade_qos: true, ..QueueLimits::default() };
-    scene.options(SessionOptions { queue: Some(queue), in_flight_max: Some(1) });
+    scene.options(SessionOptions { queue: Some(queue), in_flight_max: Some(1), owner: 0 });
     let publisher = away(&scene);
     scene.publish(&publisher, "t", "1", Qos::AtMostOnce);
     scene.publish(&publisher, "t", "2", Qos::AtMostOnce);
@@ -211,12 +211,12 @@ fn a_refused_qos_0_delivery_is_a_drop() {
     scene.publish(&publisher, "t", "1", Qos::AtMostOnce);
     scene.publish(&publisher, "t", "2", Qos::AtMostOnce);
     let now = scene.moment.instant;
-    let left = client.attachment.deliver(scene.bus.counters(), |outbox| {
+    let drained = client.attachment.deliver(scene.bus.counters(), |outbox| {
         assert_eq!(outbox.backlog(), 2);
         outbox.next(now).unwrap();
         outbox.refuse_last("packet_too_large");
     });
-    assert_eq!(left, Ok(1));
+    assert_eq!(drained, Ok(Drained { left: 1, sent: [0; 3] }));
     assert_eq!(scene.dropped(DropReason::PacketTooLarge), 1);
     assert_eq!(scene.count(Counter::Delivered), 0);
     assert_eq!(scene.receive(&client), ["2"]);

@@ -3,7 +3,7 @@ use std::num::NonZeroU16;
 use gateway_model::{Expiry, Open, Qos, Reason};
 
 use super::scene::{Scene, lasting, secs_of, transient};
-use crate::{Counter, DropReason, Limits};
+use crate::{Counter, DropReason, Limits, SessionOptions};
 
 const NEVER: Expiry = Expiry::Never;
 
@@ -42,6 +42,27 @@ fn clean_start_discards_the_earlier_session() {
     assert_eq!(scene.dropped(DropReason::SessionEnded), 1);
     assert_eq!(scene.bus.subscription_count(), 0);
     assert_eq!(scene.publish(&publisher, "t", "two", Qos::AtLeastOnce), Reason::NoMatchingSubscribers);
+}
+
+/// Or whoever knows a client identifier could read what another user subscribed to.
+#[test]
+fn another_owner_begins_anew() {
+    let mut scene = Scene::new();
+    let owned_by = |owner| SessionOptions { owner, ..SessionOptions::default() };
+    let publisher = scene.open("publisher", transient());
+    scene.options(owned_by(1));
+    let first = scene.open("a", lasting(NEVER));
+    scene.subscribe(&first, "t", Qos::AtLeastOnce);
+    scene.publish(&publisher, "t", "one", Qos::AtLeastOnce);
+    scene.options(owned_by(2));
+    let second = scene.open("a", lasting(NEVER));
+    assert!(!second.opened.session_present);
+    assert_eq!(first.attachment.evicted(), Some(Reason::SessionTakenOver));
+    assert!(scene.receive(&second).is_empty());
+    assert_eq!(scene.bus.subscription_count(), 0);
+    assert!(scene.open("a", lasting(NEVER)).opened.session_present, "it is the second one's now");
+    scene.options(owned_by(1));
+    assert!(!scene.open("a", lasting(NEVER)).opened.session_present);
 }
 
 #[test]
