@@ -10,6 +10,7 @@ pub mod lwm2m;
 pub mod mqtt;
 pub mod place;
 pub mod process;
+pub mod raw;
 pub mod suite;
 pub mod world;
 

@@ -19,7 +19,7 @@ use crate::{Counters, DropReason, Session, Sharing};
 ///
 /// A group has no queue of its own: what nobody can take now waits in the outbox of a member, with
 /// its place in the sequence of the group, and moves from there: when its holder goes, when another
-/// comes back first, and when its holder takes nothing while others do.
+/// comes back first, and when its holder takes or acknowledges nothing while others do.
 pub(crate) struct Group {
     pub(crate) name: Box<str>,
     /// What its messages are marked with in outboxes; unique while it lasts, not 0.
