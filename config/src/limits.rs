@@ -80,11 +80,14 @@ pub struct Shared {
     /// Seconds after which a member that takes nothing is passed over; `u32::MAX` is never.
     #[serde(deserialize_with = "zero_is_unlimited")]
     pub stall_secs: u32,
+    /// Seconds after which what a member did not acknowledge goes to another; `u32::MAX` is never.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub ack_secs: u32,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { strategy: Strategy::RoundRobin, stall_secs: 1 }
+        Self { strategy: Strategy::RoundRobin, stall_secs: 1, ack_secs: 30 }
     }
 }
 

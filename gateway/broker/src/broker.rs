@@ -8,7 +8,7 @@ use gateway_access::{Access, Allowed, Denial, FileError, Identity, Loaded, Login
 use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
 use gateway_model::{
     ClientId, Close, Delayed, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal,
-    Subscription, TopicFilter,
+    Subscription, Topic, TopicFilter,
 };
 use sha2::{Digest, Sha256};
 
@@ -165,7 +165,7 @@ impl Broker {
             .map_err(|refusal| self.refuse(moment, peer, refusal))?;
         if let Some(will) = &open.will {
             let refusal = |reason| Refusal { reason, text: "the will's topic is refused".into() };
-            self.check_publish(moment, &subject(peer, &client_id, &identity), &will.publish)
+            self.check_will(moment, &subject(peer, &client_id, &identity), &will.publish)
                 .map_err(|reason| self.refuse(moment, peer, refusal(reason)))?;
         }
         let asked = Asked::of(&open);
@@ -230,6 +230,9 @@ impl Broker {
         mut publish: Publish,
         (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Reason {
+        if self.is_plain(principal, &publish.topic) {
+            return self.bus.publish(moment, &principal.attachment, publish, cache);
+        }
         let prepared = self.prepare_publish(moment, peer, principal, &mut publish, (cache, names));
         let delay = match prepared {
             Ok(delay) => delay,
@@ -245,8 +248,14 @@ impl Broker {
         }
     }
 
-    /// Gives a publish its topic on the bus, and judges it. What it is to be held back, if it is.
+    /// Whether nothing renames, delays or judges a publish: so it is for nearly all.
     #[inline]
+    fn is_plain(&self, principal: &Principal, topic: &Topic) -> bool {
+        let is_open = !topic.is_reserved() && self.access.generation() == 0;
+        is_open && !self.services.renames(principal) && !self.is_too_long(topic)
+    }
+
+    /// Gives a publish its topic on the bus, and judges it. What it is to be held back, if it is.
     fn prepare_publish(
         &self,
         moment: Moment,
@@ -362,6 +371,16 @@ impl Broker {
             .map_err(|denial| self.denials.publish(moment.instant, subject, topic, denial))
     }
 
+    /// One to `$delayed/` is judged by the topic that it comes to in the end.
+    fn check_will(&self, moment: Moment, subject: &Subject<'_>, will: &Publish) -> Result<(), Reason> {
+        match Delayed::parse(&will.topic).transpose()? {
+            None => self.check_publish(moment, subject, will),
+            Some(Delayed { topic, .. }) => {
+                self.check_publish(moment, subject, &Publish { topic, ..will.clone() })
+            }
+        }
+    }
+
     fn check_subscribe(
         &self,
         moment: Moment,
@@ -387,6 +406,7 @@ impl Broker {
     }
 
     /// Whether a topic or filter is over the limits of length or levels.
+    #[inline]
     fn is_too_long(&self, path: &str) -> bool {
         if path.len() > self.limits.topic_bytes_max {
             return true;

@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gateway_access::Identity;
 use gateway_bus::{Moment, RouteCache};
 use gateway_model::{
-    ClientId, Close, Open, Opened, Peer, Placeholders, Protocol, Publish, Reason, Refusal, Subscription,
-    Topic, TopicFilter,
+    ClientId, Close, Delayed, Open, Opened, Peer, Placeholders, Protocol, Publish, Reason, Refusal,
+    Subscription, Topic, TopicFilter,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -189,14 +189,28 @@ impl Services {
             Some(mountpoint) => Some(Arc::new(mount_of(mountpoint, peer, who)?)),
         };
         if let Some(will) = &mut open.will {
-            let renamed = self.rewrites.publish_uncached(&will.publish.topic, who).and_then(|topic| {
-                will.publish.topic = topic.unwrap_or_else(|| will.publish.topic.clone());
-                mount_publish(mount.as_deref(), &mut will.publish, &mut Vec::new(), Topic::parse_bytes)
-            });
-            renamed
+            self.rename_will(mount.as_deref(), who, &mut will.publish)
                 .map_err(|reason| Refusal { reason, text: "the will's topic cannot be renamed".into() })?;
         }
         Ok(mount)
+    }
+
+    /// Of one to `$delayed/`, the topic that it comes to in the end is renamed.
+    fn rename_will(&self, mount: Option<&Mount>, who: Who<'_>, will: &mut Publish) -> Result<(), Reason> {
+        let mut prefix = String::new();
+        if let Some(Ok(Delayed { topic, .. })) = Delayed::parse(&will.topic) {
+            prefix.push_str(&will.topic[..will.topic.len() - topic.len()]);
+            will.topic = topic;
+        }
+        if let Some(topic) = self.rewrites.publish_uncached(&will.topic, who)? {
+            will.topic = topic;
+        }
+        mount_publish(mount, will, &mut Vec::new(), Topic::parse_bytes)?;
+        if !prefix.is_empty() {
+            let topic = Topic::parse(&format!("{prefix}{}", will.topic));
+            will.topic = topic.map_err(|_| Reason::TopicNameInvalid)?;
+        }
+        Ok(())
     }
 
     /// Begins a client's turn, in which it opens or leaves its session.

@@ -318,6 +318,11 @@ fn a_will_passes_the_same_door_as_a_publish() {
     assert_eq!(open("a/b"), Ok(()));
     assert_eq!(open("$SYS/broker/version"), Err(Reason::NotAuthorized));
     assert_eq!(open("1/2/3/4/5/6/7/8/9"), Err(Reason::TopicNameInvalid));
+    assert_eq!(open("$delayed/5/a/b"), Ok(()));
+    assert_eq!(open("$delayed/5/$SYS/broker/version"), Err(Reason::NotAuthorized));
+    assert_eq!(open("$delayed/5/$delayed/5/a"), Err(Reason::NotAuthorized), "once only");
+    assert_eq!(open("$delayed/5/1/2/3/4/5/6/7/8/9"), Err(Reason::TopicNameInvalid));
+    assert_eq!(open("$delayed/x/a"), Err(Reason::TopicNameInvalid));
     assert_eq!(open(&"x".repeat(64)), Ok(()));
     assert_eq!(open(&"x".repeat(65)), Err(Reason::TopicNameInvalid));
     bench.stop();

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use gateway_model::{ClientId, Expiry, Notify, Open, Opened, Reason, Will};
@@ -68,13 +68,21 @@ pub struct Moment {
     pub unix_millis: u64,
 }
 
+/// How often groups are looked at whose members may hang.
+const REVIEW_EVERY: Duration = Duration::from_secs(1);
+
 impl Bus {
     /// `seed` makes the hashing of topics unpredictable; the same seed gives the same behaviour.
     pub fn new(limits: Limits, seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
         let priorities =
             Priorities::new(&limits.queue_priorities, limits.queue_priority_default, hasher.clone());
-        let rules = Rules { sharing: limits.sharing, stall: limits.sharing_stall, hasher: hasher.clone() };
+        let rules = Rules {
+            sharing: limits.sharing,
+            stall: limits.sharing_stall,
+            ack: limits.sharing_ack,
+            hasher: hasher.clone(),
+        };
         Self {
             limits,
             sessions: Mutex::new(HashSet::with_hasher(hasher.clone())),
@@ -225,7 +233,7 @@ impl Bus {
         self.end_waiting(moment);
         self.release_delayed(moment);
         self.review_groups(moment);
-        let watch = (!self.watched.lock().is_empty()).then(|| moment.instant + self.rules.stall);
+        let watch = (!self.watched.lock().is_empty()).then(|| moment.instant + REVIEW_EVERY);
         let (timer, delayed) = (self.timers.lock().next(), self.delayed.lock().next());
         [timer, delayed, watch].into_iter().flatten().min()
     }

@@ -1,3 +1,4 @@
+mod member;
 mod members;
 
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use foldhash::fast::FixedState;
 use gateway_model::{Message, Qos};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::outbox::Entry;
+use self::member::{Member, Standing};
+use crate::outbox::{Entry, Reach};
 use crate::routes::Subscriber;
 use crate::session::State;
 use crate::{Counters, DropReason, Session, Sharing};
@@ -38,18 +40,11 @@ struct Members {
     watched: bool,
 }
 
-struct Member {
-    subscriber: Subscriber,
-    /// When it was first seen behind with this much gone from its outbox.
-    behind: Option<(Instant, u32)>,
-    /// Nothing of it went for too long: its window is full, or its connection is.
-    stalled: bool,
-}
-
 /// How groups choose, for all of them.
 pub(crate) struct Rules {
     pub(crate) sharing: Sharing,
-    pub(crate) stall: Duration,
+    pub(crate) stall: Option<Duration>,
+    pub(crate) ack: Option<Duration>,
     pub(crate) hasher: FixedState,
 }
 
@@ -59,19 +54,6 @@ pub(crate) struct Given {
     pub(crate) matched: bool,
     /// The group has to be looked at later, as nobody looks yet.
     pub(crate) watch: bool,
-}
-
-/// How well a member could take a message. The lowest is best.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
-    Ready,
-    /// It has a connection that takes nothing.
-    Stalled,
-    /// It is away, with room in its queue.
-    Away,
-    /// Something has to be dropped for it.
-    Full,
-    Ended,
 }
 
 /// One message on its way into a group.
@@ -105,7 +87,7 @@ impl Group {
                 false
             }
             None => {
-                members.list.push(Member { subscriber, behind: None, stalled: false });
+                members.list.push(Member::new(subscriber));
                 true
             }
         }
@@ -133,6 +115,7 @@ impl Group {
     ) -> Given {
         let mut members = self.members.lock();
         let copy = Copy { message, priority, group: self.number, ticket: members.ticket };
+        let awaits_ack = rules.ack.is_some() && message.qos > Qos::AtMostOnce;
         loop {
             let count = members.list.len();
             if count == 0 {
@@ -148,9 +131,9 @@ impl Group {
                 let standing = member.standing(&state, message);
                 if standing == Standing::Ready {
                     member.stalled = false;
-                    let is_behind = state.outbox.is_behind();
+                    let watch = awaits_ack || state.outbox.is_behind();
                     member.subscriber.push(state, copy, counters);
-                    return members.given(rules.sharing, place, is_behind);
+                    return members.given(rules.sharing, place, watch);
                 }
                 // Of those that are away always the same one: its queue is the group's, in order.
                 let is_keeper = standing == best.0 && standing == Standing::Away && place < best.1;
@@ -172,7 +155,8 @@ impl Group {
             subscriber.push(state, copy, counters);
             members.waiting |= is_away;
             // While nobody is there it is soon enough when one comes.
-            let watch = standing == Standing::Stalled || is_away && is_anybody_there;
+            let may_hang = standing == Standing::Stalled || awaits_ack && !is_away;
+            let watch = may_hang || is_away && is_anybody_there;
             if standing == Standing::Away {
                 members.ticket = members.ticket.wrapping_add(1);
                 return members.watch_if(watch);
@@ -185,15 +169,15 @@ impl Group {
     /// there, as far as they have room.
     pub(crate) fn relieve(&self, rules: &Rules, from: &Session, counters: &Counters) -> Given {
         let mut members = self.members.lock();
-        members.relieve(rules, self.number, from, true, counters);
-        members.watch_if_waiting()
+        members.relieve(rules, self.number, from, Reach::Sent, counters);
+        members.watch_if_needed(rules)
     }
 
     /// A member has come (back): what waits with those that are away moves to who is there.
     pub(crate) fn gather(&self, rules: &Rules, counters: &Counters) -> Given {
         let mut members = self.members.lock();
         members.gather(rules, self.number, counters);
-        members.watch_if_waiting()
+        members.watch_if_needed(rules)
     }
 
     /// Gives what a session that has ended left behind to others: to those that are there, else to
@@ -201,66 +185,34 @@ impl Group {
     pub(crate) fn inherit(&self, rules: &Rules, left: Vec<Entry>, counters: &Counters) -> (u32, Given) {
         let mut members = self.members.lock();
         let rest = members.bestow(rules, self.number, left, counters);
-        (rest.len() as u32, members.watch_if_waiting())
+        (rest.len() as u32, members.watch_if_needed(rules))
     }
 
-    /// Looks at a group that is watched: who is stalled, and what can move now. Whether to look
-    /// again.
+    /// Looks at a group that is watched: who is stalled or acknowledges nothing, and what can move
+    /// now. Whether to look again.
     pub(crate) fn review(&self, rules: &Rules, now: Instant, counters: &Counters) -> bool {
         let mut members = self.members.lock();
         let mut watch = false;
-        for member in &mut members.list {
-            watch |= member.observe(now, rules.stall);
+        let mut hanging = Vec::new();
+        for (place, member) in members.list.iter_mut().enumerate() {
+            watch |= member.observe(now, rules, self.number);
+            // All before anything moves, so that nothing moves from one of them to another.
+            let overdue = member.lapse_if_overdue(now, rules, self.number);
+            if overdue.is_some() || member.stalled {
+                hanging.push((place, member.subscriber.session.clone(), overdue));
+            }
         }
-        let stalled: Vec<Arc<Session>> = members
-            .list
-            .iter()
-            .filter(|member| member.stalled)
-            .map(|member| member.subscriber.session.clone())
-            .collect();
-        for session in stalled {
-            members.relieve(rules, self.number, &session, false, counters);
+        for (place, session, overdue) in hanging {
+            let reach = overdue.map_or(Reach::Queued, Reach::SentBefore);
+            members.relieve(rules, self.number, &session, reach, counters);
+            members.list[place].lapse_if_overdue(now, rules, self.number);
+            watch = true;
         }
         if members.waiting {
             members.gather(rules, self.number, counters);
         }
         members.watched = watch || members.waiting && members.is_anybody_there();
         members.watched
-    }
-}
-
-impl Member {
-    fn is(&self, session: &Session) -> bool {
-        self.subscriber.session.number == session.number
-    }
-
-    fn standing(&self, state: &State, message: &Message) -> Standing {
-        if state.ended {
-            return Standing::Ended;
-        }
-        let has_room = state.outbox.messages_free() > 0 && message.size() <= state.outbox.bytes_free();
-        let qos = state.effective_qos(message.qos, self.subscriber.qos);
-        match (state.is_attached(), has_room) {
-            (true, true) if self.stalled && state.outbox.is_behind() => Standing::Stalled,
-            (true, true) => Standing::Ready,
-            (false, true) if qos > Qos::AtMostOnce || state.outbox.limits.store_qos0 => Standing::Away,
-            _ => Standing::Full,
-        }
-    }
-
-    /// Sees whether it is stalled; whether it might become so.
-    fn observe(&mut self, now: Instant, stall: Duration) -> bool {
-        let state = self.subscriber.session.state.lock();
-        let (settled, outbox) = (state.outbox.settled(), &state.outbox);
-        if !state.is_attached() || !outbox.is_behind() {
-            (self.behind, self.stalled) = (None, false);
-            return false;
-        }
-        match self.behind {
-            Some((since, then)) if then == settled => self.stalled = now >= since + stall,
-            _ => (self.behind, self.stalled) = (Some((now, settled)), false),
-        }
-        true
     }
 }
 

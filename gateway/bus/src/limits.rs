@@ -37,7 +37,9 @@ pub struct Limits {
     pub sharing: Sharing,
     /// A member of a group that took nothing for so long, though messages waited, is passed over,
     /// and what waits goes to others.
-    pub sharing_stall: Duration,
+    pub sharing_stall: Option<Duration>,
+    /// What a member of a group did not acknowledge for so long goes to another.
+    pub sharing_ack: Option<Duration>,
     /// Topics a publisher thread remembers the route of.
     pub route_cache_topics_max: usize,
 }
@@ -59,7 +61,8 @@ impl Default for Limits {
             queue_priorities: Vec::new(),
             queue_priority_default: PriorityDefault::Lowest,
             sharing: Sharing::RoundRobin,
-            sharing_stall: Duration::from_secs(1),
+            sharing_stall: Some(Duration::from_secs(1)),
+            sharing_ack: Some(Duration::from_secs(30)),
             route_cache_topics_max: 16 * 1024,
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use gateway_model::{DeliveryId, Identifiers, Message, Outgoing, Qos, Settled, Settlement};
 
 pub(crate) use self::drain::Drain;
+pub(crate) use self::transfer::Reach;
 use crate::{DropPolicy, DropReason, QueueLimits};
 
 /// A session's in-flight window and its bounded queue.
@@ -18,11 +19,12 @@ use crate::{DropPolicy, DropReason, QueueLimits};
 ///             │ │              ▲   │ Received: only the release is still to be sent
 ///             │ │              └───┘ restart, Returned: to be sent again, in order
 ///        take ▼ │ merge
-///       another member of the group
+///       another member of the group ◀─take── in flight, not acknowledged in time: withdrawn,
+///                                            which keeps the identifier until it is answered
 /// ```
 ///
-/// Invariant: `matched == delivered + dropped + entries.len()` (wrapping). What moves to another
-/// session is taken off `matched` here and added to it there.
+/// Invariant: `matched == delivered + dropped + entries.len() - withdrawn` (wrapping). What moves to
+/// another session is taken off `matched` here and added to it there.
 pub(crate) struct Outbox {
     /// First what is in flight, in any order: `serial` tells that of first sending. Behind it the
     /// queue: the highest priority first, in order of arrival within one. What is sent next goes in
@@ -39,8 +41,10 @@ pub(crate) struct Outbox {
     delivered: u32,
     dropped: u32,
     pub(crate) limits: QueueLimits,
-    /// How many entries are in flight.
+    /// How many entries are in flight, those that were withdrawn included.
     in_flight: u16,
+    /// How many of those are somebody else's now.
+    withdrawn: u16,
     /// How many of those are to be sent again.
     resend: u16,
     /// Entries in flight at most.
@@ -68,16 +72,22 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Waiting,
+    /// Waiting; another member of the group did not acknowledge it in time.
+    Moved,
     /// Waiting; a retained message for a new subscription: not held to the number of messages,
     /// which is for what piles up while nobody reads.
     Replayed,
     Sent,
+    /// Sent after it had moved: it stays, so that what is slow everywhere is not done for ever.
+    Kept,
     /// To be sent again.
     Again,
     /// The receiver has the message (PUBREC).
     Received,
     /// The receiver has the message: the release is to be sent again.
     Release,
+    /// It moved to another member of the group: a late acknowledgement frees the identifier.
+    Withdrawn,
 }
 
 const IDENTIFIERS: u32 = u16::MAX as u32;
@@ -116,6 +126,12 @@ impl Entry {
         (Reverse(self.priority), self.ticket)
     }
 
+    /// What stays behind of one that was sent: it belongs to no group any more.
+    fn withdrawn(&self) -> Self {
+        let (message, identifiers) = (self.message.clone(), Identifiers::None);
+        Self { message, identifiers, group: 0, stage: Stage::Withdrawn, ..*self }
+    }
+
     fn is_replayed(&self) -> bool {
         self.stage == Stage::Replayed
     }
@@ -148,6 +164,7 @@ impl Outbox {
             dropped: 0,
             limits,
             in_flight: 0,
+            withdrawn: 0,
             resend: 0,
             window,
         }
@@ -156,12 +173,14 @@ impl Outbox {
     /// A connection begins: everything in flight is to be sent again.
     pub(crate) fn restart(&mut self, window: u16) {
         self.window = window;
+        self.forget_withdrawn();
         self.resend = self.in_flight;
         self.sort_in_flight();
         self.entries.range_mut(..usize::from(self.in_flight)).for_each(Entry::repeat);
     }
 
     /// Queues a copy. Returns the reason and number of copies dropped for it.
+    #[inline]
     pub(crate) fn push(&mut self, entry: Entry) -> Option<(DropReason, u32)> {
         self.matched = self.matched.wrapping_add(1);
         let mut evicted = 0;
@@ -199,12 +218,13 @@ impl Outbox {
     pub(crate) fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
         let Some(place) = self.position(id) else { return Settled::Unknown };
         let entry = &mut self.entries[place];
+        let is_withdrawn = entry.stage == Stage::Withdrawn;
         let is_delivered = match settlement {
             Settlement::Received if entry.qos == Qos::ExactlyOnce => {
                 entry.stage = if entry.is_again() { Stage::Release } else { Stage::Received };
                 return Settled::Done;
             }
-            Settlement::Returned => {
+            Settlement::Returned if !is_withdrawn => {
                 self.resend += u16::from(!entry.is_again());
                 entry.repeat();
                 return Settled::Done;
@@ -213,14 +233,18 @@ impl Outbox {
             Settlement::Acknowledged if entry.qos == Qos::AtLeastOnce => true,
             Settlement::Completed if entry.is_received() => true,
             Settlement::Refused(qos) if entry.qos == qos => false,
-            Settlement::Dropped(_) => false,
+            Settlement::Dropped(_) | Settlement::Returned => false,
             Settlement::Received
             | Settlement::Acknowledged
             | Settlement::Completed
             | Settlement::Refused(_) => return Settled::Misfit,
         };
-        let ended = if is_delivered { &mut self.delivered } else { &mut self.dropped };
-        *ended = ended.wrapping_add(1);
+        if is_withdrawn {
+            self.withdrawn -= 1;
+        } else {
+            let ended = if is_delivered { &mut self.delivered } else { &mut self.dropped };
+            *ended = ended.wrapping_add(1);
+        }
         self.resend -= u16::from(entry.is_again());
         self.in_flight -= 1;
         self.entries.swap(place, 0);
@@ -231,11 +255,11 @@ impl Outbox {
 
     /// Empties the outbox; returns how many copies went.
     pub(crate) fn clear(&mut self) -> u32 {
-        let gone = self.entries.len() as u32;
+        let gone = self.backlog() as u32;
         self.dropped = self.dropped.wrapping_add(gone);
         self.entries = VecDeque::new();
         (self.queue_bytes, self.replayed) = (0, 0);
-        (self.in_flight, self.resend) = (0, 0);
+        (self.in_flight, self.withdrawn, self.resend) = (0, 0, 0);
         gone
     }
 
@@ -261,12 +285,17 @@ impl Outbox {
         self.entries.len() - self.in_flight()
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
+    fn in_flight(&self) -> usize {
         self.in_flight.into()
     }
 
+    /// Deliveries above QoS 0 that are not settled.
+    pub(crate) fn unsettled(&self) -> usize {
+        (self.in_flight - self.withdrawn).into()
+    }
+
     pub(crate) fn backlog(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - usize::from(self.withdrawn)
     }
 
     pub(crate) fn queue_bytes(&self) -> usize {
@@ -275,7 +304,7 @@ impl Outbox {
 
     /// Copies that the ledger cannot explain; not 0 means a defect.
     pub(crate) fn unaccounted(&self) -> u32 {
-        let present = self.entries.len() as u32;
+        let present = self.backlog() as u32;
         self.matched.wrapping_sub(self.delivered).wrapping_sub(self.dropped).wrapping_sub(present)
     }
 
@@ -339,7 +368,7 @@ impl Outbox {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn remove_queued(&mut self, place: usize) -> Option<Entry> {
         let entry = if place == 0 {
             self.entries.pop_front()?
@@ -381,7 +410,8 @@ impl Outbox {
         self.in_flight += 1;
         self.queue_bytes -= entry.message.size() as u32;
         self.replayed -= u32::from(entry.is_replayed());
-        (entry.serial, entry.stage) = (serial, Stage::Sent);
+        entry.serial = serial;
+        entry.stage = if entry.stage == Stage::Moved { Stage::Kept } else { Stage::Sent };
         outgoing(entry, Some(identifier(serial)))
     }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gateway_model::{ClientId, Message, Publish, Reason, Will};
+use gateway_model::{ClientId, Delayed, Message, Publish, Reason, Will};
 
 use crate::routes::Route;
 use crate::{Attachment, Bus, Counter, Moment, RouteCache};
@@ -73,9 +73,17 @@ impl Bus {
         }
     }
 
+    /// A will to `$delayed/` is held back from now on.
     pub(crate) fn publish_will(&self, moment: Moment, client_id: &ClientId, will: Will) {
         self.counters.add(Counter::WillsPublished, 1);
-        self.publish_as(moment, client_id, will.publish);
+        let mut publish = will.publish;
+        match Delayed::parse(&publish.topic) {
+            Some(Ok(Delayed { delay, topic })) => {
+                publish.topic = topic;
+                self.publish_delayed(moment, client_id, delay, publish);
+            }
+            _ => drop(self.publish_as(moment, client_id, publish)),
+        }
     }
 
     /// Accepts a message, with the routes looked up anew.

@@ -132,7 +132,7 @@ impl Session {
             subscriptions: state.subscriptions.len(),
             queued: state.outbox.queued(),
             queue_bytes: state.outbox.queue_bytes(),
-            in_flight: state.outbox.in_flight(),
+            in_flight: state.outbox.unsettled(),
             unaccounted: state.outbox.unaccounted(),
         }
     }
@@ -191,6 +191,7 @@ impl State {
         if self.outbox.limits.upgrade_qos { subscribed } else { published.min(subscribed) }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, queued: Entry) -> Option<(DropReason, u32)> {
         let outbox = &mut self.outbox;
         if self.ended {
@@ -265,6 +266,7 @@ impl State {
     /// The connection lets go by itself.
     pub(crate) fn release(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
+        self.outbox.forget_withdrawn();
         self.notify = None;
         self.notified = false;
     }
@@ -317,7 +319,10 @@ impl Attachment {
         if state.epoch != self.epoch {
             return Settled::Unknown;
         }
+        let before = state.outbox.settled();
         let settled = state.outbox.settle(id, settlement);
+        // What another member of a group has now is counted there.
+        let is_counted = state.outbox.settled() != before;
         if settled != Settled::Done {
             return settled;
         }
@@ -326,6 +331,7 @@ impl Attachment {
         }
         drop(state);
         match settlement {
+            _ if !is_counted => {}
             Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed => {
                 counters.add(Counter::Delivered, 1);
             }

@@ -138,7 +138,8 @@ fn bus_limits(settings: &Settings) -> Result<Limits> {
             gateway_config::PriorityDefault::Highest => PriorityDefault::Highest,
         },
         sharing: sharing(settings.shared.strategy),
-        sharing_stall: Duration::from_secs(settings.shared.stall_secs.into()),
+        sharing_stall: at_most(settings.shared.stall_secs),
+        sharing_ack: at_most(settings.shared.ack_secs),
         ..Limits::default()
     })
 }

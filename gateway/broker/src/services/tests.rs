@@ -232,6 +232,22 @@ fn a_will_is_renamed_too() {
 }
 
 #[test]
+fn a_delayed_will_is_renamed_by_the_topic_it_comes_to() {
+    let rewrites = Rewrites::new(&[rewrite("a/#", "^a/(.*)$", "b/$1")]).unwrap();
+    let mut scene = Scene::new(ServicesSettings { rewrites, ..mounted("m/") });
+    let observer = scene.open("observer");
+    scene.subscribe(&observer, "#");
+    let publish = Publish::new(Topic::parse("$delayed/5/a/1").unwrap(), "x");
+    let will = Some(Box::new(Will { publish, delay: Duration::ZERO }));
+    let device = scene.try_open("site", Open { will, ..open("device") }).unwrap();
+    scene.broker.detach(scene.moment, &device, None);
+    assert!(scene.topics(&observer).is_empty());
+    scene.pass(5);
+    scene.broker.bus.poll(scene.moment);
+    assert_eq!(scene.topics(&observer), ["m/b/1"]);
+}
+
+#[test]
 fn a_mounted_client_sees_nothing_of_its_mount_point() {
     let mut scene = Scene::new(mounted("site/${clientid}/"));
     let observer = scene.open("observer");

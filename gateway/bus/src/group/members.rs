@@ -3,7 +3,7 @@ use std::hash::BuildHasher;
 use gateway_model::Message;
 
 use super::{Given, Member, Members, Room, Rules, give_back};
-use crate::outbox::Entry;
+use crate::outbox::{Entry, Reach};
 use crate::session::State;
 use crate::{Counters, Session, Sharing};
 
@@ -50,8 +50,10 @@ impl Members {
         Given { matched: true, watch }
     }
 
-    pub(super) fn watch_if_waiting(&mut self) -> Given {
-        let watch = self.waiting && self.is_anybody_there();
+    /// After messages have moved, or may have: a look later costs less than a look now at each
+    /// member.
+    pub(super) fn watch_if_needed(&mut self, rules: &Rules) -> Given {
+        let watch = rules.ack.is_some() || self.waiting && self.is_anybody_there();
         self.watch_if(watch)
     }
 
@@ -66,26 +68,27 @@ impl Members {
         self.waiting = false;
         let sessions: Vec<_> = self.list.iter().map(|member| member.subscriber.session.clone()).collect();
         for session in sessions.iter().filter(|session| !session.is_attached()) {
-            self.relieve(rules, number, session, true, counters);
+            self.relieve(rules, number, session, Reach::Sent, counters);
         }
     }
 
-    /// `sent`: what it did not acknowledge moves too, if it is away.
     pub(super) fn relieve(
         &mut self,
         rules: &Rules,
         number: u32,
         from: &Session,
-        sent: bool,
+        reach: Reach,
         counters: &Counters,
     ) {
         let mut rooms =
-            self.rooms(|state, member| state.is_attached() && !member.stalled && !member.is(from));
+            self.rooms(|state, member| state.is_attached() && !member.hangs(state) && !member.is(from));
         let mut state = from.state.lock();
         // It may have come back meanwhile: then what it was sent is its own again.
         let is_away = !state.is_attached();
+        let reach = if reach == Reach::Sent && !is_away { Reach::Queued } else { reach };
+        let is_nobody_there = rooms.is_empty();
         let place = |queued: &Entry| self.place(rules, number, &mut rooms, queued);
-        let taken = state.outbox.take(number, sent && is_away, place);
+        let taken = if is_nobody_there { Vec::new() } else { state.outbox.take(number, reach, place) };
         let is_more = is_away && state.outbox.holds(number);
         drop(state);
         self.waiting |= is_more;

@@ -1,6 +1,18 @@
 use gateway_model::Qos;
 
-use super::{Entry, Outbox, Stage};
+use super::{Entry, Outbox, Stage, distance};
+
+/// How far the taking of a group's copies reaches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What was not sent.
+    Queued,
+    /// Also what was sent at QoS 1 on a connection that is gone.
+    Sent,
+    /// Also what was sent at QoS 1 before this serial on a connection that stands. Each stays
+    /// behind as withdrawn.
+    SentBefore(u32),
+}
 
 /// What moves between the members of a group.
 impl Outbox {
@@ -20,14 +32,47 @@ impl Outbox {
         self.in_flight >= self.window
     }
 
+    /// Serial of the next delivery above QoS 0.
+    pub(crate) fn next_serial(&self) -> u32 {
+        self.next_serial
+    }
+
+    /// The serial of the oldest delivery that an answer is owed for, if one of the group is among
+    /// them that was sent before `end` and could be withdrawn.
+    pub(crate) fn owed(&self, group: u32, end: u32) -> Option<u32> {
+        let age = |serial: u32| distance(self.first_serial, serial);
+        let in_flight = || self.entries.range(..self.in_flight());
+        let reach = Reach::SentBefore(end);
+        if !in_flight().any(|entry| entry.group == group && self.reaches(reach, entry)) {
+            return None;
+        }
+        let owed = in_flight().filter(|entry| entry.stage != Stage::Withdrawn && !entry.is_received());
+        owed.map(|entry| entry.serial).min_by_key(|serial| age(*serial))
+    }
+
+    /// Lets go of the identifiers of what was withdrawn: the connection that knew them is gone.
+    pub(crate) fn forget_withdrawn(&mut self) {
+        if self.withdrawn > 0 {
+            self.in_flight -= self.withdrawn;
+            self.withdrawn = 0;
+            self.entries.retain(|entry| entry.stage != Stage::Withdrawn);
+            self.rest();
+        }
+    }
+
     /// Whether its receiver has something to do before the next message can reach it.
     pub(crate) fn is_behind(&self) -> bool {
         self.is_blocked() || self.queued() > 0
     }
 
-    /// Changes whenever something leaves.
+    /// Changes whenever a copy is delivered or dropped.
     pub(crate) fn settled(&self) -> u32 {
         self.delivered.wrapping_add(self.dropped)
+    }
+
+    /// Changes whenever its receiver, or want of room, makes something leave.
+    pub(crate) fn progress(&self) -> u32 {
+        self.settled().wrapping_sub(self.withdrawn.into())
     }
 
     /// Whether messages of a group wait or are unacknowledged here that could move.
@@ -48,12 +93,12 @@ impl Outbox {
         groups
     }
 
-    /// Takes out copies of a group, in order, until `place` has no place for one. `sent`: also what
-    /// was sent at QoS 1 and not acknowledged. What was sent at QoS 2 stays (MQTT-4.8.2-4).
+    /// Takes out copies of a group, in order, until `place` has no place for one. What was sent at
+    /// QoS 2 stays (MQTT-4.8.2-4).
     pub(crate) fn take<P>(
         &mut self,
         group: u32,
-        sent: bool,
+        reach: Reach,
         mut place: impl FnMut(&Entry) -> Option<P>,
     ) -> Vec<(P, Entry)> {
         let mut taken = Vec::new();
@@ -62,21 +107,25 @@ impl Outbox {
         self.sort_in_flight();
         for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
             let is_sent = at < in_flight;
-            let may_move =
-                !is_over && entry.group == group && (!is_sent || sent && entry.qos == Qos::AtLeastOnce);
+            let may_move = !is_over && entry.group == group && (!is_sent || self.reaches(reach, &entry));
             let found = if may_move { place(&entry) } else { None };
             is_over |= may_move && found.is_none();
             let Some(place) = found else {
                 self.entries.push_back(entry);
                 continue;
             };
-            if is_sent {
+            let is_late = matches!(reach, Reach::SentBefore(_));
+            if !is_sent {
+                self.queue_bytes -= entry.message.size() as u32;
+            } else if is_late && entry.stage == Stage::Sent {
+                self.entries.push_back(entry.withdrawn());
+                self.withdrawn += 1;
+                entry.stage = Stage::Moved;
+            } else {
                 self.in_flight -= 1;
                 self.resend -= u16::from(entry.is_again());
-            } else {
-                self.queue_bytes -= entry.message.size() as u32;
+                entry.stage = if is_late { Stage::Moved } else { Stage::Waiting };
             }
-            entry.stage = Stage::Waiting;
             taken.push((place, entry));
         }
         self.matched = self.matched.wrapping_sub(taken.len() as u32);
@@ -84,11 +133,24 @@ impl Outbox {
         taken
     }
 
+    /// Whether something in flight moves too.
+    fn reaches(&self, reach: Reach, entry: &Entry) -> bool {
+        let age = |serial: u32| distance(self.first_serial, serial);
+        entry.qos == Qos::AtLeastOnce
+            && match reach {
+                Reach::Queued => false,
+                Reach::Sent => true,
+                Reach::SentBefore(end) => {
+                    matches!(entry.stage, Stage::Sent | Stage::Again) && age(entry.serial) < age(end)
+                }
+            }
+    }
+
     /// Takes out everything of groups that may go to others; the session has ended.
     pub(crate) fn take_shared(&mut self) -> Vec<Entry> {
         let mut all = Vec::new();
         for group in self.groups() {
-            all.extend(self.take(group, true, |_| Some(())).into_iter().map(|(_, entry)| entry));
+            all.extend(self.take(group, Reach::Sent, |_| Some(())).into_iter().map(|(_, entry)| entry));
         }
         all
     }

@@ -1,8 +1,8 @@
 //! `$delayed/{seconds}/{topic}`, as the bus sees it.
 
-use gateway_model::{Publish, Qos, Reason, Subscription};
+use gateway_model::{Expiry, Publish, Qos, Reason, Subscription};
 
-use super::scene::{Client, QOS, Scene, filter, publish, secs_of, text, transient};
+use super::scene::{Client, QOS, Scene, filter, lasting, publish, secs_of, text, transient, with_will};
 use crate::{Counter, Limits};
 
 fn scene_with(limits: Limits) -> (Scene, Client, Client) {
@@ -41,6 +41,22 @@ fn a_publish_waits_for_its_time() {
     assert_eq!(scene.bus.delayed_size(), (0, 0));
     assert_eq!((scene.count(Counter::Delayed), scene.count(Counter::DelayedReleased)), (3, 3));
     assert_eq!(scene.count(Counter::Accepted), 3);
+}
+
+/// The delay of the will and that of its topic come one after the other.
+#[test]
+fn a_will_waits_for_its_time_too() {
+    let (mut scene, _, client) = scene_with(Limits::default());
+    let device = scene.open("device", with_will(lasting(Expiry::Never), "$delayed/5/t", 2));
+    scene.lose(&device);
+    scene.pass(2);
+    assert_eq!((scene.count(Counter::WillsPublished), scene.count(Counter::Delayed)), (1, 1));
+    scene.pass(4);
+    assert!(scene.take(&client).is_empty());
+    scene.pass(1);
+    let taken = scene.take(&client);
+    assert_eq!((taken.len(), &*taken[0].message.topic, text(&taken[0])), (1, "t", "will".to_owned()));
+    assert_eq!(taken[0].message.publisher.as_str(), "device");
 }
 
 #[test]

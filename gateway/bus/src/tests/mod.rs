@@ -6,6 +6,7 @@
 mod delayed;
 mod exclusive;
 mod flight;
+mod overdue;
 mod priorities;
 mod queue;
 mod redistribution;

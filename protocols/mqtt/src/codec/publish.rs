@@ -96,7 +96,7 @@ impl PublishHead<'_> {
         1 + variable_len(body_len) + body_len
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn encode(&self, into: &mut Vec<u8>) {
         let body_len = self.body_len();
         // A large payload is kept by reference and needs no room.

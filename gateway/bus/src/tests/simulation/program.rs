@@ -408,7 +408,8 @@ fn limits(rules: Rules) -> Limits {
         queue_priority_default: rules.priorities.unwrap_or_default(),
         sharing: rules.sharing,
         // Who hangs is told from who is slow by watching: tested elsewhere.
-        sharing_stall: secs_of(1_000_000),
+        sharing_stall: None,
+        sharing_ack: None,
         ..Limits::default()
     }
 }
