@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream as _};
 use gateway_model::WireBuffer;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -76,12 +77,31 @@ pub(crate) fn read(stream: &mut WebSocketStream<Stream>, cx: &mut Context<'_>) -
             say_goodbye(stream, cx, Some(CloseCode::Unsupported));
             Read::Closed
         }
+        Poll::Ready(Some(Err(error))) => {
+            // RFC 6455 section 7.1.7: a client that breaks the rules is told which.
+            if let Some(code) = code_of(&error) {
+                say_goodbye(stream, cx, Some(code));
+            }
+            Read::Closed
+        }
         Poll::Ready(Some(_) | None) => {
             // The library has queued the answer to a Close (RFC 6455 section 5.5.1).
             let _ = Pin::new(stream).poll_flush(cx);
             Read::Closed
         }
         Poll::Pending => Read::Pending,
+    }
+}
+
+/// What a violation is called (RFC 6455 section 7.4.1); `None` if the connection is gone.
+fn code_of(error: &tungstenite::Error) -> Option<CloseCode> {
+    match error {
+        // The peer ended without a Close.
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some(CloseCode::Protocol),
+        tungstenite::Error::Utf8(_) => Some(CloseCode::Invalid),
+        tungstenite::Error::Capacity(_) => Some(CloseCode::Size),
+        _ => None,
     }
 }
 
