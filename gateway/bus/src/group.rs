@@ -68,6 +68,8 @@ struct Copy<'a> {
 /// What another member could still hold.
 struct Room {
     member: usize,
+    /// When it hung, if nothing shows that it does not any more.
+    suspect: Option<Instant>,
     load: usize,
     messages: usize,
     bytes: usize,

@@ -82,6 +82,9 @@ impl Members {
     ) {
         let mut rooms =
             self.rooms(|state, member| state.is_attached() && !member.hangs(state) && !member.is(from));
+        // Those that have hung come last, and take turns.
+        let suspect = rooms.iter().map(|room| room.suspect).min().flatten();
+        rooms.retain(|room| room.suspect == suspect);
         let mut state = from.state.lock();
         // It may have come back meanwhile: then what it was sent is its own again.
         let is_away = !state.is_attached();
@@ -134,8 +137,9 @@ impl Members {
             let state = member.subscriber.session.state.lock();
             let outbox = &state.outbox;
             let (load, messages, bytes) = (outbox.backlog(), outbox.messages_free(), outbox.bytes_free());
+            let suspect = member.suspect(&state);
             let is_eligible = !state.ended && eligible(&state, member);
-            is_eligible.then_some(Room { member: place, load, messages, bytes })
+            is_eligible.then_some(Room { member: place, suspect, load, messages, bytes })
         };
         self.list.iter().enumerate().filter_map(room).collect()
     }
