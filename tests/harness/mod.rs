@@ -11,6 +11,7 @@ pub mod mqtt;
 pub mod place;
 pub mod process;
 pub mod raw;
+pub mod scram;
 pub mod suite;
 pub mod world;
 

@@ -1,3 +1,5 @@
+//! MQTT by hand, for what no client would send.
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -5,7 +7,7 @@ use std::time::Duration;
 use crate::harness::{Outcome, Stop};
 use crate::{ensure, ensure_eq};
 
-/// A client of MQTT 5 by hand, one packet at a time: it does only what it is told.
+/// MQTT 5 by hand, one packet at a time.
 pub struct RawClient {
     stream: TcpStream,
     session_present: bool,
@@ -22,11 +24,17 @@ impl RawClient {
         Self::open(port, &[head, &text(client_id)[..]].concat())
     }
 
-    fn open(port: u16, connect: &[u8]) -> Outcome<Self> {
+    /// What the gateway says to this CONNECT is still to be read.
+    pub fn begin(port: u16, connect: &[u8]) -> Outcome<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         let mut client = Self { stream, session_present: false };
         client.send(0x10, connect)?;
+        Ok(client)
+    }
+
+    fn open(port: u16, connect: &[u8]) -> Outcome<Self> {
+        let mut client = Self::begin(port, connect)?;
         let (first, body) = client.packet()?;
         ensure!(first == 0x20 && body.get(1) == Some(&0), "CONNACK {body:02x?}");
         client.session_present = body[0] == 1;
@@ -91,31 +99,21 @@ impl RawClient {
         self.send(0x40, &id.to_be_bytes())
     }
 
-    fn send(&mut self, first: u8, body: &[u8]) -> Outcome {
-        let mut packet = vec![first];
-        let mut length = body.len();
-        loop {
-            let more = length >= 128;
-            packet.push((length % 128) as u8 | u8::from(more) << 7);
-            length /= 128;
-            if !more {
-                break;
-            }
-        }
-        packet.extend(body);
-        Ok(self.stream.write_all(&packet)?)
+    pub fn send(&mut self, first: u8, body: &[u8]) -> Outcome {
+        Ok(self.stream.write_all(&packet(first, body))?)
     }
 
     /// First byte and body of the next packet.
     pub fn packet(&mut self) -> Outcome<(u8, Vec<u8>)> {
         let first = self.byte()?;
         let mut length = 0;
-        for shift in (0..).step_by(7) {
+        for shift in [0, 7, 14, 21] {
             let byte = self.byte()?;
             length |= usize::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 break;
             }
+            ensure!(shift < 21, "a length of five bytes");
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
@@ -129,6 +127,25 @@ impl RawClient {
     }
 }
 
-fn text(text: &str) -> Vec<u8> {
+/// A text with its length.
+pub fn text(text: &str) -> Vec<u8> {
     [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+/// A packet with its length.
+pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    [&[first][..], &variable(body.len()), body].concat()
+}
+
+/// A Variable Byte Integer.
+pub fn variable(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let more = value >= 128;
+        bytes.push((value % 128) as u8 | u8::from(more) << 7);
+        value /= 128;
+        if !more {
+            return bytes;
+        }
+    }
 }
