@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::harness::Outcome;
+use crate::harness::{Outcome, Stop};
 use crate::{ensure, ensure_eq};
 
 /// MQTT 5 by hand, one packet at a time.
@@ -74,6 +74,29 @@ impl RawClient {
 
     pub fn send_qos0(&mut self, topic: &str, payload: &[u8]) -> Outcome {
         self.send(0x30, &[&text(topic)[..], b"\x00", payload].concat())
+    }
+
+    /// The next message at QoS 1, with its packet identifier; it is not acknowledged.
+    pub fn message(&mut self) -> Outcome<(u16, Vec<u8>)> {
+        let (first, body) = self.packet()?;
+        ensure_eq!(first & 0b1111_0110, 0x32, "a PUBLISH at QoS 1");
+        let mut rest = &body[..];
+        let mut take = |count: usize| {
+            let part = rest.split_off(..count);
+            part.ok_or_else(|| Stop::Failed(format!("a PUBLISH that ends early: {body:02x?}")))
+        };
+        let topic = take(2)?;
+        take(usize::from(topic[0]) << 8 | usize::from(topic[1]))?;
+        let id = take(2)?;
+        let id = u16::from(id[0]) << 8 | u16::from(id[1]);
+        // Less than 128 bytes of properties.
+        let properties = take(1)?[0];
+        take(properties.into())?;
+        Ok((id, rest.to_vec()))
+    }
+
+    pub fn acknowledge(&mut self, id: u16) -> Outcome {
+        self.send(0x40, &id.to_be_bytes())
     }
 
     pub fn send(&mut self, first: u8, body: &[u8]) -> Outcome {

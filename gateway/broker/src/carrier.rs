@@ -6,16 +6,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use gateway_model::WireBuffer;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio_tungstenite::WebSocketStream;
 
 use crate::stream::Stream;
-use crate::websocket;
+use crate::websocket::WebSocket;
 
 /// What bytes travel on. Protocols never see the difference between the streams.
 pub(crate) enum Carrier {
     Stream(Stream),
     /// Boxed: the WebSocket state is much larger than everything else.
-    WebSocket(Box<WebSocketStream<Stream>>),
+    WebSocket(Box<WebSocket>),
     /// One source address of a datagram socket of this shard.
     Datagram {
         socket: u32,
@@ -47,7 +46,7 @@ impl Carrier {
                     Poll::Pending => Read::Pending,
                 }
             }
-            Self::WebSocket(stream) => websocket::read(stream, cx),
+            Self::WebSocket(socket) => socket.read(cx),
             Self::Datagram { .. } => Read::Pending,
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(memory) => memory.read(cx, scratch),
@@ -59,7 +58,7 @@ impl Carrier {
     pub(crate) fn write(&mut self, cx: &mut Context<'_>, wire: &mut WireBuffer) -> io::Result<bool> {
         match self {
             Self::Stream(stream) => stream.write(cx, wire),
-            Self::WebSocket(stream) => websocket::write(stream, cx, wire),
+            Self::WebSocket(socket) => socket.write(cx, wire),
             Self::Datagram { .. } => Ok(true),
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(memory) => memory.write(cx, wire),
@@ -70,9 +69,9 @@ impl Carrier {
     pub(crate) fn shutdown(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::Stream(stream) => stream.shutdown(cx),
-            Self::WebSocket(stream) => {
-                websocket::say_goodbye(stream, cx, None);
-                stream.get_mut().shutdown(cx);
+            Self::WebSocket(socket) => {
+                socket.say_goodbye(cx, None);
+                socket.stream_mut().shutdown(cx);
             }
             Self::Datagram { .. } => {}
             #[cfg(any(test, feature = "testing"))]
@@ -84,7 +83,7 @@ impl Carrier {
     pub(crate) fn taken(&self) -> u32 {
         match self {
             Self::Stream(stream) => stream.taken(),
-            Self::WebSocket(stream) => stream.get_ref().taken(),
+            Self::WebSocket(socket) => socket.stream().taken(),
             Self::Datagram { .. } => 0,
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(_) => 0,
@@ -95,7 +94,7 @@ impl Carrier {
     pub(crate) fn set_insists(&mut self, value: bool) {
         match self {
             Self::Stream(stream) => stream.set_insists(value),
-            Self::WebSocket(stream) => stream.get_mut().set_insists(value),
+            Self::WebSocket(socket) => socket.stream_mut().set_insists(value),
             Self::Datagram { .. } => {}
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(_) => {}

@@ -9,19 +9,22 @@ pub(crate) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
 }
 
 /// Where a request comes from: each proxy has appended whom it has it from, so the first from the
-/// right that is no trusted proxy is the client. What stands left of it, it may have invented.
+/// right that is no trusted proxy is the client. What stands left of it, it may have invented, down to
+/// bytes that are no text.
 pub(crate) fn client<'a>(
     sender: SocketAddr,
-    forwarded: impl DoubleEndedIterator<Item = &'a str>,
+    forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
     trusted: &[IpNet],
 ) -> SocketAddr {
     let mut client = sender;
-    for entry in forwarded.rev().flat_map(|list| list.rsplit(',')) {
+    for entry in forwarded.rev().flat_map(|list| list.rsplit(|byte| *byte == b',')) {
         if !is_trusted(trusted, client.ip()) {
             break;
         }
         // Who does not say where it has it from is taken for the client.
-        let Some(address) = parse(entry.trim()) else { break };
+        let Some(address) = std::str::from_utf8(entry).ok().and_then(|text| parse(text.trim())) else {
+            break;
+        };
         client = address;
     }
     client
@@ -55,10 +58,17 @@ mod tests {
             ("10.2.3.4:5", &[""], "10.2.3.4:5"),
             ("192.0.2.7:5", &["127.0.0.1"], "192.0.2.7:5"),
         ] {
-            let client = client(sender.parse().unwrap(), headers.iter().copied(), &trusted);
+            let client =
+                client(sender.parse().unwrap(), headers.iter().map(|text| text.as_bytes()), &trusted);
             assert_eq!(client.to_string(), expected, "{sender} {headers:?}");
         }
         let sender = "127.0.0.1:5".parse().unwrap();
-        assert_eq!(client(sender, ["203.0.113.9"].into_iter(), &[]), sender, "nobody is trusted by default");
+        let junk = client(sender, [&b"\xff, 203.0.113.9"[..]].into_iter(), &trusted);
+        assert_eq!(junk.to_string(), "203.0.113.9:0", "what the client has written hides nothing");
+        assert_eq!(
+            client(sender, [&b"203.0.113.9"[..]].into_iter(), &[]),
+            sender,
+            "nobody is trusted by default"
+        );
     }
 }

@@ -104,8 +104,8 @@ async fn steps(
         return Ok(Greeted { carrier: Carrier::Stream(stream), address, certificate_name });
     };
     let upgraded = websocket::handshake(stream, address, listener, upgrade, *message_bytes_max).await;
-    let (stream, address) = upgraded.map_err(HandshakeError::WebSocket)?;
-    Ok(Greeted { carrier: Carrier::WebSocket(Box::new(stream)), address, certificate_name })
+    let (socket, address) = upgraded.map_err(HandshakeError::WebSocket)?;
+    Ok(Greeted { carrier: Carrier::WebSocket(Box::new(socket)), address, certificate_name })
 }
 
 /// Reads a PROXY header and not a byte more: what follows belongs to TLS or the protocol.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream as _};
 use gateway_model::WireBuffer;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -18,6 +19,17 @@ use crate::forwarded;
 use crate::listener::{Listener, Upgrade};
 use crate::stream::Stream;
 
+/// A WebSocket whose handshake is done.
+pub(crate) struct WebSocket {
+    stream: WebSocketStream<Stream>,
+    /// Pings whose answers the socket has perhaps not taken.
+    pongs: u8,
+}
+
+/// The library keeps every answer that the socket does not take. Beyond so many nothing is read: a peer
+/// that only pings may not make us store its pings.
+const PONGS_MAX: u8 = 32;
+
 /// The server's side of a WebSocket handshake (RFC 6455 section 4.2), and where the client is: at
 /// the other end of the socket, or where a trusted proxy says.
 pub(crate) async fn handshake(
@@ -26,7 +38,7 @@ pub(crate) async fn handshake(
     listener: &Listener,
     upgrade: &Upgrade,
     message_bytes_max: usize,
-) -> Result<(WebSocketStream<Stream>, SocketAddr), tungstenite::Error> {
+) -> Result<(WebSocket, SocketAddr), tungstenite::Error> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max))
@@ -38,12 +50,12 @@ pub(crate) async fn handshake(
     #[allow(clippy::result_large_err)]
     let check = |request: &Request, response: Response| {
         let forwarded = request.headers().get_all("x-forwarded-for").iter();
-        let forwarded = forwarded.filter_map(|value| value.to_str().ok());
+        let forwarded = forwarded.map(|value| value.as_bytes());
         client = forwarded::client(sender, forwarded, &listener.trusted_proxies);
         answer(request, response, upgrade)
     };
     let stream = tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config)).await?;
-    Ok((stream, client))
+    Ok((WebSocket::new(stream), client))
 }
 
 #[allow(clippy::result_large_err)]
@@ -66,58 +78,94 @@ fn answer(request: &Request, mut response: Response, upgrade: &Upgrade) -> Resul
     }
 }
 
-pub(crate) fn read(stream: &mut WebSocketStream<Stream>, cx: &mut Context<'_>) -> Read {
-    match Pin::new(&mut *stream).poll_next(cx) {
-        Poll::Ready(Some(Ok(Message::Binary(frame)))) => Read::Frame(frame),
-        // Answered by the library.
-        Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => Read::Frame(Bytes::new()),
-        // Control packets travel in binary frames only (MQTT-6.0.0-1).
-        Poll::Ready(Some(Ok(Message::Text(_)))) => {
-            say_goodbye(stream, cx, Some(CloseCode::Unsupported));
-            Read::Closed
+impl WebSocket {
+    pub(crate) fn new(stream: WebSocketStream<Stream>) -> Self {
+        Self { stream, pongs: 0 }
+    }
+
+    pub(crate) fn stream(&self) -> &Stream {
+        self.stream.get_ref()
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> &mut Stream {
+        self.stream.get_mut()
+    }
+
+    pub(crate) fn read(&mut self, cx: &mut Context<'_>) -> Read {
+        if self.pongs > 0 {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(_) => self.pongs = 0,
+                Poll::Pending if self.pongs >= PONGS_MAX => return Read::Pending,
+                Poll::Pending => {}
+            }
         }
-        Poll::Ready(Some(_) | None) => {
-            // The library has queued the answer to a Close (RFC 6455 section 5.5.1).
-            let _ = Pin::new(stream).poll_flush(cx);
-            Read::Closed
+        match Pin::new(&mut self.stream).poll_next(cx) {
+            Poll::Ready(Some(Ok(Message::Binary(frame)))) => Read::Frame(frame),
+            Poll::Ready(Some(Ok(Message::Ping(_)))) => {
+                // The library answers.
+                self.pongs += 1;
+                Read::Frame(Bytes::new())
+            }
+            Poll::Ready(Some(Ok(Message::Pong(_)))) => Read::Frame(Bytes::new()),
+            // Control packets travel in binary frames only (MQTT-6.0.0-1).
+            Poll::Ready(Some(Ok(Message::Text(_)))) => {
+                self.say_goodbye(cx, Some(CloseCode::Unsupported));
+                Read::Closed
+            }
+            Poll::Ready(Some(Err(error))) => {
+                // RFC 6455 section 7.1.7: a client that breaks the rules is told which.
+                if let Some(code) = code_of(&error) {
+                    self.say_goodbye(cx, Some(code));
+                }
+                Read::Closed
+            }
+            Poll::Ready(Some(_) | None) => {
+                // The library has queued the answer to a Close (RFC 6455 section 5.5.1).
+                let _ = Pin::new(&mut self.stream).poll_flush(cx);
+                Read::Closed
+            }
+            Poll::Pending => Read::Pending,
         }
-        Poll::Pending => Read::Pending,
+    }
+
+    pub(crate) fn write(&mut self, cx: &mut Context<'_>, wire: &mut WireBuffer) -> io::Result<bool> {
+        let mut stream = Pin::new(&mut self.stream);
+        if !wire.is_empty() {
+            match stream.as_mut().poll_ready(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(ready) => ready.map_err(into_io)?,
+            }
+            let mut frame = Vec::with_capacity(wire.len());
+            wire.slices().for_each(|slice| frame.extend_from_slice(slice));
+            wire.clear();
+            stream.as_mut().start_send(Message::Binary(frame.into())).map_err(into_io)?;
+        }
+        match stream.poll_flush(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(flushed) => flushed.map(|()| true).map_err(into_io),
+        }
+    }
+
+    /// Sends a Close frame if the socket takes it now; the connection ends either way.
+    pub(crate) fn say_goodbye(&mut self, cx: &mut Context<'_>, code: Option<CloseCode>) {
+        let frame = code.map(|code| CloseFrame { code, reason: Default::default() });
+        let mut stream = Pin::new(&mut self.stream);
+        if matches!(stream.as_mut().poll_ready(cx), Poll::Ready(Ok(()))) {
+            let _ = stream.as_mut().start_send(Message::Close(frame));
+            let _ = stream.poll_flush(cx);
+        }
     }
 }
 
-pub(crate) fn write(
-    stream: &mut WebSocketStream<Stream>,
-    cx: &mut Context<'_>,
-    wire: &mut WireBuffer,
-) -> io::Result<bool> {
-    let mut stream = Pin::new(stream);
-    if !wire.is_empty() {
-        match stream.as_mut().poll_ready(cx) {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(ready) => ready.map_err(into_io)?,
-        }
-        let mut frame = Vec::with_capacity(wire.len());
-        wire.slices().for_each(|slice| frame.extend_from_slice(slice));
-        wire.clear();
-        stream.as_mut().start_send(Message::Binary(frame.into())).map_err(into_io)?;
-    }
-    match stream.poll_flush(cx) {
-        Poll::Pending => Ok(false),
-        Poll::Ready(flushed) => flushed.map(|()| true).map_err(into_io),
-    }
-}
-
-/// Sends a Close frame if the socket takes it now; the connection ends either way.
-pub(crate) fn say_goodbye(
-    stream: &mut WebSocketStream<Stream>,
-    cx: &mut Context<'_>,
-    code: Option<CloseCode>,
-) {
-    let frame = code.map(|code| CloseFrame { code, reason: Default::default() });
-    let mut stream = Pin::new(stream);
-    if matches!(stream.as_mut().poll_ready(cx), Poll::Ready(Ok(()))) {
-        let _ = stream.as_mut().start_send(Message::Close(frame));
-        let _ = stream.poll_flush(cx);
+/// What a violation is called (RFC 6455 section 7.4.1); `None` if the connection is gone.
+fn code_of(error: &tungstenite::Error) -> Option<CloseCode> {
+    match error {
+        // The peer ended without a Close.
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some(CloseCode::Protocol),
+        tungstenite::Error::Utf8(_) => Some(CloseCode::Invalid),
+        tungstenite::Error::Capacity(_) => Some(CloseCode::Size),
+        _ => None,
     }
 }
 
@@ -125,5 +173,51 @@ fn into_io(error: tungstenite::Error) -> io::Error {
     match error {
         tungstenite::Error::Io(error) => error,
         other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::net::UnixStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    /// As many of `bytes` as the socket takes, again and again.
+    fn fill(peer: &UnixStream, bytes: &[u8]) -> usize {
+        std::iter::from_fn(|| peer.try_write(bytes).ok()).sum()
+    }
+
+    #[tokio::test]
+    async fn who_pings_and_does_not_read_is_not_read_either() {
+        let (ours, peer) = UnixStream::pair().unwrap();
+        let stream = Stream::Plain(ours.into());
+        let mut socket = WebSocket::new(WebSocketStream::from_raw_socket(stream, Role::Server, None).await);
+        let mut cx = Context::from_waker(Waker::noop());
+        // Masked with zeroes (RFC 6455 section 5.3).
+        let pings = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat().repeat(100);
+        let mut sent = 0;
+        loop {
+            let more = fill(&peer, &pings);
+            sent += more;
+            assert!(sent < 16 * 1024 * 1024, "it goes on reading");
+            while matches!(socket.read(&mut cx), Read::Frame(_)) {}
+            if socket.pongs == PONGS_MAX && more == 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        // As soon as it takes its answers it is heard again.
+        let mut scratch = [0; 64 * 1024];
+        loop {
+            peer.readable().await.unwrap();
+            while peer.try_read(&mut scratch).is_ok() {}
+            tokio::task::yield_now().await;
+            if matches!(socket.read(&mut cx), Read::Frame(_)) {
+                break;
+            }
+        }
     }
 }

@@ -3,7 +3,6 @@ use std::time::Instant;
 use gateway_model::{Message, Qos};
 
 use super::Rules;
-use crate::Session;
 use crate::outbox::Outbox;
 use crate::routes::Subscriber;
 use crate::session::State;
@@ -52,10 +51,6 @@ impl Member {
     pub(super) fn new(subscriber: Subscriber) -> Self {
         let (behind, owes, lapsed, stuck) = (None, None, None, None);
         Self { subscriber, epoch: 0, behind, stalled: false, owes, lapsed, stuck }
-    }
-
-    pub(super) fn is(&self, session: &Session) -> bool {
-        self.subscriber.session.number == session.number
     }
 
     /// Whether it is passed over while others can take messages.
