@@ -16,12 +16,18 @@ impl FileError {
     }
 
     pub(crate) fn read(path: &Path) -> Result<String, Self> {
-        std::fs::read_to_string(path).map_err(|error| Self {
+        let text = std::fs::read_to_string(path).map_err(|error| Self {
             path: path.into(),
             line: None,
             text: format!("cannot be read: {error}"),
-        })
+        })?;
+        Ok(without_mark(&text).to_owned())
     }
+}
+
+/// Some editors begin a file with a byte order mark (U+FEFF); it is no part of its first line.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{FEFF}').unwrap_or(text)
 }
 
 impl fmt::Display for FileError {

@@ -34,7 +34,7 @@ pub enum HashForm {
     ScramSha256,
 }
 
-const FORMS: [(&str, &str); 7] = [
+const FORMS: [(&str, &str); 14] = [
     ("$argon2id$", "$argon2id$v=19$m=19456,t=2,p=1$salt$hash is wanted"),
     ("$6$", "$6$salt$hash is wanted"),
     ("$7$", "$7$iterations$salt$hash is wanted"),
@@ -42,6 +42,14 @@ const FORMS: [(&str, &str); 7] = [
     ("$pbkdf2-", "$pbkdf2-sha512$i=iterations$salt$hash is wanted (or sha256)"),
     ("SCRAM-SHA-256$", "SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey is wanted"),
     ("SCRAM-SHA-1$", "SCRAM is understood with SHA-256 only"),
+    // Taken for plain passwords they would be hashed a second time, and lost.
+    ("$2a$", "bcrypt is not understood; set the password anew"),
+    ("$2b$", "bcrypt is not understood; set the password anew"),
+    ("$2y$", "bcrypt is not understood; set the password anew"),
+    ("$5$", "SHA-256 crypt is not understood; set the password anew"),
+    ("$argon2i$", "of Argon2 only argon2id is understood"),
+    ("$argon2d$", "of Argon2 only argon2id is understood"),
+    ("$scrypt$", "scrypt is not understood; set the password anew"),
 ];
 
 impl HashForm {
@@ -185,6 +193,8 @@ mod tests {
             "PBKDF2$sha256$1000$c2FsdA==$",
             "SCRAM-SHA-256$4096:c2FsdA==$c2hvcnQ=:c2hvcnQ=",
             "SCRAM-SHA-1$4096:c2FsdA==$a:b",
+            "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+            "$argon2i$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA",
         ] {
             assert!(Password::parse_hash(broken).is_err(), "{broken}");
         }

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use crate::FileError;
 use crate::HashForm;
+use crate::file_error::without_mark;
 use crate::password::Password;
 
 /// A file of passwords: `name:hash` lines, comments that begin with `#`, empty lines. Whatever is not
@@ -14,7 +15,7 @@ pub struct PasswordFile {
 
 impl PasswordFile {
     pub fn parse(text: &str) -> Self {
-        Self { lines: text.lines().map(str::to_owned).collect() }
+        Self { lines: without_mark(text).lines().map(str::to_owned).collect() }
     }
 
     /// Whether the name can stand in such a file.
@@ -142,6 +143,8 @@ mod tests {
         assert!(file.set("b", "new") && !file.set("d", "y"));
         assert!(file.remove("c") && !file.remove("c"));
         assert_eq!(file.to_text(), "# ours\n\nb:new\nd:y\n");
+        let marked = PasswordFile::parse("\u{FEFF}a:x\r\n");
+        assert_eq!(marked.to_text(), "a:x\n", "the mark of an editor is not part of a name");
         for bad in ["", "#a", "a:b", " a", "a\nb"] {
             assert!(PasswordFile::check_name(bad).is_err(), "{bad:?}");
         }

@@ -322,7 +322,8 @@ impl Connection {
         match self.phase {
             Phase::Open => {
                 let metered = self.client.meter.as_ref().and_then(|meter| meter.until);
-                [self.adapter.next_timeout(), self.stalls_at(), metered].into_iter().flatten().min()
+                let adapter = self.adapter.next_timeout().filter(|_| !self.is_held_back());
+                [adapter, self.stalls_at(), metered].into_iter().flatten().min()
             }
             Phase::Flushing { until } | Phase::Lingering { until } => Some(until),
             Phase::Gone => None,
@@ -342,7 +343,7 @@ impl Connection {
                 if self.client.meter.as_ref().is_some_and(|meter| is_due(meter.until)) {
                     self.signal.raise(crate::signal::IO);
                 }
-                if is_due(self.adapter.next_timeout()) {
+                if is_due(self.adapter.next_timeout()) && !self.is_held_back() {
                     self.handle(world, pool, moment, Event::Timeout);
                 }
             }
@@ -352,6 +353,13 @@ impl Connection {
 
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.is_some()
+    }
+
+    /// Whether a client's rate keeps the adapter from hearing it: then its silence says nothing. A
+    /// stranger has the adapter's time all the same.
+    fn is_held_back(&self) -> bool {
+        self.client.principal.is_some()
+            && self.client.meter.as_ref().is_some_and(|meter| meter.until.is_some())
     }
 
     fn stalls_at(&self) -> Option<Instant> {

@@ -29,18 +29,24 @@ struct Lines;
 
 impl Protocol for Lines {
     fn connect(&self, _: Instant, peer: &Peer, _: u64) -> Box<dyn Adapter> {
-        Box::new(Line(peer.clone()))
+        Box::new(Line { peer: peer.clone(), silence_max: None, heard: Instant::now() })
     }
 }
 
 /// Whoever holds it stops the shards of those who say `stall`.
 static STALL: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
 
-struct Line(Peer);
+struct Line {
+    peer: Peer,
+    /// Whoever says nothing for so long is gone.
+    silence_max: Option<Duration>,
+    heard: Instant,
+}
 
 impl Adapter for Line {
-    fn receive(&mut self, _: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
+    fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return 0 };
+        self.heard = now;
         let line = std::str::from_utf8(&bytes[..end]).unwrap();
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["open", name] => {
@@ -48,8 +54,8 @@ impl Adapter for Line {
                 out.request(Ticket(0), Request::Open(Box::new(open)));
             }
             ["who"] => {
-                let name = self.0.certificate_name.as_deref().unwrap_or("-");
-                out.wire().extend(format!("{} {name}\n", self.0.address).as_bytes());
+                let name = self.peer.certificate_name.as_deref().unwrap_or("-");
+                out.wire().extend(format!("{} {name}\n", self.peer.address).as_bytes());
             }
             ["sub", filter] => {
                 let filter = TopicFilter::parse(filter).unwrap();
@@ -61,6 +67,7 @@ impl Adapter for Line {
                 let payload = Bytes::from(vec![b'x'; length.parse().unwrap()]);
                 out.publish(Ticket(2), Publish::new(topic, payload));
             }
+            ["alive", millis] => self.silence_max = Some(Duration::from_millis(millis.parse().unwrap())),
             ["stall"] => drop(STALL.lock()),
             ["boom"] => panic!("the test asked for it"),
             _ => out.close(Close::because(Reason::ProtocolError)),
@@ -74,6 +81,7 @@ impl Adapter for Line {
                 out.wire().extend(format!("opened {}\n", opened.client_id).as_bytes());
             }
             Event::Reply(_, Reply::Subscribed(_)) => out.wire().extend(b"subscribed\n"),
+            Event::Timeout => out.close(Close::because(Reason::KeepAliveTimeout)),
             Event::Evicted(reason) => {
                 out.wire().extend(format!("evicted {reason}\n").as_bytes());
                 out.close(Close::because(reason));
@@ -92,7 +100,7 @@ impl Adapter for Line {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.silence_max.map(|silence_max| self.heard + silence_max)
     }
 
     fn protocol(&self) -> &'static str {

@@ -61,6 +61,10 @@ fn change(options: &PasswdOptions) -> Result<String> {
         Form::Argon2id => HashForm::Argon2id,
         Form::ScramSha256 => HashForm::ScramSha256,
     };
+    // Replacing a device or a pipe would destroy it.
+    if std::fs::metadata(path).is_ok_and(|old| !old.is_file()) {
+        bail!("{} is not a file", path.display());
+    }
     let text = match std::fs::read_to_string(path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !options.delete && !options.update => None,
@@ -139,6 +143,7 @@ fn write_new(new: &Path, text: &str, old: &Path) -> io::Result<()> {
         if (old.uid(), old.gid()) != (made.uid(), made.gid()) {
             chown(new, Some(old.uid()), Some(old.gid()))?;
         }
+        file.set_permissions(old.permissions())?;
     }
     file.write_all(text.as_bytes())?;
     file.sync_all()
@@ -196,6 +201,8 @@ mod tests {
         assert!(passwords.passwd(&["a", "-b", "one"]).unwrap().contains("a added"));
         let mode = std::fs::metadata(passwords.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        // A group that may read the file still may after a change.
+        std::fs::set_permissions(passwords.path(), std::fs::Permissions::from_mode(0o640)).unwrap();
         let first = passwords.text();
         assert!(first.starts_with("a:$argon2id$v=19$m=19456,t=2,p=1$"), "{first}");
         std::fs::write(passwords.path(), format!("# ours\n{first}")).unwrap();
@@ -203,6 +210,8 @@ mod tests {
         assert!(passwords.passwd(&["b", "-b", "two", "--hash", "scram-sha-256"]).is_ok());
         assert!(passwords.text().starts_with(&format!("# ours\n{first}b:SCRAM-SHA-256$4096:")));
         assert!(passwords.passwd(&["a", "-b", "three"]).unwrap().starts_with("a changed"));
+        let mode = std::fs::metadata(passwords.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
         assert!(!passwords.text().contains(&first));
         assert!(passwords.passwd(&["-D", "a"]).is_ok());
         assert!(passwords.text().starts_with("# ours\nb:"));
@@ -238,5 +247,8 @@ mod tests {
             assert!(error.contains(words), "{arguments:?}: {error}");
         }
         assert!(!passwords.path().exists());
+        let _socket = std::os::unix::net::UnixListener::bind(passwords.path()).unwrap();
+        assert!(passwords.passwd(&["a", "-b", "x"]).unwrap_err().contains("is not a file"));
+        assert!(!std::fs::metadata(passwords.path()).unwrap().is_file());
     }
 }

@@ -18,6 +18,22 @@ fn a_client_over_its_message_rate_is_slowed_down_and_loses_nothing() {
     bench.stop();
 }
 
+/// It may have said long ago that it is there; it is just not heard.
+#[test]
+fn a_client_that_is_slowed_down_is_not_taken_for_silent() {
+    let limits = ClientLimits { message_rate_max: Some(20), ..ClientLimits::default() };
+    let bench = Bench::with(limits);
+    let mut hearer = bench.connect("hearer");
+    hearer.subscribe("t");
+    let mut talker = bench.connect("talker");
+    talker.say("alive 200");
+    // The first piece alone holds a dozen more than a second's worth: half a second's pause.
+    (0..60).for_each(|_| talker.say("pub t 1"));
+    (0..60).for_each(|_| hearer.hear_message("t", 1));
+    assert_eq!(talker.0.read(&mut [0]).unwrap(), 0, "in the end it is silent");
+    bench.stop();
+}
+
 #[test]
 fn a_client_over_its_byte_rate_is_slowed_down_while_others_are_not() {
     let limits = ClientLimits { byte_rate_max: Some(10_000), ..ClientLimits::default() };
