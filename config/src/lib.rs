@@ -12,6 +12,7 @@
 
 mod bind;
 mod bridge;
+mod delayed;
 mod document;
 mod key;
 mod known;
@@ -20,23 +21,30 @@ mod limits;
 mod listener;
 mod node;
 mod problem;
+mod retained;
 mod secret;
 mod section;
+mod session;
 mod settings;
+mod shared;
 mod tls;
 mod tree;
 
 pub use bind::Bind;
 pub use bridge::{BridgeEntry, BridgeKeys};
+pub use delayed::Delayed;
 pub use key::Key;
 pub use known::{Carrier, Known, Schema, fields};
 pub use layers::{DEFAULT_TEXT, ENVIRONMENT_PREFIX, Layers};
-pub use limits::{Delayed, Limits, PriorityDefault, QueueDrop, Retained, Session, Shared, Strategy};
+pub use limits::Limits;
 pub use listener::{Anonymous, Listener, ProxyProtocol};
 pub use node::{Admin, Log, LogFormat, LogLevel, Node};
 pub use problem::{Origin, Problem, Problems};
+pub use retained::Retained;
 pub use secret::{MASK, Secret};
+pub use session::{PriorityDefault, QueueDrop, Session};
 pub use settings::{Line, Settings};
+pub use shared::{Shared, Strategy};
 pub use tls::{CertificateIdentity, ClientAuth, ListenerTls};
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod publish;
 mod qos;
 mod retain;
 mod scene;
+#[path = "../harness/scram.rs"]
 mod scram;
 mod sequences;
 mod session;

@@ -1,10 +1,7 @@
 //! What one client may ask for in excess, and that the others do not notice.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use crate::harness::mqtt::{Subscriber, publish};
+use crate::harness::raw::RawClient;
 use crate::harness::world::eventually;
 use crate::harness::{Gateway, Outcome, Stop, World};
 use crate::{ensure, ensure_eq};
@@ -70,109 +67,4 @@ pub(super) fn resident_kib(gateway: &Gateway) -> Outcome<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|rest| rest.trim().split(' ').next()?.parse().ok());
     number.ok_or_else(|| Stop::Failed("no VmRSS in /proc".into()))
-}
-
-/// MQTT 5 by hand, one packet at a time.
-pub(super) struct RawClient {
-    stream: TcpStream,
-    session_present: bool,
-}
-
-impl RawClient {
-    pub(super) fn connect(port: u16, client_id: &str) -> Outcome<Self> {
-        Self::open(port, &[b"\x00\x04MQTT\x05\x02\x00\x00\x00", &text(client_id)[..]].concat())
-    }
-
-    /// With a session that outlives it by an hour, and is resumed if it is there.
-    pub(super) fn persistent(port: u16, client_id: &str) -> Outcome<Self> {
-        let head = b"\x00\x04MQTT\x05\x00\x00\x00\x05\x11\x00\x00\x0e\x10";
-        Self::open(port, &[head, &text(client_id)[..]].concat())
-    }
-
-    fn open(port: u16, connect: &[u8]) -> Outcome<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let mut client = Self { stream, session_present: false };
-        client.send(0x10, connect)?;
-        let (first, body) = client.packet()?;
-        ensure!(first == 0x20 && body.get(1) == Some(&0), "CONNACK {body:02x?}");
-        client.session_present = body[0] == 1;
-        Ok(client)
-    }
-
-    pub(super) fn session_present(&self) -> bool {
-        self.session_present
-    }
-
-    /// The reasons of the SUBACK.
-    pub(super) fn subscribe(&mut self, filters: &[String]) -> Outcome<Vec<u8>> {
-        let mut body = b"\x00\x01\x00".to_vec();
-        for filter in filters {
-            body.extend(text(filter));
-            body.push(1);
-        }
-        self.send(0x82, &body)?;
-        let (first, body) = self.packet()?;
-        ensure_eq!(first, 0x90, "a SUBACK");
-        // Less than 128 bytes of properties: a reason in words.
-        let properties = usize::from(body.get(2).copied().unwrap_or(0));
-        Ok(body.get(3 + properties..).unwrap_or_default().to_vec())
-    }
-
-    /// The reason of the PUBACK.
-    pub(super) fn publish(&mut self, topic: &str) -> Outcome<u8> {
-        self.publish_payload(topic, &[])
-    }
-
-    pub(super) fn publish_payload(&mut self, topic: &str, payload: &[u8]) -> Outcome<u8> {
-        self.send(0x32, &[&text(topic)[..], b"\x00\x02\x00", payload].concat())?;
-        let (first, body) = self.packet()?;
-        ensure_eq!(first, 0x40, "a PUBACK");
-        Ok(body.get(2).copied().unwrap_or(0))
-    }
-
-    pub(super) fn send_qos0(&mut self, topic: &str, payload: &[u8]) -> Outcome {
-        self.send(0x30, &[&text(topic)[..], b"\x00", payload].concat())
-    }
-
-    fn send(&mut self, first: u8, body: &[u8]) -> Outcome {
-        let mut packet = vec![first];
-        let mut length = body.len();
-        loop {
-            let more = length >= 128;
-            packet.push((length % 128) as u8 | u8::from(more) << 7);
-            length /= 128;
-            if !more {
-                break;
-            }
-        }
-        packet.extend(body);
-        Ok(self.stream.write_all(&packet)?)
-    }
-
-    /// First byte and body of the next packet.
-    pub(super) fn packet(&mut self) -> Outcome<(u8, Vec<u8>)> {
-        let first = self.byte()?;
-        let mut length = 0;
-        for shift in (0..).step_by(7) {
-            let byte = self.byte()?;
-            length |= usize::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
-        Ok((first, body))
-    }
-
-    fn byte(&mut self) -> Outcome<u8> {
-        let mut byte = [0];
-        self.stream.read_exact(&mut byte)?;
-        Ok(byte[0])
-    }
-}
-
-fn text(text: &str) -> Vec<u8> {
-    [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
 }

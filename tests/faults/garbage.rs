@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::harness::coap::{has_code, request};
 use crate::harness::mqtt::{Subscriber, publish};
+use crate::harness::raw::{packet, text};
 use crate::harness::world::eventually;
 use crate::harness::{Gateway, Outcome, World};
 use crate::{ensure, ensure_eq};
@@ -190,8 +191,7 @@ fn connect(version: u8, client_id: &str) -> Vec<u8> {
     let mut body = b"\x00\x04MQTT".to_vec();
     body.extend([version, 0x02, 0, 60]);
     body.extend((version == 5).then_some(0));
-    body.extend((client_id.len() as u16).to_be_bytes());
-    body.extend(client_id.as_bytes());
+    body.extend(text(client_id));
     packet(0x10, &body)
 }
 
@@ -207,11 +207,6 @@ fn sample(version: u8, kind: usize) -> Vec<u8> {
         5 => packet(0xc0, b""),
         _ => connect(version, "again"),
     }
-}
-
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    assert!(body.len() < 128, "one byte of length");
-    [&[first, body.len() as u8], body].concat()
 }
 
 /// A CoAP message with a right header and options at random.

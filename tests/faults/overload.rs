@@ -5,8 +5,9 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::faults::excess::{RawClient, resident_kib};
+use crate::faults::excess::resident_kib;
 use crate::harness::gateway::Settings;
+use crate::harness::raw::RawClient;
 use crate::harness::world::eventually;
 use crate::harness::{Gateway, Outcome, World};
 use crate::{ensure, ensure_eq};

@@ -150,19 +150,21 @@ fn npm_mqtt_speaks_over_mqtts_and_wss(world: &mut World) -> Outcome {
         [format!("mqtts://127.0.0.1:{}", secure.mqtts), format!("wss://127.0.0.1:{}/mqtt", secure.wss)];
     let heard = Subscriber::start(world, secure.gateway.ports.mqtt, &["-t", "web/#", "-q", "2"])?;
     for (number, url) in urls.iter().enumerate() {
-        let run = |world: &mut World, arguments: &[&str]| {
-            let mut command = node("mqtt_npm.js")?;
-            command.env("NODE_EXTRA_CA_CERTS", secure.authority.path("ca.pem"));
-            world.spawn("npm mqtt", command.args([url, "5"]).args(arguments))
-        };
-        let topic = format!("web/{number}");
-        let mut listener = run(world, &["sub", &topic, "1"])?;
-        listener.line("SUBSCRIBED 2", 20)?;
-        let finished = run(world, &["pub", &topic, "from the web", "2"])?.finish(20)?;
-        ensure_eq!(finished.code, Some(0), "npm mqtt's end");
-        listener.line(&format!("MESSAGE {topic} 2 text/plain from the web"), 10)?;
-        listener.finish(10)?;
-        ensure_eq!(heard.on_topic(&topic)?.payload, "from the web", "over TCP");
+        for (version, content_type) in [("4", "-"), ("5", "text/plain")] {
+            let run = |world: &mut World, arguments: &[&str]| {
+                let mut command = node("mqtt_npm.js")?;
+                command.env("NODE_EXTRA_CA_CERTS", secure.authority.path("ca.pem"));
+                world.spawn("npm mqtt", command.args([url, version]).args(arguments))
+            };
+            let topic = format!("web/{number}/{version}");
+            let mut listener = run(world, &["sub", &topic, "1"])?;
+            listener.line("SUBSCRIBED 2", 20)?;
+            let finished = run(world, &["pub", &topic, "from the web", "2"])?.finish(20)?;
+            ensure_eq!(finished.code, Some(0), "npm mqtt's end");
+            listener.line(&format!("MESSAGE {topic} 2 {content_type} from the web"), 10)?;
+            listener.finish(10)?;
+            ensure_eq!(heard.on_topic(&topic)?.payload, "from the web", "over TCP");
+        }
     }
     secure.gateway.stop()
 }

@@ -10,6 +10,8 @@ pub mod lwm2m;
 pub mod mqtt;
 pub mod place;
 pub mod process;
+pub mod raw;
+pub mod scram;
 pub mod suite;
 pub mod world;
 

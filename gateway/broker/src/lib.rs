@@ -30,6 +30,7 @@ mod forwarded;
 mod gauges;
 mod handshake;
 mod listener;
+mod log_limit;
 mod login;
 #[cfg(any(test, feature = "testing"))]
 mod memory;

@@ -8,6 +8,7 @@ use futures_util::{Sink, Stream as _};
 use gateway_model::WireBuffer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -126,8 +127,15 @@ impl WebSocket {
                 self.say_goodbye(cx, Some(CloseCode::Unsupported));
                 Read::Closed
             }
-            Poll::Ready(Some(Err(_))) if self.stream.get_ref().left == 0 => {
-                self.say_goodbye(cx, Some(CloseCode::Size));
+            Poll::Ready(Some(Err(error))) => {
+                // RFC 6455 section 7.1.7: a client that breaks the rules is told which.
+                let code = match self.stream.get_ref().left {
+                    0 => Some(CloseCode::Size),
+                    _ => code_of(&error),
+                };
+                if code.is_some() {
+                    self.say_goodbye(cx, code);
+                }
                 Read::Closed
             }
             Poll::Ready(Some(_) | None) => {
@@ -165,6 +173,18 @@ impl WebSocket {
             let _ = stream.as_mut().start_send(Message::Close(frame));
             let _ = stream.poll_flush(cx);
         }
+    }
+}
+
+/// What a violation is called (RFC 6455 section 7.4.1); `None` if the connection is gone.
+fn code_of(error: &tungstenite::Error) -> Option<CloseCode> {
+    match error {
+        // The peer ended without a Close.
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) => Some(CloseCode::Protocol),
+        tungstenite::Error::Utf8(_) => Some(CloseCode::Invalid),
+        tungstenite::Error::Capacity(_) => Some(CloseCode::Size),
+        _ => None,
     }
 }
 

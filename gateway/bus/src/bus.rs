@@ -71,6 +71,9 @@ pub struct Moment {
 /// How often groups are looked at whose members may hang.
 const REVIEW_EVERY: Duration = Duration::from_secs(1);
 
+/// How many filters of a session that ends are taken out of the routes under one lock.
+const FILTERS_AT_A_TIME: usize = 256;
+
 impl Bus {
     /// `seed` makes the hashing of topics unpredictable; the same seed gives the same behaviour.
     pub fn new(limits: Limits, seed: u64) -> Self {
@@ -385,9 +388,10 @@ impl Bus {
             (filters, state.will.take(), took_over, left)
         };
         self.counters.add(Counter::SessionsEnded, 1);
-        if !filters.is_empty() {
+        // Others look up routes in between: there may be a hundred thousand filters.
+        for some in filters.chunks(FILTERS_AT_A_TIME) {
             let mut routes = self.routes.write();
-            filters.iter().for_each(|filter| routes.unsubscribe(filter, session));
+            some.iter().for_each(|filter| routes.unsubscribe(filter, session));
             self.generation.fetch_add(1, Ordering::Release);
         }
         self.bequeath(session, left);

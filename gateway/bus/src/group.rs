@@ -19,7 +19,7 @@ use crate::{Counters, DropReason, Session, Sharing};
 ///
 /// A group has no queue of its own: what nobody can take now waits in the outbox of a member, with
 /// its place in the sequence of the group, and moves from there: when its holder goes, when another
-/// comes back first, and when its holder takes nothing while others do.
+/// comes back first, and when its holder takes or acknowledges nothing while others do.
 pub(crate) struct Group {
     pub(crate) name: Box<str>,
     /// What its messages are marked with in outboxes; unique while it lasts, not 0.
@@ -68,6 +68,9 @@ struct Copy<'a> {
 /// What another member could still hold.
 struct Room {
     member: usize,
+    session: u64,
+    /// When it hung, if nothing shows that it does not any more.
+    suspect: Option<Instant>,
     load: usize,
     messages: usize,
     bytes: usize,
@@ -169,7 +172,8 @@ impl Group {
     /// there, as far as they have room.
     pub(crate) fn relieve(&self, rules: &Rules, from: &Session, counters: &Counters) -> Given {
         let mut members = self.members.lock();
-        members.relieve(rules, self.number, from, Reach::Sent, counters);
+        let mut rooms = members.openings();
+        members.relieve(rules, self.number, (from, Reach::Sent), &mut rooms, counters);
         members.watch_if_needed(rules)
     }
 
@@ -202,9 +206,10 @@ impl Group {
                 hanging.push((place, member.subscriber.session.clone(), overdue));
             }
         }
+        let mut rooms = if hanging.is_empty() { Vec::new() } else { members.openings() };
         for (place, session, overdue) in hanging {
             let reach = overdue.map_or(Reach::Queued, Reach::SentBefore);
-            members.relieve(rules, self.number, &session, reach, counters);
+            members.relieve(rules, self.number, (&session, reach), &mut rooms, counters);
             members.list[place].lapse_if_overdue(now, rules, self.number);
             watch = true;
         }

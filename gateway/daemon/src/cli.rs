@@ -47,7 +47,7 @@ pub struct SettingsOptions {
     /// Settings file (TOML); only what differs from the defaults
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Directory of everything durable; overrules node.data_dir
+    /// Directory of what a restart keeps; overrules node.data_dir
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
     /// Overrules one setting, e.g. --set listener.mqtt.bind=0.0.0.0:1883; may be repeated

@@ -138,20 +138,29 @@ impl Connection {
         asked.iter().map(reason_of).collect()
     }
 
-    fn write_suback(&self, packet_id: NonZeroU16, reasons: &[Reason], out: &mut dyn Sink) {
+    fn write_suback(&mut self, packet_id: NonZeroU16, reasons: &[Reason], out: &mut dyn Sink) {
         let text = explanation::of_subscribe(reasons);
         let reasons: Vec<Reason> = reasons.iter().copied().map(subscribe_reason).collect();
-        self.write(PropertyBuffer::default(), text, out, |properties, into| {
+        let fits = self.write(PropertyBuffer::default(), text, out, |properties, into| {
             Suback { packet_id, properties, reasons: reasons.clone() }.encode(self.version, into);
         });
+        self.dismiss_unless(fits, out);
     }
 
-    fn write_unsuback(&self, packet_id: NonZeroU16, reasons: &[Reason], out: &mut dyn Sink) {
+    /// A request whose answer is larger than the client takes (MQTT-3.1.2-24) would leave it waiting.
+    fn dismiss_unless(&mut self, fits: bool, out: &mut dyn Sink) {
+        if !fits {
+            self.dismiss(Reason::PacketTooLarge, "the answer is larger than the client takes", out);
+        }
+    }
+
+    fn write_unsuback(&mut self, packet_id: NonZeroU16, reasons: &[Reason], out: &mut dyn Sink) {
         let text = explanation::of_unsubscribe(reasons);
         let reasons: Vec<Reason> = reasons.iter().copied().map(unsubscribe_reason).collect();
-        self.write(PropertyBuffer::default(), text, out, |properties, into| {
+        let fits = self.write(PropertyBuffer::default(), text, out, |properties, into| {
             Unsuback { packet_id, properties, reasons: reasons.clone() }.encode(self.version, into);
         });
+        self.dismiss_unless(fits, out);
     }
 }
 

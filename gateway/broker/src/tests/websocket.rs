@@ -79,6 +79,27 @@ fn a_close_is_answered_and_text_is_refused_with_a_code() {
 }
 
 #[test]
+fn a_violation_is_told_by_its_code() {
+    let bench = Bench::new();
+    let address = listen(&bench, &[]);
+    let unmasked = vec![BINARY, 1, b'a'];
+    let too_large = [&[BINARY, 0x80 | 126, 0x04, 0x01, 0, 0, 0, 0][..], &[b'a'; 1025]].concat();
+    for (sent, code) in [
+        (unmasked, 1002),
+        (frame(0x83, b"a"), 1002),
+        (frame(0xC2, b"a"), 1002),
+        (frame(TEXT, b"\xC0"), 1007),
+        (too_large, 1009),
+    ] {
+        let mut client = connect(address, "");
+        client.0.get_mut().write_all(&sent).unwrap();
+        let (first, payload) = hear_frame(&mut client);
+        assert_eq!((first, &payload[..2]), (CLOSE, &u16::to_be_bytes(code)[..]), "{sent:?}");
+    }
+    bench.stop();
+}
+
+#[test]
 fn a_ping_is_answered_and_what_it_held_comes_back() {
     let bench = Bench::new();
     let mut client = connect(listen(&bench, &[]), "");

@@ -3,7 +3,6 @@ use std::time::Instant;
 use gateway_model::{Message, Qos};
 
 use super::Rules;
-use crate::Session;
 use crate::outbox::Outbox;
 use crate::routes::Subscriber;
 use crate::session::State;
@@ -18,9 +17,11 @@ pub(super) struct Member {
     /// Nothing of it went for too long: its window is full, or its connection is.
     pub(super) stalled: bool,
     owes: Option<Owes>,
-    /// It did not acknowledge in time, when this much was gone from its outbox: it is passed over
-    /// until something goes, or until then, as it may have failed with that message only.
-    lapsed: Option<(Instant, u32)>,
+    /// It did not acknowledge in time: it is passed over until something goes from its outbox, or
+    /// until then, as it may have failed with that message only.
+    lapsed: Option<Instant>,
+    /// When it was last seen to hang, and how much was gone from its outbox then.
+    stuck: Option<(Instant, u32)>,
 }
 
 /// Deliveries that a member is to acknowledge.
@@ -48,18 +49,21 @@ pub(super) enum Standing {
 
 impl Member {
     pub(super) fn new(subscriber: Subscriber) -> Self {
-        Self { subscriber, epoch: 0, behind: None, stalled: false, owes: None, lapsed: None }
-    }
-
-    pub(super) fn is(&self, session: &Session) -> bool {
-        self.subscriber.session.number == session.number
+        let (behind, owes, lapsed, stuck) = (None, None, None, None);
+        Self { subscriber, epoch: 0, behind, stalled: false, owes, lapsed, stuck }
     }
 
     /// Whether it is passed over while others can take messages.
     pub(super) fn hangs(&self, state: &State) -> bool {
-        let outbox = &state.outbox;
-        let is_lapsed = self.lapsed.is_some_and(|(_, progress)| progress == outbox.progress());
-        self.epoch == state.epoch && (is_lapsed || self.stalled && outbox.is_behind())
+        let is_lapsed = self.lapsed.is_some() && self.suspect(state).is_some();
+        is_lapsed || self.epoch == state.epoch && self.stalled && state.outbox.is_behind()
+    }
+
+    /// When it hung, if nothing went since. What others had is for it only after all others, or
+    /// some of them would pass it back and forth.
+    pub(super) fn suspect(&self, state: &State) -> Option<Instant> {
+        let (since, progress) = self.stuck?;
+        (self.epoch == state.epoch && progress == state.outbox.progress()).then_some(since)
     }
 
     pub(super) fn standing(&self, state: &State, message: &Message) -> Standing {
@@ -81,8 +85,8 @@ impl Member {
         let session = self.subscriber.session.clone();
         let state = session.state.lock();
         if self.epoch != state.epoch {
-            (self.behind, self.stalled, self.owes, self.lapsed) = (None, false, None, None);
-            self.epoch = state.epoch;
+            (self.behind, self.stalled, self.owes) = (None, false, None);
+            (self.lapsed, self.stuck, self.epoch) = (None, None, state.epoch);
         }
         if !state.is_attached() {
             return false;
@@ -99,6 +103,7 @@ impl Member {
             _ if !outbox.is_behind() => (self.behind, self.stalled) = (None, false),
             Some((since, then)) if then == progress => {
                 self.stalled = rules.stall.is_some_and(|stall| now >= since + stall);
+                self.stuck = if self.stalled { Some((now, progress)) } else { self.stuck };
             }
             _ => (self.behind, self.stalled) = (Some((now, progress)), false),
         }
@@ -109,7 +114,8 @@ impl Member {
             return;
         }
         let progress = outbox.progress();
-        self.lapsed = self.lapsed.filter(|(until, then)| now < *until && *then == progress);
+        let is_stuck = self.stuck.is_some_and(|(_, then)| then == progress);
+        self.lapsed = self.lapsed.filter(|until| now < *until && is_stuck);
         if self.owes.as_ref().is_some_and(|owes| owes.progress == progress) {
             return;
         }
@@ -131,7 +137,7 @@ impl Member {
         let state = self.subscriber.session.state.lock();
         let (outbox, end) = (&state.outbox, owes.end);
         let progress = outbox.progress();
-        self.lapsed = Some((now + ack, progress));
+        (self.lapsed, self.stuck) = (Some(now + ack), Some((now, progress)));
         match outbox.owed(group, end) {
             Some(oldest) => (owes.oldest, owes.progress) = (oldest, progress),
             None => self.owes = None,

@@ -67,27 +67,38 @@ impl Members {
         }
         self.waiting = false;
         let sessions: Vec<_> = self.list.iter().map(|member| member.subscriber.session.clone()).collect();
+        let mut rooms = self.openings();
         for session in sessions.iter().filter(|session| !session.is_attached()) {
-            self.relieve(rules, number, session, Reach::Sent, counters);
+            self.relieve(rules, number, (session, Reach::Sent), &mut rooms, counters);
         }
     }
 
+    /// What those can take who are there and do not hang.
+    pub(super) fn openings(&self) -> Vec<Room> {
+        let mut rooms = self.rooms(|state, member| state.is_attached() && !member.hangs(state));
+        // Those that have hung come last, and take turns.
+        let suspect = rooms.iter().map(|room| room.suspect).min().flatten();
+        rooms.retain(|room| room.suspect == suspect);
+        rooms
+    }
+
+    /// Moves what a session holds to the `rooms` of others, as far as they go.
     pub(super) fn relieve(
         &mut self,
         rules: &Rules,
         number: u32,
-        from: &Session,
-        reach: Reach,
+        (from, reach): (&Session, Reach),
+        rooms: &mut Vec<Room>,
         counters: &Counters,
     ) {
-        let mut rooms =
-            self.rooms(|state, member| state.is_attached() && !member.hangs(state) && !member.is(from));
+        // It is among them only if it has come back meanwhile.
+        rooms.retain(|room| room.session != from.number);
         let mut state = from.state.lock();
         // It may have come back meanwhile: then what it was sent is its own again.
         let is_away = !state.is_attached();
         let reach = if reach == Reach::Sent && !is_away { Reach::Queued } else { reach };
         let is_nobody_there = rooms.is_empty();
-        let place = |queued: &Entry| self.place(rules, number, &mut rooms, queued);
+        let place = |queued: &Entry| self.place(rules, number, rooms, queued);
         let taken = if is_nobody_there { Vec::new() } else { state.outbox.take(number, reach, place) };
         let is_more = is_away && state.outbox.holds(number);
         drop(state);
@@ -134,8 +145,10 @@ impl Members {
             let state = member.subscriber.session.state.lock();
             let outbox = &state.outbox;
             let (load, messages, bytes) = (outbox.backlog(), outbox.messages_free(), outbox.bytes_free());
+            let suspect = member.suspect(&state);
             let is_eligible = !state.ended && eligible(&state, member);
-            is_eligible.then_some(Room { member: place, load, messages, bytes })
+            let session = member.subscriber.session.number;
+            is_eligible.then_some(Room { member: place, session, suspect, load, messages, bytes })
         };
         self.list.iter().enumerate().filter_map(room).collect()
     }
@@ -168,17 +181,15 @@ impl Members {
     }
 
     /// Gives copies to the members they were meant for; returns those of members that have ended.
-    fn hand_over(&mut self, copies: Vec<(usize, Entry)>, counters: &Counters) -> Vec<Entry> {
+    fn hand_over(&mut self, mut copies: Vec<(usize, Entry)>, counters: &Counters) -> Vec<Entry> {
         let mut returned = Vec::new();
-        if copies.is_empty() {
-            return returned;
-        }
-        let mut shares: Vec<Vec<Entry>> = self.list.iter().map(|_| Vec::new()).collect();
-        copies.into_iter().for_each(|(place, queued)| shares[place].push(queued));
-        for (member, share) in self.list.iter().zip(shares) {
-            if !share.is_empty() {
-                returned.extend(member.subscriber.take_over(share, &mut self.waiting, counters));
-            }
+        copies.sort_by_key(|(place, _)| *place);
+        let mut copies = copies.into_iter().peekable();
+        while let Some((place, first)) = copies.next() {
+            let mut share = vec![first];
+            share.extend(std::iter::from_fn(|| Some(copies.next_if(|(other, _)| *other == place)?.1)));
+            let member = &self.list[place].subscriber;
+            returned.extend(member.take_over(share, &mut self.waiting, counters));
         }
         returned
     }

@@ -39,7 +39,7 @@ impl Deliveries for Drain<'_> {
                 continue;
             }
             if head.qos > Qos::AtMostOnce {
-                if outbox.is_blocked() {
+                if outbox.is_blocked() || !outbox.bears(head.message.size()) {
                     return None;
                 }
                 let next = outbox.send();

@@ -27,6 +27,18 @@ impl Outbox {
         (self.limits.bytes_max - self.queue_bytes.min(self.limits.bytes_max)) as usize
     }
 
+    /// Whether a delivery of this size may go in flight: a large one only while all that is in flight
+    /// is within the bytes of the queue, or if it is alone. Light ones are bounded by the window, and
+    /// are not added up.
+    pub(crate) fn bears(&self, size: usize) -> bool {
+        const LIGHT: usize = 64 * 1024;
+        if size <= LIGHT || self.in_flight == 0 {
+            return true;
+        }
+        let sent = self.entries.range(..self.in_flight()).map(|entry| entry.message.size());
+        sent.sum::<usize>() + size <= self.limits.bytes_max as usize
+    }
+
     /// Whether nothing above QoS 0 can be sent until something is settled.
     pub(crate) fn is_blocked(&self) -> bool {
         self.in_flight >= self.window

@@ -231,6 +231,30 @@ fn the_whole_space_of_identifiers_may_be_in_flight() {
     assert_eq!(next[0].id, Some(ids[1000]), "the only one that is free");
 }
 
+/// Or who acknowledges nothing holds a window of the largest messages there are.
+#[test]
+fn large_deliveries_are_in_flight_within_the_bytes_of_the_queue() {
+    let mut scene = Scene::new();
+    let queue = crate::QueueLimits { bytes_max: 350_000, ..Default::default() };
+    scene.options(crate::SessionOptions { queue: Some(queue), ..Default::default() });
+    let (publisher, client) = pair(&scene, 100);
+    let large = "x".repeat(100_000);
+    let mut taken: Vec<_> = Vec::new();
+    for _ in 0..6 {
+        scene.publish(&publisher, "t", &large, ONE);
+        taken.extend(scene.take(&client));
+    }
+    scene.publish(&publisher, "t", "light", ONE);
+    taken.extend(scene.take(&client));
+    assert_eq!(taken.len(), 3, "the others wait, in order");
+    assert!(scene.settle(&client, taken[1].id.unwrap(), Settlement::Delivered));
+    assert_eq!(scene.take(&client).len(), 1);
+    for taken in &taken {
+        scene.settle(&client, taken.id.unwrap(), Settlement::Delivered);
+    }
+    assert_eq!(texts(&scene.take(&client))[2], "light");
+}
+
 #[test]
 fn qos_0_needs_no_identifier_and_keeps_its_place() {
     let mut scene = Scene::new();

@@ -44,6 +44,18 @@ fn clean_start_discards_the_earlier_session() {
     assert_eq!(scene.publish(&publisher, "t", "two", Qos::AtLeastOnce), Reason::NoMatchingSubscribers);
 }
 
+#[test]
+fn a_session_with_many_filters_ends_with_all_of_them() {
+    let scene = Scene::new();
+    let client = scene.open("a", transient());
+    (0..1000).for_each(|number| {
+        scene.subscribe(&client, &format!("t/{number}/{}", ["x", "#", "+"][number % 3]), Qos::AtMostOnce);
+    });
+    assert_eq!(scene.bus.subscription_count(), 1000);
+    scene.lose(&client);
+    assert_eq!((scene.bus.subscription_count(), scene.bus.totals().filters), (0, 0));
+}
+
 /// Or whoever knows a client identifier could read what another user subscribed to.
 #[test]
 fn another_owner_begins_anew() {

@@ -2,12 +2,14 @@
 //!
 //! Nothing here waits for time to pass; the bounds on waiting only turn a hang into a failure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use gateway_model::{Deliveries, Expiry, Notify, Open, Outgoing, Qos, Settlement, Subscription};
+use parking_lot::Mutex;
 
 use super::scene::{assert_balanced, filter, id, lasting, publish, secs_of, text, transient};
 use crate::{Attachment, Bus, DropReason, Limits, Moment, QueueLimits, SessionOptions};
@@ -122,7 +124,7 @@ fn nothing_shared_is_lost_while_members_come_and_go() {
         bus.detach(moment, &keeper.attachment, false, None);
         let finished = AtomicBool::new(false);
         let ready = std::sync::Barrier::new(PUBLISHERS);
-        let mut received = std::collections::BTreeSet::new();
+        let mut received = BTreeSet::new();
         std::thread::scope(|scope| {
             let (bus, finished, ready) = (&bus, &finished, &ready);
             let workers: Vec<_> =
@@ -151,6 +153,85 @@ fn nothing_shared_is_lost_while_members_come_and_go() {
         done.send(()).unwrap();
     });
     is_done.recv_timeout(secs_of(60)).expect("all threads come to their end");
+}
+
+/// Members of a group acknowledge nothing, or late, while time passes on another thread: others get
+/// what they have, and whatever answer comes when, it fits.
+#[test]
+fn nothing_shared_is_lost_while_members_do_not_acknowledge() {
+    let (done, is_done) = channel();
+    std::thread::spawn(move || {
+        let bus = big_bus();
+        let moment = now();
+        let hung = connect(&bus, moment, "hung", Open { receive_maximum: 40, ..lasting(Expiry::Never) });
+        subscribe(&bus, moment, &hung, GROUP, 2);
+        for count in MESSAGES..MESSAGES + 40 {
+            let publish = publish("t/0", &format!("0 {count}"), QOS);
+            bus.publish(moment, &hung.attachment, publish, &mut bus.route_cache());
+        }
+        let owed = take(&bus, moment, &hung).len();
+        let all = PUBLISHERS * MESSAGES + owed;
+        let received = Mutex::default();
+        let finished = AtomicBool::new(false);
+        let ready = std::sync::Barrier::new(PUBLISHERS);
+        std::thread::scope(|scope| {
+            let (bus, received, finished, ready) = (&bus, &received, &finished, &ready);
+            for patience in [0, 0, 50, 500] {
+                scope.spawn(move || answer_late(bus, moment, patience, received, finished));
+            }
+            let senders: Vec<_> =
+                (0..PUBLISHERS).map(|number| scope.spawn(move || send(bus, moment, number, ready))).collect();
+            let mut secs = 0..;
+            let mut pass = || {
+                bus.poll(Moment { instant: moment.instant + secs_of(secs.next().unwrap()), ..moment });
+                std::thread::yield_now();
+            };
+            while !senders.iter().all(|sender| sender.is_finished()) {
+                pass();
+            }
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            while received.lock().len() < all {
+                pass();
+            }
+            finished.store(true, Ordering::Release);
+        });
+        assert_balanced(&bus);
+        let dropped = DropReason::ALL.into_iter().map(|reason| bus.counters().dropped(reason));
+        assert_eq!(dropped.sum::<u64>(), 0);
+        assert_eq!(bus.counters().count(crate::Counter::Matched), all as u64);
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(secs_of(60)).expect("all threads come to their end");
+}
+
+/// A member that acknowledges everything, but only after it has looked so many times.
+fn answer_late(
+    bus: &Bus,
+    moment: Moment,
+    patience: usize,
+    received: &Mutex<BTreeSet<(usize, usize)>>,
+    finished: &AtomicBool,
+) {
+    static NAMES: AtomicU64 = AtomicU64::new(0);
+    let name = format!("member {}", NAMES.fetch_add(1, Ordering::Relaxed));
+    let line = connect(bus, moment, &name, Open { receive_maximum: 40, ..lasting(Expiry::Never) });
+    subscribe(bus, moment, &line, GROUP, 2);
+    let mut owed: Vec<Outgoing> = Vec::new();
+    for round in 1.. {
+        for outgoing in take(bus, moment, &line) {
+            assert!(owed.iter().all(|other| other.id != outgoing.id), "an identifier names two messages");
+            owed.push(outgoing);
+        }
+        let is_last = finished.load(Ordering::Acquire);
+        if is_last || round % (patience + 1) == 0 {
+            acknowledge(bus, &line, &owed);
+            received.lock().extend(owed.drain(..).map(|outgoing| parse(&outgoing)));
+        }
+        if is_last && bus.sessions().iter().all(|view| view.queued + view.in_flight == 0) {
+            return;
+        }
+        std::thread::yield_now();
+    }
 }
 
 const GROUP: &str = "$share/g/t/+";

@@ -85,17 +85,6 @@ fn success_needs_no_text() {
     assert_eq!(bench.out.take_bytes(), b"\x90\x04\x00\x02\x00\x00");
 }
 
-#[test]
-fn mqtt_3_1_2_24_a_suback_larger_than_the_client_takes_is_not_sent() {
-    let mut bench = Bench::open(&connect_5(&[Property::MaximumPacketBytes(16)]));
-    let filters = b"\x00\x01a\x00".repeat(12);
-    bench.exchange(&[&b"\x82\x33\x00\x02\x00"[..], &filters].concat());
-    let (ticket, _) = bench.out.requests.pop_front().unwrap();
-    bench.reply(ticket, Reply::Subscribed(vec![Reason::Success; 12]));
-    assert_eq!(bench.out.take_bytes(), b"");
-    assert_eq!(bench.exchange(b"\xc0\x00"), b"\xd0\x00");
-}
-
 fn drained(config: &Config, connect: &[u8]) -> Vec<u8> {
     let mut bench = Bench::open_with(config.clone(), connect);
     bench.handle(Event::Evicted(Reason::ServerShuttingDown));

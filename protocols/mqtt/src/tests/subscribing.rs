@@ -1,7 +1,8 @@
 use gateway_model::{Outcome, Qos, Reason, Reply, Request, RetainHandling, Ticket};
 
-use super::{Bench, CONNECT_5};
+use super::{Bench, CONNECT_5, connect_5};
 use crate::Config;
+use crate::codec::Property;
 
 /// Sends a packet that becomes one request.
 fn request(bench: &mut Bench, bytes: &[u8]) -> (Ticket, Request) {
@@ -78,6 +79,27 @@ fn mqtt_3_10_4_unsubscribe_is_acknowledged() {
     assert_eq!(filters[0].as_str(), "#");
     bench.reply(ticket, Reply::Unsubscribed(vec![Reason::Success]));
     assert_eq!(bench.out.take_bytes(), b"\xb0\x02\x00\x01");
+}
+
+#[test]
+fn mqtt_3_1_2_24_an_answer_larger_than_the_client_takes_ends_the_connection() {
+    let small = connect_5(&[Property::MaximumPacketBytes(16)]);
+    let twelve = |first: &[u8], filter: &[u8]| [first, &filter.repeat(12)].concat();
+    let subscribe = twelve(b"\x82\x33\x00\x02\x00", b"\x00\x01a\x00");
+    let unsubscribe = twelve(b"\xa2\x27\x00\x02\x00", b"\x00\x01a");
+    for (packet, reply) in [
+        (subscribe, Reply::Subscribed(vec![Reason::Success; 12])),
+        (unsubscribe, Reply::Unsubscribed(vec![Reason::Success; 12])),
+    ] {
+        let mut bench = Bench::new(Config::default());
+        bench.connect(&small);
+        bench.opened();
+        bench.out.take_bytes();
+        let (ticket, _) = request(&mut bench, &packet);
+        bench.reply(ticket, reply);
+        assert_eq!(bench.out.take_bytes(), b"\xe0\x01\x95");
+        assert_eq!(bench.closed_because(), Some(Reason::PacketTooLarge));
+    }
 }
 
 #[test]

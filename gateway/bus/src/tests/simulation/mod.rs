@@ -2,11 +2,12 @@
 //!
 //! `program.rs` draws steps and does each to both; `reference.rs`, with the shared subscriptions of
 //! `groups.rs`, knows nothing of the bus. After every step both must agree on deliveries in order,
-//! sessions, retained messages and counts.
+//! sessions, retained messages and counts. `hanging.rs` has no reference.
 //!
 //! A seed that fails is printed with its steps; `TIDEGATE_SIMULATION_SEED=n` runs it alone.
 
 mod groups;
+mod hanging;
 mod program;
 mod reference;
 
@@ -17,20 +18,33 @@ const STEPS: usize = 200;
 
 #[test]
 fn random_programs_agree_with_the_reference() {
-    let alone = std::env::var("TIDEGATE_SIMULATION_SEED").ok();
-    let seeds = match alone {
-        Some(seed) => {
-            let seed = seed.parse().expect("TIDEGATE_SIMULATION_SEED is a number");
-            seed..seed + 1
-        }
-        None => 0..SEEDS,
-    };
-    for seed in seeds {
+    for seed in seeds() {
         let mut program = Program::new(seed);
         for _ in 0..STEPS {
             program.step();
             program.check();
         }
         program.finish();
+    }
+}
+
+#[test]
+fn whoever_hangs_nothing_is_lost_and_nothing_waits_for_him() {
+    for seed in seeds() {
+        let run = std::panic::catch_unwind(|| hanging::run(seed));
+        if let Err(panic) = run {
+            eprintln!("seed {seed} failed; TIDEGATE_SIMULATION_SEED={seed} runs it alone");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    match std::env::var("TIDEGATE_SIMULATION_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().expect("TIDEGATE_SIMULATION_SEED is a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..SEEDS,
     }
 }

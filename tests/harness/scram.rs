@@ -1,4 +1,4 @@
-//! A client of SCRAM-SHA-256 (RFC 5802, RFC 7677).
+//! A client of SCRAM-SHA-256 (RFC 5802, RFC 7677), on its own feet: neither the gateway's code nor its client's.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,6 +6,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 pub const METHOD: &str = "SCRAM-SHA-256";
+
+const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
 
 pub struct Scram {
     bare: String,
@@ -16,7 +18,7 @@ pub struct Scram {
 
 impl Scram {
     pub fn new(name: &str, password: &str) -> Self {
-        let bare = format!("n={name},r=fyko+d2lbbFgONRv9qkxdawL");
+        let bare = format!("n={name},r={NONCE}");
         Self { bare, password: password.into(), signature: String::new() }
     }
 
@@ -25,11 +27,15 @@ impl Scram {
     }
 
     /// The answer to the server's challenge.
+    ///
+    /// # Panics
+    /// If it is none, or does not continue our nonce.
     pub fn last(&mut self, challenge: &str) -> String {
         let field = |name: &str| {
             let value = challenge.split(',').find_map(|field| field.strip_prefix(name));
             value.unwrap_or_else(|| panic!("no {name} in {challenge}"))
         };
+        assert!(field("r=").starts_with(NONCE), "the nonce begins with ours: {challenge}");
         let salt = STANDARD.decode(field("s=")).expect("base64");
         let rounds: u32 = field("i=").parse().expect("a number");
         let mut block = hmac(self.password.as_bytes(), &[&salt[..], &[0, 0, 0, 1]].concat());
