@@ -101,6 +101,14 @@ impl Carrier {
         }
     }
 
+    /// The client has a session: it may send messages of any size that is allowed.
+    #[inline]
+    pub(crate) fn lift_bound(&mut self) {
+        if let Self::WebSocket(socket) = self {
+            socket.lift_bound();
+        }
+    }
+
     /// Whether the carrier has a goodbye of its own.
     pub(crate) fn says_goodbye(&self) -> bool {
         matches!(self, Self::WebSocket(_) | Self::Stream(Stream::Tls(_)))

@@ -112,6 +112,9 @@ impl Connection {
             if self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
                 return; // its timer raises the signal again
             }
+            if self.client.principal.is_some() {
+                self.carrier.lift_bound();
+            }
             match self.carrier.read(&mut cx, scratch) {
                 Read::Scratch(count) => {
                     self.receive_metered(world, pool, moment, &scratch[..count]);

@@ -100,10 +100,12 @@ async fn steps(
             (Stream::Tls(Box::new(stream)), name)
         }
     };
-    let listener::Carrier::WebSocket { upgrade, message_bytes_max } = &listener.carrier else {
+    let listener::Carrier::WebSocket { upgrade, message_bytes_max, stranger_bytes_max } = &listener.carrier
+    else {
         return Ok(Greeted { carrier: Carrier::Stream(stream), address, certificate_name });
     };
-    let upgraded = websocket::handshake(stream, address, listener, upgrade, *message_bytes_max).await;
+    let bytes_max = (*message_bytes_max, *stranger_bytes_max);
+    let upgraded = websocket::handshake(stream, address, listener, upgrade, bytes_max).await;
     let (socket, address) = upgraded.map_err(HandshakeError::WebSocket)?;
     Ok(Greeted { carrier: Carrier::WebSocket(Box::new(socket)), address, certificate_name })
 }

@@ -66,6 +66,8 @@ pub enum Carrier {
     WebSocket {
         upgrade: Upgrade,
         message_bytes_max: usize,
+        /// All that a client may send before it has a session.
+        stranger_bytes_max: usize,
     },
     Udp,
 }
@@ -80,8 +82,8 @@ pub type Upgrade =
 pub enum ListenError {
     #[error("listener.{name}.bind: {bind} is in use by another program")]
     InUse { name: Arc<str>, bind: Bind },
-    #[error("listener.{name}.bind: cannot listen on {bind}: {source}")]
-    Refused { name: Arc<str>, bind: Bind, source: io::Error },
+    #[error("listener.{name}.bind: cannot listen on {bind}: {error}")]
+    Refused { name: Arc<str>, bind: Bind, error: io::Error },
 }
 
 /// An open listener, shared by its connections.
@@ -143,11 +145,11 @@ impl Listener {
 /// Opens a listener and hands what arrives to the shards. Returns the address bound (port 0 asks for
 /// any).
 pub fn bind(broker: &Arc<Broker>, shards: &Shards, settings: ListenerSettings) -> Result<Bind, ListenError> {
-    let fail = |source: io::Error| match source.kind() {
+    let fail = |error: io::Error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             ListenError::InUse { name: settings.name.clone(), bind: settings.bind.clone() }
         }
-        _ => ListenError::Refused { name: settings.name.clone(), bind: settings.bind.clone(), source },
+        _ => ListenError::Refused { name: settings.name.clone(), bind: settings.bind.clone(), error },
     };
     let gauges = broker.gauges.listener(&settings.name);
     match (&settings.carrier, &settings.bind) {

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::{Sink, Stream as _};
 use gateway_model::WireBuffer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -21,9 +22,15 @@ use crate::stream::Stream;
 
 /// A WebSocket whose handshake is done.
 pub(crate) struct WebSocket {
-    stream: WebSocketStream<Stream>,
+    stream: WebSocketStream<Bounded>,
     /// Pings whose answers the socket has perhaps not taken.
     pongs: u8,
+}
+
+/// A stream that gives so many bytes and then fails: the library holds a message until it is whole.
+struct Bounded {
+    stream: Stream,
+    left: usize,
 }
 
 /// The library keeps every answer that the socket does not take. Beyond so many nothing is read: a peer
@@ -37,7 +44,7 @@ pub(crate) async fn handshake(
     sender: SocketAddr,
     listener: &Listener,
     upgrade: &Upgrade,
-    message_bytes_max: usize,
+    (message_bytes_max, stranger_bytes_max): (usize, usize),
 ) -> Result<(WebSocket, SocketAddr), tungstenite::Error> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(message_bytes_max))
@@ -54,8 +61,11 @@ pub(crate) async fn handshake(
         client = forwarded::client(sender, forwarded, &listener.trusted_proxies);
         answer(request, response, upgrade)
     };
-    let stream = tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config)).await?;
-    Ok((WebSocket::new(stream), client))
+    let stream =
+        tokio_tungstenite::accept_hdr_async_with_config(Bounded::new(stream), check, Some(config)).await?;
+    let mut socket = WebSocket::new(stream);
+    socket.stream.get_mut().left = stranger_bytes_max;
+    Ok((socket, client))
 }
 
 #[allow(clippy::result_large_err)]
@@ -79,16 +89,21 @@ fn answer(request: &Request, mut response: Response, upgrade: &Upgrade) -> Resul
 }
 
 impl WebSocket {
-    pub(crate) fn new(stream: WebSocketStream<Stream>) -> Self {
+    fn new(stream: WebSocketStream<Bounded>) -> Self {
         Self { stream, pongs: 0 }
     }
 
     pub(crate) fn stream(&self) -> &Stream {
-        self.stream.get_ref()
+        &self.stream.get_ref().stream
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut Stream {
-        self.stream.get_mut()
+        &mut self.stream.get_mut().stream
+    }
+
+    /// The client is no stranger any more.
+    pub(crate) fn lift_bound(&mut self) {
+        self.stream.get_mut().left = usize::MAX;
     }
 
     pub(crate) fn read(&mut self, cx: &mut Context<'_>) -> Read {
@@ -114,8 +129,12 @@ impl WebSocket {
             }
             Poll::Ready(Some(Err(error))) => {
                 // RFC 6455 section 7.1.7: a client that breaks the rules is told which.
-                if let Some(code) = code_of(&error) {
-                    self.say_goodbye(cx, Some(code));
+                let code = match self.stream.get_ref().left {
+                    0 => Some(CloseCode::Size),
+                    _ => code_of(&error),
+                };
+                if code.is_some() {
+                    self.say_goodbye(cx, code);
                 }
                 Read::Closed
             }
@@ -169,6 +188,44 @@ fn code_of(error: &tungstenite::Error) -> Option<CloseCode> {
     }
 }
 
+impl Bounded {
+    fn new(stream: Stream) -> Self {
+        Self { stream, left: usize::MAX }
+    }
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if self.left != usize::MAX {
+            self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 fn into_io(error: tungstenite::Error) -> io::Error {
     match error {
         tungstenite::Error::Io(error) => error,
@@ -193,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn who_pings_and_does_not_read_is_not_read_either() {
         let (ours, peer) = UnixStream::pair().unwrap();
-        let stream = Stream::Plain(ours.into());
+        let stream = Bounded::new(Stream::Plain(ours.into()));
         let mut socket = WebSocket::new(WebSocketStream::from_raw_socket(stream, Role::Server, None).await);
         let mut cx = Context::from_waker(Waker::noop());
         // Masked with zeroes (RFC 6455 section 5.3).

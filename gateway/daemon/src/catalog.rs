@@ -127,7 +127,9 @@ fn mqtt_ws(settings: &Settings) -> Made {
     let mqtt: protocol_mqtt::Config = settings.section("mqtt")?;
     // Clients may put several packets into one message (MQTT 5.0 section 6).
     let message_bytes_max = (mqtt.packet_bytes_max as usize).saturating_mul(2).max(1024 * 1024);
-    let carrier = Carrier::WebSocket { upgrade, message_bytes_max };
+    // Room for the headers of frames, and for what follows a CONNECT before its answer.
+    let stranger_bytes_max = (mqtt.connect_bytes_max as usize).saturating_mul(2).saturating_add(64 * 1024);
+    let carrier = Carrier::WebSocket { upgrade, message_bytes_max, stranger_bytes_max };
     Ok((carrier, Arc::new(protocol_mqtt::Mqtt::new(mqtt))))
 }
 

@@ -92,7 +92,7 @@ fn a_socket_that_takes_nothing_is_given_up_and_one_that_takes_little_is_not() {
 fn a_handshake_that_does_not_end_is_ended_and_bounded() {
     let bench = Bench::new();
     let upgrade: crate::Upgrade = Arc::new(|_, _, _| Ok(None));
-    let carrier = Carrier::WebSocket { upgrade, message_bytes_max: 1024 };
+    let carrier = Carrier::WebSocket { upgrade, message_bytes_max: 1024, stranger_bytes_max: 512 };
     let handshake_timeout = Duration::from_millis(500);
     let slow = ListenerSettings { carrier, handshake_timeout, connections_max: 10, ..settings(LOOPBACK) };
     let address = bench.listen(slow);

@@ -13,7 +13,7 @@ fn upgrade() -> crate::Upgrade {
 }
 
 fn listen(bench: &Bench, trusted: &[&str]) -> SocketAddr {
-    let carrier = Carrier::WebSocket { upgrade: upgrade(), message_bytes_max: 1024 };
+    let carrier = Carrier::WebSocket { upgrade: upgrade(), message_bytes_max: 1024, stranger_bytes_max: 512 };
     let trusted_proxies = trusted.iter().map(|text| text.parse().unwrap()).collect();
     bench.listen(ListenerSettings { carrier, trusted_proxies, ..settings(LOOPBACK) })
 }
@@ -164,5 +164,27 @@ fn x_forwarded_for_is_believed_of_trusted_proxies_only() {
         let (_, answer) = hear_frame(&mut client);
         assert!(answer.starts_with(from.as_bytes()), "{trusted:?}: {}", String::from_utf8_lossy(&answer));
     }
+    bench.stop();
+}
+
+/// The library holds a message until it is whole, and the limits of the protocol come after it.
+#[test]
+fn a_stranger_may_not_send_what_a_client_may() {
+    let bench = Bench::new();
+    let address = listen(&bench, &[]);
+    let pieces = |client: &mut Client| {
+        let first = frame(0x02, &[b'x'; 100]);
+        let _ = client.0.get_mut().write_all(&first);
+        (0..7).for_each(|_| drop(client.0.get_mut().write_all(&frame(0x00, &[b'x'; 100]))));
+    };
+    let mut stranger = connect(address, "");
+    pieces(&mut stranger);
+    assert_eq!(hear_frame(&mut stranger), (CLOSE, vec![0x03, 0xf1]), "1009: too big");
+    let mut client = connect(address, "");
+    client.0.get_mut().write_all(&frame(BINARY, b"open a\n")).unwrap();
+    assert_eq!(hear_frame(&mut client), (BINARY, b"opened a\n".to_vec()));
+    pieces(&mut client);
+    client.0.get_mut().write_all(&frame(PING, b"p")).unwrap();
+    assert_eq!(hear_frame(&mut client), (PONG, b"p".to_vec()));
     bench.stop();
 }
