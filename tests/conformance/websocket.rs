@@ -59,7 +59,11 @@ impl Gateway {
                 .check(path, offered.iter().copied(), origin)
                 .map_err(|error| (error.status(), error.to_string()))
         });
-        Self::new(Carrier::WebSocket { upgrade, message_bytes_max: 1024 * 1024 })
+        Self::new(Carrier::WebSocket {
+            upgrade,
+            message_bytes_max: 1024 * 1024,
+            stranger_bytes_max: 128 * 1024,
+        })
     }
 
     fn connect(&self) -> TcpStream {
