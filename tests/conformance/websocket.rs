@@ -62,7 +62,7 @@ impl Gateway {
         Self::new(Carrier::WebSocket {
             upgrade,
             message_bytes_max: 1024 * 1024,
-            stranger_bytes_max: 128 * 1024,
+            stranger_bytes_max: 512 * 1024,
         })
     }
 
