@@ -18,6 +18,7 @@ crate::cases!("client":
     pub_and_sub_survive_a_restart_of_the_gateway,
     the_password_comes_from_the_environment_or_a_file,
     a_kept_session_has_what_came_meanwhile,
+    what_cannot_be_printed_is_not_acknowledged,
     the_password_is_proven_without_being_sent,
 );
 
@@ -249,6 +250,22 @@ fn a_kept_session_has_what_came_meanwhile(world: &mut World) -> Outcome {
         let finished = tool(world, &gateway, false, "sub", &arguments)?.finish(10)?;
         ensure_eq!(finished.code, Some(27), "a subscriber that has unsubscribed heard something");
     }
+    gateway.stop()
+}
+
+fn what_cannot_be_printed_is_not_acknowledged(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let kept = ["-c", "-i", "full", "-q", "1", "-t", "night"];
+    tool_succeeds(world, &gateway, false, "sub", &[&kept[..], &["-E"]].concat())?;
+    tool_succeeds(world, &gateway, false, "pub", &["-q", "1", "night", "precious"])?;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" sub \"$@\" > /dev/full"]).arg(place::tidegate()?);
+    shell.args(["-h", "127.0.0.1", "-p", &gateway.ports.mqtt.to_string(), "-W", "10"]).args(kept);
+    let finished = world.spawn("tidegate sub", &mut shell)?.finish(20)?;
+    ensure_eq!(finished.code, Some(1), "how it ended with a full disk");
+    let arguments = [&kept[..], &["-C", "1", "-W", "10"]].concat();
+    let heard = tool_succeeds(world, &gateway, false, "sub", &arguments)?;
+    ensure_eq!(heard, ["precious"], "what was not printed comes again");
     gateway.stop()
 }
 

@@ -44,7 +44,8 @@ enum Form {
 pub fn run(options: &PasswdOptions) -> ExitCode {
     match change(options) {
         Ok(text) => {
-            println!("{text}");
+            // It is done, whether anybody reads of it or not.
+            let _ = writeln!(io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {

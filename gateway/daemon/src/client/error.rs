@@ -30,6 +30,8 @@ pub enum ClientError {
     TimedOut(f64),
     #[error("cannot read {0}")]
     Input(String),
+    #[error("cannot write to standard output: {0}")]
+    Output(String),
 }
 
 impl ClientError {
@@ -38,7 +40,7 @@ impl ClientError {
     /// wrong command line ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Denied(_) | Self::Input(_) => 1,
+            Self::Denied(_) | Self::Input(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } => 14,
             Self::Refused { said, version: Version::V5 } => said.reason.code(),

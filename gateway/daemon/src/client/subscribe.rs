@@ -181,7 +181,8 @@ impl Subscriber<'_> {
                 break;
             }
         }
-        self.is_over |= stdout.flush().is_err();
+        let printed = stdout.flush();
+        self.check_printed(printed)?;
         self.removal.queue(&mut self.connection)?;
         self.connection.flush().await
     }
@@ -200,7 +201,7 @@ impl Subscriber<'_> {
             return Ok(());
         }
         if !is_repeated {
-            self.show(&Publish { topic: &topic, ..*publish }, stdout);
+            self.show(&Publish { topic: &topic, ..*publish }, stdout)?;
         }
         let Some(id) = publish.packet_id else { return Ok(()) };
         let answer = Acknowledgement::new(id, Reason::Success);
@@ -214,21 +215,37 @@ impl Subscriber<'_> {
     }
 
     /// Prints a message that the options let through, and counts it.
-    fn show(&mut self, publish: &Publish<'_>, stdout: &mut impl Write) {
+    fn show(&mut self, publish: &Publish<'_>, stdout: &mut impl Write) -> Result<(), ClientError> {
         let topic = Topic::parse_bytes(publish.topic).ok();
         let is_out = topic.is_some_and(|topic| self.filtered_out.iter().any(|filter| filter.matches(&topic)));
         if is_out || (self.options.no_retained && publish.retain) {
-            return;
+            return Ok(());
         }
         if self.options.retained_only && !publish.retain {
             self.is_over = true;
-            return;
+            return Ok(());
         }
         if self.options.remove_retained && publish.retain && !publish.payload.is_empty() {
             self.removal.add(publish.topic);
         }
-        self.is_over |= self.format.write(publish, stdout).is_err();
+        let printed = self.format.write(publish, stdout);
+        self.check_printed(printed)?;
         self.left = self.left.map(|left| left.saturating_sub(1));
+        Ok(())
+    }
+
+    /// A reader that has gone has seen enough. What cannot be printed for another reason is not
+    /// acknowledged, and the exit code tells.
+    fn check_printed(&mut self, printed: io::Result<()>) -> Result<(), ClientError> {
+        match printed {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(ClientError::Output(error.to_string()))
+            }
+            printed => {
+                self.is_over |= printed.is_err();
+                Ok(())
+            }
+        }
     }
 
     /// The topic itself, where an alias stands for it (MQTT 5.0 section 3.3.2.3.4).
