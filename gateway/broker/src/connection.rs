@@ -106,8 +106,8 @@ impl Connection {
             if self.wire.as_ref().is_some_and(|wire| wire.len() > UNREAD_MAX) {
                 return; // flushing raises the signal again
             }
-            if self.is_open() && self.client.login.as_ref().is_some_and(|login| login.is_elsewhere()) {
-                return; // the verdict raises the signal again; until then a stranger is not stored
+            if self.is_open() && self.client.is_served_elsewhere() {
+                return; // who serves it raises the signal again; until then its bytes stay in the socket
             }
             if self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
                 return; // its timer raises the signal again
@@ -227,6 +227,20 @@ impl Connection {
         self.feed_partial(world, pool, moment);
         // Nothing was read meanwhile.
         self.signal.raise(crate::signal::IO);
+    }
+
+    /// The next piece of what the peer asked for.
+    pub(crate) fn go_on(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
+        if !self.is_open() {
+            return;
+        }
+        self.turn(world, pool, moment, |_, turn| turn.go_on_subscribing());
+        self.answer(world, pool, moment);
+        if self.client.subscribing.is_none() {
+            self.feed_partial(world, pool, moment);
+            // Nothing was read meanwhile.
+            self.signal.raise(crate::signal::IO);
+        }
     }
 
     /// Keeps what was not consumed, in no more memory than it needs.

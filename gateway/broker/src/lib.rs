@@ -44,6 +44,7 @@ mod signal;
 mod socket_file;
 mod sockets;
 mod stream;
+mod subscribing;
 mod telemetry;
 #[cfg(test)]
 mod tests;

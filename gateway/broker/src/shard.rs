@@ -42,7 +42,7 @@ use crate::handshake::Greeted;
 use crate::listener::Listener;
 use crate::login::SlowLogin;
 use crate::meter::Meter;
-use crate::signal::{IO, OUTBOX, ReadyQueue, Signal};
+use crate::signal::{IO, OUTBOX, ReadyQueue, Signal, WORK};
 use crate::sockets::DatagramSocket;
 use crate::stream::LooseSocket;
 use crate::turn::{Client, World};
@@ -386,6 +386,9 @@ impl Shard {
         self.with(key, |connection, world, pool, scratch| {
             let raised = connection.signal.take();
             connection.client.settled |= raised & OUTBOX != 0;
+            if raised & WORK != 0 {
+                connection.go_on(world, pool, moment);
+            }
             if raised & IO != 0 {
                 connection.read(world, pool, scratch, moment);
             }

@@ -20,6 +20,8 @@ pub(crate) struct Signal {
 pub(crate) const IO: u8 = 1;
 /// The outbox has something, or the session was taken away.
 pub(crate) const OUTBOX: u8 = 2;
+/// What the peer asked for is not all done.
+pub(crate) const WORK: u8 = 4;
 
 /// The numbers of what is ready, filled from any thread, emptied by the shard.
 #[derive(Default)]

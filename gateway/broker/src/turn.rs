@@ -12,6 +12,7 @@ use crate::login::{PendingLogin, SlowLogin};
 use crate::meter::Meter;
 use crate::services::NameCache;
 use crate::signal::Signal;
+use crate::subscribing::Subscribing;
 use crate::traffic::Traffic;
 use crate::{Broker, Principal};
 
@@ -53,6 +54,7 @@ pub(crate) struct Client {
     pub(crate) local: bool,
     pub(crate) principal: Option<Principal>,
     pub(crate) login: Option<Box<PendingLogin>>,
+    pub(crate) subscribing: Option<Box<Subscribing>>,
     pub(crate) closing: Option<Close>,
     /// Something left the in-flight window, so more may be delivered.
     pub(crate) settled: bool,
@@ -69,11 +71,19 @@ impl Client {
             local,
             principal: None,
             login: None,
+            subscribing: None,
             closing: None,
             settled: false,
             meter: None,
             generation,
         }
+    }
+}
+
+impl Client {
+    /// Whether an answer is due that only another thread or a later pass can give.
+    pub(crate) fn is_served_elsewhere(&self) -> bool {
+        self.subscribing.is_some() || self.login.as_ref().is_some_and(|login| login.is_elsewhere())
     }
 }
 
@@ -124,17 +134,12 @@ impl Turn<'_> {
             (Request::Reauthenticate(authentication), _) => {
                 return self.reauthenticate(ticket, &authentication);
             }
-            (Request::Subscribe(subscriptions), Some(principal)) => {
-                Reply::Subscribed(broker.subscribe(self.moment, &self.client.peer, principal, subscriptions))
-            }
+            (Request::Subscribe(subscriptions), _) => return self.subscribe(ticket, subscriptions),
             (Request::Unsubscribe(filters), Some(principal)) => {
                 Reply::Unsubscribed(broker.unsubscribe(principal, &filters))
             }
             (Request::Retained { filter, limit }, Some(principal)) => {
                 Reply::Retained(broker.retained(self.moment, &self.client.peer, principal, &filter, limit))
-            }
-            (Request::Subscribe(subscriptions), None) => {
-                Reply::Subscribed(vec![Reason::NotAuthorized; subscriptions.len()])
             }
             (Request::Unsubscribe(filters), None) => {
                 Reply::Unsubscribed(vec![Reason::NotAuthorized; filters.len()])
