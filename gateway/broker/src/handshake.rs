@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::tungstenite;
 
 use crate::carrier::Carrier;
 use crate::forwarded::is_trusted;
@@ -18,6 +17,7 @@ use crate::gauges::Handshake;
 use crate::listener::{self, Listener};
 use crate::proxy_protocol::{self, Header, HeaderError};
 use crate::stream::{Socket, Stream};
+use crate::upgrade::UpgradeError;
 use crate::websocket;
 
 /// A connection on which the protocol may begin.
@@ -39,7 +39,7 @@ enum HandshakeError {
     #[error("{0}")]
     Tls(io::Error),
     #[error("{0}")]
-    WebSocket(tungstenite::Error),
+    WebSocket(UpgradeError),
     #[error("it took longer than handshake_timeout_secs")]
     TimedOut,
 }
@@ -105,7 +105,7 @@ async fn steps(
         return Ok(Greeted { carrier: Carrier::Stream(stream), address, certificate_name });
     };
     let bytes_max = (*message_bytes_max, *stranger_bytes_max);
-    let upgraded = websocket::handshake(stream, address, listener, upgrade, bytes_max).await;
+    let upgraded = websocket::open(stream, address, listener, upgrade, bytes_max).await;
     let (socket, address) = upgraded.map_err(HandshakeError::WebSocket)?;
     Ok(Greeted { carrier: Carrier::WebSocket(Box::new(socket)), address, certificate_name })
 }

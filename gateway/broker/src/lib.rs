@@ -51,6 +51,7 @@ mod tests;
 mod tls;
 mod traffic;
 mod turn;
+mod upgrade;
 mod websocket;
 
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};

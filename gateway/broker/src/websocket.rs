@@ -9,16 +9,14 @@ use gateway_model::WireBuffer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::carrier::Read;
-use crate::forwarded;
 use crate::listener::{Listener, Upgrade};
 use crate::stream::Stream;
+use crate::upgrade::{self, UpgradeError, Upgraded};
 
 /// A WebSocket whose handshake is done.
 pub(crate) struct WebSocket {
@@ -37,55 +35,26 @@ struct Bounded {
 /// that only pings may not make us store its pings.
 const PONGS_MAX: u8 = 32;
 
-/// The server's side of a WebSocket handshake (RFC 6455 section 4.2), and where the client is: at
-/// the other end of the socket, or where a trusted proxy says.
-pub(crate) async fn handshake(
+/// A WebSocket on a stream, and where its client is.
+pub(crate) async fn open(
     stream: Stream,
     sender: SocketAddr,
     listener: &Listener,
     upgrade: &Upgrade,
     (message_bytes_max, stranger_bytes_max): (usize, usize),
-) -> Result<(WebSocket, SocketAddr), tungstenite::Error> {
+) -> Result<(WebSocket, SocketAddr), UpgradeError> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max))
         .read_buffer_size(4 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(usize::MAX);
-    let mut client = sender;
-    // The library's callback type is what it is.
-    #[allow(clippy::result_large_err)]
-    let check = |request: &Request, response: Response| {
-        let forwarded = request.headers().get_all("x-forwarded-for").iter();
-        let forwarded = forwarded.map(|value| value.as_bytes());
-        client = forwarded::client(sender, forwarded, &listener.trusted_proxies);
-        answer(request, response, upgrade)
-    };
-    let stream =
-        tokio_tungstenite::accept_hdr_async_with_config(Bounded::new(stream), check, Some(config)).await?;
-    let mut socket = WebSocket::new(stream);
-    socket.stream.get_mut().left = stranger_bytes_max;
-    Ok((socket, client))
-}
-
-#[allow(clippy::result_large_err)]
-fn answer(request: &Request, mut response: Response, upgrade: &Upgrade) -> Result<Response, ErrorResponse> {
-    let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let offered = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let offered: Vec<&str> = offered.filter_map(|value| value.to_str().ok()).collect();
-    match upgrade(request.uri().path(), &offered, text(header::ORIGIN)) {
-        Ok(Some(protocol)) => {
-            let protocol = HeaderValue::from_static(protocol);
-            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
-            Ok(response)
-        }
-        Ok(None) => Ok(response),
-        Err((status, text)) => {
-            let mut refusal = ErrorResponse::new(Some(text));
-            *refusal.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-            Err(refusal)
-        }
-    }
+    let mut stream = Bounded { stream, left: usize::MAX };
+    let Upgraded { rest, client } =
+        upgrade::accept(&mut stream, sender, &listener.trusted_proxies, upgrade).await?;
+    stream.left = stranger_bytes_max.saturating_sub(rest.len());
+    let stream = WebSocketStream::from_partially_read(stream, rest, Role::Server, Some(config)).await;
+    Ok((WebSocket::new(stream), client))
 }
 
 impl WebSocket {
@@ -188,12 +157,6 @@ fn code_of(error: &tungstenite::Error) -> Option<CloseCode> {
     }
 }
 
-impl Bounded {
-    fn new(stream: Stream) -> Self {
-        Self { stream, left: usize::MAX }
-    }
-}
-
 impl AsyncRead for Bounded {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -238,7 +201,6 @@ mod tests {
     use std::task::Waker;
 
     use tokio::net::UnixStream;
-    use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
 
@@ -250,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn who_pings_and_does_not_read_is_not_read_either() {
         let (ours, peer) = UnixStream::pair().unwrap();
-        let stream = Bounded::new(Stream::Plain(ours.into()));
+        let stream = Bounded { stream: Stream::Plain(ours.into()), left: usize::MAX };
         let mut socket = WebSocket::new(WebSocketStream::from_raw_socket(stream, Role::Server, None).await);
         let mut cx = Context::from_waker(Waker::noop());
         // Masked with zeroes (RFC 6455 section 5.3).
