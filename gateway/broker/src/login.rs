@@ -156,29 +156,20 @@ fn not_asked() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, mpsc};
+    use std::sync::Arc;
     use std::time::Instant;
 
-    use gateway_access::{Access, Config, Identity};
-    use gateway_bus::{Bus, Limits};
-    use gateway_model::{Adapter, Deliveries, Event, Opened, Peer, Sink, WireBuffer};
+    use gateway_access::Identity;
+    use gateway_model::{Adapter, Deliveries, Event, Opened, Sink};
     use parking_lot::Mutex;
 
     use super::*;
     use crate::carrier::Carrier;
+    use crate::clock;
     use crate::connection::{Connection, Pool};
     use crate::memory::{Memory, Pipe};
-    use crate::signal::{IO, ReadyQueue, Signal};
-    use crate::turn::{Client, World};
-    use crate::{Broker, DoorLimits, clock};
-
-    /// One client at the door, and the logins it sent to another thread.
-    struct Bench {
-        world: World,
-        client: Client,
-        signal: Arc<Signal>,
-        offloaded: mpsc::Receiver<SlowLogin>,
-    }
+    use crate::signal::IO;
+    use crate::tests::desk::Desk;
 
     /// Lets in whoever says "please".
     struct Politeness;
@@ -202,65 +193,29 @@ mod tests {
         PendingLogin { ticket: Ticket(7), open: Some(Box::new(Open::transient())), exchange: None }
     }
 
-    impl Bench {
-        fn new() -> Self {
-            let limits = DoorLimits {
-                topic_levels_max: 8,
-                topic_bytes_max: 64,
-                client_id_bytes_max: 64,
-                logins_pending_max: 1,
-            };
-            let broker =
-                Broker::new(Bus::new(Limits::default(), 1), Access::new(Config::default()), limits, 2);
-            let (sender, offloaded) = mpsc::channel();
-            let offload = Box::new(move |login| sender.send(login).unwrap());
-            let peer = Peer::new(([127, 0, 0, 1], 1).into(), "lines".into());
-            let client = Client::new(peer, true, 3);
-            let signal = Signal::new(&Arc::<ReadyQueue>::default(), 5);
-            Self { world: World::new(Arc::new(broker), offload), client, signal, offloaded }
-        }
-
-        fn turn(&mut self, call: impl FnOnce(&mut Turn<'_>)) -> Option<Reply> {
-            let mut wire = WireBuffer::default();
-            let mut turn = Turn {
-                moment: clock::moment(),
-                world: &mut self.world,
-                wire: &mut wire,
-                client: &mut self.client,
-                signal: &self.signal,
-                delivering: false,
-            };
-            call(&mut turn);
-            self.world.replies.pop_front().map(|(ticket, reply)| {
-                assert_eq!(ticket, Ticket(7));
-                reply
-            })
-        }
-    }
-
     #[test]
     fn a_slow_verdict_comes_from_elsewhere_and_opens_the_session() {
-        let mut bench = Bench::new();
+        let mut desk = Desk::new();
         let slow = Verdict::Slow(Box::new(|| allowed("press")));
-        assert!(bench.turn(|turn| turn.decide(opening(), slow)).is_none());
-        let SlowLogin { key, generation, work } = bench.offloaded.try_recv().unwrap();
+        assert!(desk.turn(|turn| turn.decide(opening(), slow)).is_none());
+        let SlowLogin { key, generation, work } = desk.offloaded.try_recv().unwrap();
         assert_eq!((key, generation), (5, 3));
-        let again = bench.turn(|turn| turn.open(Ticket(7), Box::new(Open::transient())));
+        let again = desk.turn(|turn| turn.open(Ticket(7), Box::new(Open::transient())));
         assert!(matches!(again, Some(Reply::Opened(Err(_)))), "one login at a time");
         let verdict = work();
-        bench.world.broker.login_decided();
-        let opened = bench.turn(|turn| turn.resume(verdict));
+        desk.world.broker.login_decided();
+        let opened = desk.turn(|turn| turn.resume(verdict));
         let Some(Reply::Opened(Ok(Opened { authentication_data, .. }))) = opened else {
             panic!("{opened:?}")
         };
         assert_eq!(authentication_data.as_deref(), Some(&b"welcome"[..]));
-        assert_eq!(bench.client.principal.unwrap().identity.username.as_deref(), Some("press"));
+        assert_eq!(desk.client.principal.unwrap().identity.username.as_deref(), Some("press"));
     }
 
     /// A stranger could else make the gateway hold whatever it sends behind its CONNECT.
     #[test]
     fn nothing_is_read_from_a_client_whose_login_another_thread_decides() {
-        let Bench { mut world, mut client, signal, offloaded: _offloaded } = Bench::new();
+        let Desk { mut world, mut client, signal, offloaded: _offloaded } = Desk::new();
         client.login = Some(Box::new(opening()));
         let pipe = Arc::<Mutex<Pipe>>::default();
         let carrier = Carrier::Memory(Memory(pipe.clone()));
@@ -300,41 +255,41 @@ mod tests {
 
     #[test]
     fn no_more_logins_than_allowed_wait_for_another_thread() {
-        let mut bench = Bench::new();
+        let mut desk = Desk::new();
         let slow = || Verdict::Slow(Box::new(|| allowed("press")));
-        assert!(bench.turn(|turn| turn.decide(opening(), slow())).is_none());
-        bench.client.login = None;
-        let refused = bench.turn(|turn| turn.decide(opening(), slow()));
+        assert!(desk.turn(|turn| turn.decide(opening(), slow())).is_none());
+        desk.client.login = None;
+        let refused = desk.turn(|turn| turn.decide(opening(), slow()));
         let Some(Reply::Opened(Err(refusal))) = refused else { panic!("{refused:?}") };
         assert_eq!(refusal.reason, Reason::ServerBusy);
         assert!(refusal.text.contains("limits.logins_pending_max"));
-        bench.world.broker.login_decided();
-        assert!(bench.turn(|turn| turn.decide(opening(), slow())).is_none());
+        desk.world.broker.login_decided();
+        assert!(desk.turn(|turn| turn.decide(opening(), slow())).is_none());
     }
 
     #[test]
     fn a_challenge_goes_on_until_the_exchange_decides() {
-        let mut bench = Bench::new();
+        let mut desk = Desk::new();
         let challenge = || Verdict::Challenge("say".into(), Box::new(Politeness));
-        let reply = bench.turn(|turn| turn.decide(opening(), challenge()));
+        let reply = desk.turn(|turn| turn.decide(opening(), challenge()));
         assert!(matches!(reply, Some(Reply::Challenge(data)) if &data[..] == b"say"));
-        let reply = bench.turn(|turn| turn.authenticate(Ticket(8), &"more".into()));
+        let reply = desk.turn(|turn| turn.authenticate(Ticket(8), &"more".into()));
         assert!(matches!(reply, Some(Reply::Challenge(data)) if &data[..] == b"again"));
-        let reply = bench.turn(|turn| turn.authenticate(Ticket(8), &"please".into()));
+        let reply = desk.turn(|turn| turn.authenticate(Ticket(8), &"please".into()));
         assert!(matches!(reply, Some(Reply::Opened(Ok(_)))));
         let again = |name: &'static str| {
             let login = PendingLogin { ticket: Ticket(7), open: None, exchange: None };
             move |turn: &mut Turn<'_>| turn.decide(login, allowed(name))
         };
-        assert!(matches!(bench.turn(again("press")), Some(Reply::Reauthenticated(Ok(Some(_))))));
-        let other = bench.turn(again("other"));
+        assert!(matches!(desk.turn(again("press")), Some(Reply::Reauthenticated(Ok(Some(_))))));
+        let other = desk.turn(again("other"));
         let Some(Reply::Reauthenticated(Err(refusal))) = other else { panic!("{other:?}") };
         assert_eq!(refusal.reason, Reason::NotAuthorized);
     }
 
     #[test]
     fn an_answer_that_nobody_asked_for_is_a_protocol_error() {
-        let mut bench = Bench::new();
+        let mut desk = Desk::new();
         for call in [
             |turn: &mut Turn<'_>| turn.authenticate(Ticket(7), &"please".into()),
             |turn: &mut Turn<'_>| {
@@ -342,7 +297,7 @@ mod tests {
                 turn.reauthenticate(Ticket(7), &authentication);
             },
         ] {
-            let Some(Reply::Reauthenticated(Err(refusal))) = bench.turn(call) else { panic!() };
+            let Some(Reply::Reauthenticated(Err(refusal))) = desk.turn(call) else { panic!() };
             assert_eq!(refusal.reason, Reason::ProtocolError);
         }
     }

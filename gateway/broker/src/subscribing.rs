@@ -58,87 +58,48 @@ impl Turn<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use gateway_access::{Access, Config};
-    use gateway_bus::{Bus, Limits};
-    use gateway_model::{Open, Peer, Qos, Request, Sink, TopicFilter, WireBuffer};
+    use gateway_model::{Open, Qos, Request, Sink, TopicFilter};
 
     use super::*;
-    use crate::signal::{ReadyQueue, Signal};
-    use crate::turn::{Client, World};
-    use crate::{Broker, DoorLimits, clock};
+    use crate::tests::desk::Desk;
 
-    /// A client with a session.
-    struct Bench {
-        world: World,
-        client: Client,
-        signal: Arc<Signal>,
+    /// With an open session.
+    fn desk() -> Desk {
+        let mut desk = Desk::new();
+        let open = Request::Open(Box::new(Open::transient()));
+        let opened = desk.turn(|turn| turn.request(Desk::TICKET, open));
+        assert!(matches!(opened, Some(Reply::Opened(Ok(_)))), "{opened:?}");
+        desk
     }
 
-    impl Bench {
-        fn new() -> Self {
-            let limits = DoorLimits {
-                topic_levels_max: 8,
-                topic_bytes_max: 64,
-                client_id_bytes_max: 64,
-                logins_pending_max: 1,
-            };
-            let broker =
-                Broker::new(Bus::new(Limits::default(), 1), Access::new(Config::default()), limits, 2);
-            let client = Client::new(Peer::new(([127, 0, 0, 1], 1).into(), "lines".into()), true, 3);
-            let signal = Signal::new(&Arc::<ReadyQueue>::default(), 5);
-            let mut bench = Self { world: World::new(Arc::new(broker), Box::new(|_| {})), client, signal };
-            let opened =
-                bench.turn(|turn| turn.request(Ticket(0), Request::Open(Box::new(Open::transient()))));
-            assert!(matches!(opened, Some(Reply::Opened(Ok(_)))), "{opened:?}");
-            bench
-        }
-
-        fn turn(&mut self, call: impl FnOnce(&mut Turn<'_>)) -> Option<Reply> {
-            let mut wire = WireBuffer::default();
-            call(&mut Turn {
-                moment: clock::moment(),
-                world: &mut self.world,
-                wire: &mut wire,
-                client: &mut self.client,
-                signal: &self.signal,
-                delivering: false,
-            });
-            self.world.replies.pop_front().map(|(_, reply)| reply)
-        }
-
-        fn subscribe(&mut self, count: usize) -> Option<Reply> {
-            let filter = |number| TopicFilter::parse(&format!("a/{number}/+")).unwrap();
-            let list = (0..count).map(|number| Subscription::new(filter(number), Qos::AtLeastOnce)).collect();
-            self.turn(|turn| turn.request(Ticket(1), Request::Subscribe(list)))
-        }
+    fn subscribe(desk: &mut Desk, count: usize) -> Option<Reply> {
+        let filter = |number| TopicFilter::parse(&format!("a/{number}/+")).unwrap();
+        let list = (0..count).map(|number| Subscription::new(filter(number), Qos::AtLeastOnce)).collect();
+        desk.turn(|turn| turn.request(Desk::TICKET, Request::Subscribe(list)))
     }
 
     #[test]
     fn a_long_list_is_made_in_pieces_and_answered_once() {
-        let mut bench = Bench::new();
-        assert!(bench.subscribe(2 * PIECE + 1).is_none());
+        let mut desk = desk();
+        assert!(subscribe(&mut desk, 2 * PIECE + 1).is_none());
         for made in [PIECE, 2 * PIECE] {
-            assert_eq!(bench.world.broker.bus.subscription_count(), made);
-            assert_eq!(bench.signal.take() & WORK, WORK, "it comes again");
-            assert!(bench.client.is_served_elsewhere(), "nothing is read meanwhile");
-            let reply = bench.turn(|turn| turn.go_on_subscribing());
+            assert_eq!(desk.world.broker.bus.subscription_count(), made);
+            assert_eq!(desk.signal.take() & WORK, WORK, "it comes again");
+            assert!(desk.client.is_served_elsewhere(), "nothing is read meanwhile");
+            let reply = desk.turn(|turn| turn.go_on_subscribing());
             assert_eq!(reply.is_some(), made == 2 * PIECE);
-            let expected = vec![Reason::GrantedQos1; 2 * PIECE + 1];
-            assert!(
-                reply.is_none_or(|reply| matches!(reply, Reply::Subscribed(reasons) if reasons == expected))
-            );
+            let all = vec![Reason::GrantedQos1; 2 * PIECE + 1];
+            assert!(reply.is_none_or(|reply| matches!(reply, Reply::Subscribed(reasons) if reasons == all)));
         }
-        assert!(!bench.client.is_served_elsewhere());
-        assert!(bench.turn(|turn| turn.go_on_subscribing()).is_none());
+        assert!(!desk.client.is_served_elsewhere());
+        assert!(desk.turn(|turn| turn.go_on_subscribing()).is_none());
     }
 
     #[test]
     fn a_short_list_is_made_at_once() {
-        let mut bench = Bench::new();
-        let reply = bench.subscribe(PIECE);
+        let mut desk = desk();
+        let reply = subscribe(&mut desk, PIECE);
         assert!(matches!(reply, Some(Reply::Subscribed(reasons)) if reasons.len() == PIECE));
-        assert_eq!(bench.signal.take() & WORK, 0);
+        assert_eq!(desk.signal.take() & WORK, 0);
     }
 }

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod accepting;
+pub(crate) mod desk;
 mod limits;
 mod proxies;
 mod tls;
