@@ -296,6 +296,17 @@ impl Broker {
         subscriptions: Vec<Subscription>,
     ) -> Vec<Reason> {
         self.services.clients.subscribes.fetch_add(1, Ordering::Relaxed);
+        self.subscribe_more(moment, peer, principal, subscriptions)
+    }
+
+    /// Further subscriptions of a request that is counted already.
+    pub(crate) fn subscribe_more(
+        &self,
+        moment: Moment,
+        peer: &Peer,
+        principal: &Principal,
+        subscriptions: Vec<Subscription>,
+    ) -> Vec<Reason> {
         if !self.services.renames(principal) {
             return self.subscribe_renamed(moment, peer, principal, subscriptions);
         }

@@ -7,7 +7,7 @@
 use gateway_model::{Reason, Reply, Subscription, Ticket};
 
 use crate::signal::WORK;
-use crate::turn::Turn;
+use crate::turn::{Turn, World};
 
 /// Subscriptions of one request that are not made yet.
 pub(crate) struct Subscribing {
@@ -16,48 +16,48 @@ pub(crate) struct Subscribing {
     reasons: Vec<Reason>,
 }
 
-/// Filters at a time. More cost no less each.
+/// Filters at a time: few enough that the others do not notice, enough that a pass is worth it.
 const PIECE: usize = 16;
 
 impl Turn<'_> {
-    pub(crate) fn subscribe(&mut self, ticket: Ticket, subscriptions: Vec<Subscription>) {
-        if subscriptions.len() <= PIECE || self.client.subscribing.is_some() {
-            let reasons = self.subscribe_now(subscriptions);
-            return self.world.replies.push_back((ticket, Reply::Subscribed(reasons)));
+    pub(crate) fn subscribe(&mut self, ticket: Ticket, mut subscriptions: Vec<Subscription>) {
+        let World { broker, replies, .. } = &mut *self.world;
+        let Some(principal) = &self.client.principal else {
+            let refused = vec![Reason::NotAuthorized; subscriptions.len()];
+            return replies.push_back((ticket, Reply::Subscribed(refused)));
+        };
+        // Only one list waits at a time; no protocol asks for another one meanwhile.
+        let is_short = subscriptions.len() <= PIECE || self.client.subscribing.is_some();
+        let rest = if is_short { Vec::new() } else { subscriptions.split_off(PIECE) };
+        let reasons = broker.subscribe(self.moment, &self.client.peer, principal, subscriptions);
+        if rest.is_empty() {
+            return replies.push_back((ticket, Reply::Subscribed(reasons)));
         }
-        let reasons = Vec::with_capacity(subscriptions.len());
-        let rest = subscriptions.into_iter();
-        self.client.subscribing = Some(Box::new(Subscribing { ticket, rest, reasons }));
-        self.go_on_subscribing();
+        self.client.subscribing = Some(Box::new(Subscribing { ticket, rest: rest.into_iter(), reasons }));
+        self.signal.raise(WORK);
     }
 
     /// The next piece, if there is one.
     pub(crate) fn go_on_subscribing(&mut self) {
         let Some(mut subscribing) = self.client.subscribing.take() else { return };
+        let Some(principal) = &self.client.principal else { return };
+        let World { broker, replies, .. } = &mut *self.world;
         let piece = subscribing.rest.by_ref().take(PIECE).collect();
-        let reasons = self.subscribe_now(piece);
+        let reasons = broker.subscribe_more(self.moment, &self.client.peer, principal, piece);
         subscribing.reasons.extend(reasons);
-        if subscribing.rest.len() > 0 {
-            self.client.subscribing = Some(subscribing);
-            self.signal.raise(WORK);
-        } else {
+        if subscribing.rest.len() == 0 {
             let Subscribing { ticket, reasons, .. } = *subscribing;
-            self.world.replies.push_back((ticket, Reply::Subscribed(reasons)));
+            return replies.push_back((ticket, Reply::Subscribed(reasons)));
         }
-    }
-
-    fn subscribe_now(&self, subscriptions: Vec<Subscription>) -> Vec<Reason> {
-        match &self.client.principal {
-            Some(principal) => {
-                self.world.broker.subscribe(self.moment, &self.client.peer, principal, subscriptions)
-            }
-            None => vec![Reason::NotAuthorized; subscriptions.len()],
-        }
+        self.client.subscribing = Some(subscribing);
+        self.signal.raise(WORK);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use gateway_model::{Open, Qos, Request, Sink, TopicFilter};
 
     use super::*;
@@ -92,6 +92,8 @@ mod tests {
             assert!(reply.is_none_or(|reply| matches!(reply, Reply::Subscribed(reasons) if reasons == all)));
         }
         assert!(!desk.client.is_served_elsewhere());
+        let counted = &desk.world.broker.services.clients.subscribes;
+        assert_eq!(counted.load(Ordering::Relaxed), 1, "one request, however many pieces");
         assert!(desk.turn(|turn| turn.go_on_subscribing()).is_none());
     }
 
