@@ -96,7 +96,7 @@ fn command(line: &[u8], out: &mut dyn Sink) -> Result<(), Reason> {
             let mut parts = rest.splitn(2, |byte| *byte == b' ');
             let topic = out.topic(parts.next().unwrap_or_default()).map_err(|_| Reason::TopicNameInvalid)?;
             let payload = Bytes::copy_from_slice(parts.next().unwrap_or_default());
-            match out.publish(Ticket(0), Publish::new(topic, payload)) {
+            match out.publish(Ticket(0), Publish::new(topic, payload), None) {
                 Outcome::Done(reason) if reason.is_error() => Err(reason),
                 _ => Ok(()),
             }

@@ -495,6 +495,7 @@ pub(crate) mod tests {
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: false,
+            stored: Default::default(),
         };
         let receipt = Receipt::new(Arc::new(Nobody), DeliveryId::MIN);
         let mut parcel = Parcel::new(Arc::new(message), receipt);

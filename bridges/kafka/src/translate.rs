@@ -190,6 +190,7 @@ mod tests {
             expires_at: None,
             qos: Qos::ExactlyOnce,
             retain: false,
+            stored: Default::default(),
         }
     }
 

@@ -142,6 +142,7 @@ fn message(number: u16, payload_len: usize) -> Message {
         expires_at: None,
         qos: Qos::AtLeastOnce,
         retain: false,
+        stored: Default::default(),
     }
 }
 

@@ -199,6 +199,7 @@ mod tests {
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: true,
+            stored: Default::default(),
         }
     }
 

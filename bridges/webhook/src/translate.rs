@@ -263,6 +263,7 @@ pub(crate) mod tests {
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: false,
+            stored: Default::default(),
         }
     }
 

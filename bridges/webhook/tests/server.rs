@@ -155,6 +155,7 @@ async fn send(webhook: &mut Webhook, ledger: &Arc<Ledger>, numbers: std::ops::Ra
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: false,
+            stored: Default::default(),
         };
         let receipt = Receipt::new(ledger.clone(), NonZeroU16::new(number).unwrap());
         webhook.send(Arc::new(message), receipt).await;

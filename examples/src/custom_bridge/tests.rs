@@ -24,6 +24,7 @@ fn message(payload: &'static str) -> Arc<Message> {
         expires_at: None,
         qos: Qos::AtLeastOnce,
         retain: false,
+        stored: Default::default(),
     })
 }
 

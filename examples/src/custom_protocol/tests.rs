@@ -44,6 +44,7 @@ fn deliveries_are_lines() {
         expires_at: None,
         qos: Qos::AtMostOnce,
         retain: false,
+        stored: Default::default(),
     });
     let (qos, identifiers) = (Qos::AtMostOnce, Identifiers::None);
     let outgoing = Outgoing {

@@ -66,7 +66,7 @@ pub fn start_bridge(broker: &Arc<Broker>, session: BridgeSession, bridge: Box<dy
         .expect("bridges are opened before clients can fill the sessions");
     let subscriptions =
         session.filters.iter().map(|filter| Subscription::new(filter.clone(), Qos::AtLeastOnce)).collect();
-    broker.bus.subscribe(moment.instant, &attachment, subscriptions);
+    let _ = broker.bus.subscribe(moment.instant, &attachment, subscriptions);
     let stop = Arc::new(tokio::sync::Notify::new());
     // Not the bridge's own: a failure of its first moments must be reported as a change too.
     let state = Arc::new(Mutex::new(BridgeState::Starting));
@@ -110,7 +110,7 @@ struct Desk {
 
 impl Settle for Desk {
     fn settle(&self, id: DeliveryId, settlement: Settlement) {
-        self.attachment.settle(self.broker.bus.counters(), id, settlement);
+        let _ = self.broker.bus.settle(&self.attachment, id, settlement);
         self.bell.notify();
     }
 }
@@ -129,7 +129,7 @@ impl Feeder {
             // A sink that is always ready must not keep this thread from everything else.
             tokio::task::consume_budget().await;
             self.report(state());
-            let next = self.attachment.next(self.broker.bus.counters(), clock::moment().instant);
+            let next = self.broker.bus.next(&self.attachment, clock::moment().instant);
             let Ok(next) = next else { break };
             let Some((message, id)) = next.and_then(|outgoing| Some((outgoing.message, outgoing.id?))) else {
                 tokio::select! {

@@ -1,11 +1,12 @@
 use std::hash::BuildHasher;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use gateway_access::{Access, Allowed, Denial, FileError, Identity, Loaded, Login, Subject, Verdict};
-use gateway_bus::{Attachment, Bus, Moment, RouteCache, SessionOptions};
+use gateway_bus::{Attachment, Bus, Moment, Promise, RouteCache, SessionOptions};
 use gateway_model::{
     ClientId, Close, Delayed, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal,
     Subscription, Topic, TopicFilter,
@@ -156,7 +157,7 @@ impl Broker {
         mut open: Open,
         allowed: Allowed,
         notify: Arc<dyn Notify>,
-    ) -> Result<(Principal, Opened), Refusal> {
+    ) -> Result<(Principal, Promise<Opened>), Refusal> {
         let identity = allowed.identity;
         let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
         let mount = self
@@ -178,8 +179,8 @@ impl Broker {
             self.refuse(moment, peer, Refusal { reason, text })
         })?;
         let principal = Principal { attachment, identity, mount, permit: None };
-        self.services.opened(self, moment, turn, (peer, asked), &principal, &opened);
-        Ok((principal, Opened { authentication_data: allowed.data, ..opened }))
+        self.services.opened(self, moment, turn, (peer, asked), &principal, &opened.value);
+        Ok((principal, opened.map(|opened| Opened { authentication_data: allowed.data, ..opened })))
     }
 
     /// The number of a user; 0 for a client without a name.
@@ -228,10 +229,11 @@ impl Broker {
         peer: &Peer,
         principal: &mut Principal,
         mut publish: Publish,
+        hold: Option<NonZeroU16>,
         (cache, names): (&mut RouteCache, &mut NameCache),
-    ) -> Reason {
+    ) -> Promise<Reason> {
         if self.is_plain(principal, &publish.topic) {
-            return self.bus.publish(moment, &principal.attachment, publish, cache);
+            return self.bus.publish(moment, &principal.attachment, publish, hold, cache);
         }
         let prepared = self.prepare_publish(moment, peer, principal, &mut publish, (cache, names));
         let delay = match prepared {
@@ -239,12 +241,16 @@ impl Broker {
             Err(reason) => {
                 self.bus.counters().add(gateway_bus::Counter::Refused, 1);
                 self.services.clients.publishes_refused.count(reason);
-                return reason;
+                return Promise::now(reason);
             }
         };
         match delay {
-            None => self.bus.publish(moment, &principal.attachment, publish, cache),
-            Some(delay) => self.bus.publish_delayed(moment, principal.attachment.client_id(), delay, publish),
+            None => self.bus.publish(moment, &principal.attachment, publish, hold, cache),
+            Some(delay) => {
+                let attachment = &principal.attachment;
+                let hold = hold.map(|id| (attachment, id));
+                self.bus.publish_delayed(moment, attachment.client_id(), delay, publish, hold)
+            }
         }
     }
 
@@ -294,7 +300,7 @@ impl Broker {
         peer: &Peer,
         principal: &Principal,
         subscriptions: Vec<Subscription>,
-    ) -> Vec<Reason> {
+    ) -> Promise<Vec<Reason>> {
         self.services.clients.subscribes.fetch_add(1, Ordering::Relaxed);
         self.subscribe_more(moment, peer, principal, subscriptions)
     }
@@ -306,28 +312,30 @@ impl Broker {
         peer: &Peer,
         principal: &Principal,
         subscriptions: Vec<Subscription>,
-    ) -> Vec<Reason> {
+    ) -> Promise<Vec<Reason>> {
         if !self.services.renames(principal) {
             return self.subscribe_renamed(moment, peer, principal, subscriptions);
         }
         let one = |subscription: Subscription| {
             let renamed = self.services.rename_subscription(principal, subscription);
             match renamed {
-                Ok(renamed) => self.subscribe_renamed(moment, peer, principal, vec![renamed])[0],
-                Err(reason) => self.refuse_filter(reason),
+                Ok(renamed) => {
+                    self.subscribe_renamed(moment, peer, principal, vec![renamed]).map(|reasons| reasons[0])
+                }
+                Err(reason) => Promise::now(self.refuse_filter(reason)),
             }
         };
         subscriptions.into_iter().map(one).collect()
     }
 
-    pub(crate) fn unsubscribe(&self, principal: &Principal, filters: &[TopicFilter]) -> Vec<Reason> {
+    pub(crate) fn unsubscribe(&self, principal: &Principal, filters: &[TopicFilter]) -> Promise<Vec<Reason>> {
         self.services.clients.unsubscribes.fetch_add(1, Ordering::Relaxed);
         if !self.services.renames(principal) {
             return self.bus.unsubscribe(&principal.attachment, filters);
         }
         let one = |filter: &TopicFilter| match self.services.rename_filter(principal, filter) {
-            Ok(filter) => self.bus.unsubscribe(&principal.attachment, &[filter])[0],
-            Err(_) => Reason::NoSubscriptionExisted,
+            Ok(filter) => self.bus.unsubscribe(&principal.attachment, &[filter]).map(|reasons| reasons[0]),
+            Err(_) => Promise::now(Reason::NoSubscriptionExisted),
         };
         filters.iter().map(one).collect()
     }
@@ -338,7 +346,7 @@ impl Broker {
         peer: &Peer,
         principal: &Principal,
         subscriptions: Vec<Subscription>,
-    ) -> Vec<Reason> {
+    ) -> Promise<Vec<Reason>> {
         let subject = principal.subject(peer);
         let check = |subscription: &Subscription| self.check_subscribe(moment, &subject, subscription).err();
         let refused: Vec<_> = subscriptions.iter().map(check).collect();
@@ -346,8 +354,11 @@ impl Broker {
             return self.bus.subscribe(moment.instant, &principal.attachment, subscriptions);
         }
         let one = |(subscription, refused): (Subscription, Option<Reason>)| match refused {
-            None => self.bus.subscribe(moment.instant, &principal.attachment, vec![subscription])[0],
-            Some(reason) => self.refuse_filter(reason),
+            None => self
+                .bus
+                .subscribe(moment.instant, &principal.attachment, vec![subscription])
+                .map(|reasons| reasons[0]),
+            Some(reason) => Promise::now(self.refuse_filter(reason)),
         };
         subscriptions.into_iter().zip(refused).map(one).collect()
     }

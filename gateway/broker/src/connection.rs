@@ -280,7 +280,7 @@ impl Connection {
         let mut full = false;
         let result = self.turn(world, pool, moment, |adapter, turn| {
             turn.delivering = true;
-            let result = attachment.deliver(broker.bus.counters(), |outbox| match &mount {
+            let result = broker.bus.deliver(&attachment, |outbox| match &mount {
                 None => adapter.deliver(moment.instant, outbox, turn),
                 Some(mount) => adapter.deliver(moment.instant, &mut Mounted { outbox, mount }, turn),
             });
@@ -291,7 +291,7 @@ impl Connection {
         self.answer(world, pool, moment);
         match result {
             None => false,
-            Some(Ok(Drained { left, sent })) => {
+            Some(Ok(Drained { left, sent, .. })) => {
                 world.traffic.sent(sent);
                 full && left > 0
             }

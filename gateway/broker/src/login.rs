@@ -116,7 +116,7 @@ impl Turn<'_> {
         let opened = broker.admit(self.moment, &self.client.peer, *open, allowed, self.signal.clone());
         let reply = opened.map(|(principal, opened)| {
             self.client.principal = Some(principal);
-            opened
+            opened.value
         });
         self.reply(login.ticket, Reply::Opened(reply));
     }

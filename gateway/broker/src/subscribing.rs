@@ -4,7 +4,9 @@
 //! for thousands of them in one packet would keep everybody else of its shard waiting, so between
 //! the pieces the others are served.
 
+use gateway_bus::Promise;
 use gateway_model::{Reason, Reply, Subscription, Ticket};
+use gateway_store::Place;
 
 use crate::signal::WORK;
 use crate::turn::{Turn, World};
@@ -14,6 +16,8 @@ pub(crate) struct Subscribing {
     ticket: Ticket,
     rest: std::vec::IntoIter<Subscription>,
     reasons: Vec<Reason>,
+    /// When all that was made so far is durable.
+    place: Place,
 }
 
 /// Filters at a time: few enough that the others do not notice, enough that a pass is worth it.
@@ -29,11 +33,13 @@ impl Turn<'_> {
         // Only one list waits at a time; no protocol asks for another one meanwhile.
         let is_short = subscriptions.len() <= PIECE || self.client.subscribing.is_some();
         let rest = if is_short { Vec::new() } else { subscriptions.split_off(PIECE) };
-        let reasons = broker.subscribe(self.moment, &self.client.peer, principal, subscriptions);
+        let Promise { value: reasons, place } =
+            broker.subscribe(self.moment, &self.client.peer, principal, subscriptions);
         if rest.is_empty() {
             return replies.push_back((ticket, Reply::Subscribed(reasons)));
         }
-        self.client.subscribing = Some(Box::new(Subscribing { ticket, rest: rest.into_iter(), reasons }));
+        let rest = rest.into_iter();
+        self.client.subscribing = Some(Box::new(Subscribing { ticket, rest, reasons, place }));
         self.signal.raise(WORK);
     }
 
@@ -43,8 +49,9 @@ impl Turn<'_> {
         let Some(principal) = &self.client.principal else { return };
         let World { broker, replies, .. } = &mut *self.world;
         let piece = subscribing.rest.by_ref().take(PIECE).collect();
-        let reasons = broker.subscribe_more(self.moment, &self.client.peer, principal, piece);
-        subscribing.reasons.extend(reasons);
+        let made = broker.subscribe_more(self.moment, &self.client.peer, principal, piece);
+        subscribing.reasons.extend(made.value);
+        subscribing.place = subscribing.place.max(made.place);
         if subscribing.rest.len() == 0 {
             let Subscribing { ticket, reasons, .. } = *subscribing;
             return replies.push_back((ticket, Reply::Subscribed(reasons)));

@@ -66,7 +66,7 @@ impl Adapter for Line {
             ["pub", topic, length] => {
                 let topic = out.topic(topic.as_bytes()).unwrap();
                 let payload = Bytes::from(vec![b'x'; length.parse().unwrap()]);
-                out.publish(Ticket(2), Publish::new(topic, payload));
+                out.publish(Ticket(2), Publish::new(topic, payload), None);
             }
             ["alive", millis] => self.silence_max = Some(Duration::from_millis(millis.parse().unwrap())),
             ["stall"] => drop(STALL.lock()),

@@ -41,10 +41,10 @@ pub(crate) struct World {
 }
 
 enum Deferred {
-    Publish(Ticket, Publish),
+    Publish(Ticket, Publish, Option<NonZeroU16>),
     Request(Ticket, Request),
     Settle(DeliveryId, Settlement),
-    Hold(NonZeroU16, bool),
+    Release(Ticket, NonZeroU16),
 }
 
 /// What the driver knows of the peer beyond its socket.
@@ -112,13 +112,17 @@ impl Turn<'_> {
         self.delivering = false;
         for deferred in std::mem::take(&mut self.world.deferred) {
             match deferred {
-                Deferred::Publish(ticket, publish) => {
-                    if let Outcome::Done(reason) = self.publish(ticket, publish) {
+                Deferred::Publish(ticket, publish, hold) => {
+                    if let Outcome::Done(reason) = self.publish(ticket, publish, hold) {
                         self.world.replies.push_back((ticket, Reply::Published(reason)));
                     }
                 }
                 Deferred::Request(ticket, request) => self.request(ticket, request),
-                Deferred::Hold(id, held) => self.hold(id, held),
+                Deferred::Release(ticket, id) => {
+                    if let Outcome::Done(_) = self.release(ticket, id) {
+                        self.world.replies.push_back((ticket, Reply::Released));
+                    }
+                }
                 Deferred::Settle(id, settlement) => {
                     self.settle(id, settlement);
                 }
@@ -136,7 +140,7 @@ impl Turn<'_> {
             }
             (Request::Subscribe(subscriptions), _) => return self.subscribe(ticket, subscriptions),
             (Request::Unsubscribe(filters), Some(principal)) => {
-                Reply::Unsubscribed(broker.unsubscribe(principal, &filters))
+                Reply::Unsubscribed(broker.unsubscribe(principal, &filters).value)
             }
             (Request::Retained { filter, limit }, Some(principal)) => {
                 Reply::Retained(broker.retained(self.moment, &self.client.peer, principal, &filter, limit))
@@ -145,6 +149,7 @@ impl Turn<'_> {
                 Reply::Unsubscribed(vec![Reason::NotAuthorized; filters.len()])
             }
             (Request::Retained { .. }, None) => Reply::Retained(Err(Reason::NotAuthorized)),
+            (Request::Keep(_), _) => Reply::Kept,
         };
         self.world.replies.push_back((ticket, reply));
     }
@@ -163,9 +168,9 @@ impl Sink for Turn<'_> {
         self.world.cache.topic(raw)
     }
 
-    fn publish(&mut self, ticket: Ticket, publish: Publish) -> Outcome {
+    fn publish(&mut self, ticket: Ticket, publish: Publish, hold: Option<NonZeroU16>) -> Outcome {
         if self.delivering {
-            self.world.deferred.push(Deferred::Publish(ticket, publish));
+            self.world.deferred.push(Deferred::Publish(ticket, publish, hold));
             return Outcome::Later;
         }
         let Client { peer, principal: Some(principal), meter, .. } = &mut *self.client else {
@@ -176,7 +181,8 @@ impl Sink for Turn<'_> {
         }
         let World { broker, cache, names, traffic, .. } = &mut *self.world;
         traffic.received(publish.qos);
-        Outcome::Done(broker.publish(self.moment, peer, principal, publish, (cache, names)))
+        let promise = broker.publish(self.moment, peer, principal, publish, hold, (cache, names));
+        Outcome::Done(promise.value)
     }
 
     fn request(&mut self, ticket: Ticket, request: Request) {
@@ -194,7 +200,7 @@ impl Sink for Turn<'_> {
         }
         let Some(principal) = &self.client.principal else { return Settled::Unknown };
         self.client.settled = true;
-        let settled = principal.attachment.settle(self.world.broker.bus.counters(), id, settlement);
+        let settled = self.world.broker.bus.settle(&principal.attachment, id, settlement).value;
         let is_delivered =
             matches!(settlement, Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed);
         if settled == Settled::Done && is_delivered {
@@ -203,12 +209,15 @@ impl Sink for Turn<'_> {
         settled
     }
 
-    fn hold(&mut self, id: NonZeroU16, held: bool) {
+    fn release(&mut self, ticket: Ticket, id: NonZeroU16) -> Outcome {
         if self.delivering {
-            self.world.deferred.push(Deferred::Hold(id, held));
-        } else if let Some(principal) = &self.client.principal {
-            principal.attachment.hold(id, held);
+            self.world.deferred.push(Deferred::Release(ticket, id));
+            return Outcome::Later;
         }
+        if let Some(principal) = &self.client.principal {
+            let _ = self.world.broker.bus.release(&principal.attachment, id);
+        }
+        Outcome::Done(Reason::Success)
     }
 
     fn close(&mut self, close: Close) {

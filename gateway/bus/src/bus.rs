@@ -1,10 +1,16 @@
 use std::collections::HashSet;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use foldhash::fast::FixedState;
-use gateway_model::{ClientId, Expiry, Notify, Open, Opened, Reason, Will};
+use gateway_model::{
+    ClientId, Deliveries, DeliveryId, Expiry, Moment, Notify, Open, Opened, Outgoing, Reason, Settled,
+    Settlement, Will,
+};
+use gateway_store::{Memory, Store};
 use parking_lot::{Mutex, RwLock};
 
 use crate::delayed::Delayed;
@@ -16,12 +22,14 @@ use crate::routes::Routes;
 use crate::session::{Named, State};
 use crate::timers::Timers;
 use crate::{
-    Attachment, Counter, Counters, DropReason, Limits, QueueLimits, RouteCache, Session, SessionView,
+    Attachment, Counter, Counters, Drained, DropReason, Limits, Promise, QueueLimits, RouteCache, Session,
+    SessionView,
 };
 
 /// Sessions, routes and retained messages, and the one way in: [`Bus::publish`].
 pub struct Bus {
     pub(crate) limits: Limits,
+    pub(crate) store: Arc<dyn Store>,
     hasher: FixedState,
     sessions: Mutex<HashSet<Named, FixedState>>,
     pub(crate) retained: Mutex<Retained>,
@@ -61,13 +69,6 @@ pub struct Totals {
     pub retained: usize,
 }
 
-/// Both clocks at one moment: the steady one for durations, the wall clock for people.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    pub instant: Instant,
-    pub unix_millis: u64,
-}
-
 /// How often groups are looked at whose members may hang.
 const REVIEW_EVERY: Duration = Duration::from_secs(1);
 
@@ -88,6 +89,7 @@ impl Bus {
         };
         Self {
             limits,
+            store: Arc::new(Memory),
             sessions: Mutex::new(HashSet::with_hasher(hasher.clone())),
             retained: Mutex::default(),
             routes: RwLock::new(Routes::new(hasher.clone(), priorities)),
@@ -100,6 +102,15 @@ impl Bus {
             counters: Counters::new(),
             hasher,
         }
+    }
+
+    /// The same, with a store for what is to outlive the process.
+    pub fn with_store(self, store: Arc<dyn Store>) -> Self {
+        Self { store, ..self }
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
     pub fn counters(&self) -> &Counters {
@@ -123,7 +134,7 @@ impl Bus {
         open: Open,
         options: SessionOptions,
         notify: Arc<dyn Notify>,
-    ) -> Result<(Attachment, Opened), Reason> {
+    ) -> Result<(Attachment, Promise<Opened>), Reason> {
         let expiry = self.grant(open.expiry);
         let window_max = options.in_flight_max.unwrap_or(self.limits.in_flight_max);
         let window = open.receive_maximum.clamp(1, window_max.max(1));
@@ -171,7 +182,8 @@ impl Bus {
             self.come_back(&session);
         }
         wills.into_iter().for_each(|will| self.publish_will(moment, &client_id, *will));
-        Ok((attachment, Opened { client_id, session_present, expiry, held, authentication_data: None }))
+        let opened = Opened { client_id, session_present, expiry, held, authentication_data: None };
+        Ok((attachment, Promise::now(opened)))
     }
 
     /// The connection ends. Void attachments change nothing; whether this one was not.
@@ -228,6 +240,44 @@ impl Bus {
         }
         now_due.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
         true
+    }
+
+    /// Lets `drain` pull from the outbox, unless the attachment is void: then it says why.
+    pub fn deliver(
+        &self,
+        attachment: &Attachment,
+        drain: impl FnOnce(&mut dyn Deliveries),
+    ) -> Result<Drained, Reason> {
+        attachment.deliver(&self.counters, drain)
+    }
+
+    /// Takes one delivery, for a receiver that goes message by message (a bridge).
+    pub fn next(&self, attachment: &Attachment, now: Instant) -> Result<Option<Outgoing>, Reason> {
+        let mut next = None;
+        self.deliver(attachment, |outbox| next = outbox.next(now))?;
+        Ok(next)
+    }
+
+    /// Says what became of a delivery.
+    pub fn settle(
+        &self,
+        attachment: &Attachment,
+        id: DeliveryId,
+        settlement: Settlement,
+    ) -> Promise<Settled> {
+        Promise::now(attachment.settle(&self.counters, id, settlement))
+    }
+
+    /// Forgets an identifier of the peer's exactly-once publishes.
+    pub fn release(&self, attachment: &Attachment, id: NonZeroU16) -> Promise<()> {
+        attachment.hold(id, false);
+        Promise::now(())
+    }
+
+    /// Keeps what a protocol wants kept with its session, as long as that lasts.
+    pub fn keep(&self, attachment: &Attachment, bytes: Bytes) -> Promise<()> {
+        let _ = (attachment, bytes);
+        Promise::now(())
     }
 
     /// Does what has become due; returns when to call again, if anything waits.

@@ -1,15 +1,32 @@
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gateway_model::{ClientId, Delayed, Message, Publish, Reason, Will};
+use gateway_model::{ClientId, Delayed, Message, Publish, Reason, Stored, Will};
 
 use crate::routes::Route;
-use crate::{Attachment, Bus, Counter, Moment, RouteCache};
+use crate::{Attachment, Bus, Counter, Moment, Promise, RouteCache};
 
 impl Bus {
-    /// Takes a message in and gives every matching session its copy.
+    /// Takes a message in and gives every matching session its copy. With `hold`, the publisher's
+    /// session remembers the packet identifier, unless the publish is refused.
     pub fn publish(
+        &self,
+        moment: Moment,
+        publisher: &Attachment,
+        publish: Publish,
+        hold: Option<NonZeroU16>,
+        cache: &mut RouteCache,
+    ) -> Promise<Reason> {
+        let reason = self.publish_now(moment, publisher, publish, cache);
+        if let Some(id) = hold.filter(|_| !reason.is_error()) {
+            publisher.hold(id, true);
+        }
+        Promise::now(reason)
+    }
+
+    fn publish_now(
         &self,
         moment: Moment,
         publisher: &Attachment,
@@ -43,7 +60,16 @@ impl Bus {
         publisher: &ClientId,
         delay: Duration,
         publish: Publish,
-    ) -> Reason {
+        hold: Option<(&Attachment, NonZeroU16)>,
+    ) -> Promise<Reason> {
+        let reason = self.delay(moment, publisher, delay, publish);
+        if let Some((attachment, id)) = hold.filter(|_| !reason.is_error()) {
+            attachment.hold(id, true);
+        }
+        Promise::now(reason)
+    }
+
+    fn delay(&self, moment: Moment, publisher: &ClientId, delay: Duration, publish: Publish) -> Reason {
         let message = make(moment, publisher.clone(), publish);
         if delay.is_zero() {
             return self.take_in(moment, message);
@@ -80,7 +106,7 @@ impl Bus {
         match Delayed::parse(&publish.topic) {
             Some(Ok(Delayed { delay, topic })) => {
                 publish.topic = topic;
-                self.publish_delayed(moment, client_id, delay, publish);
+                self.delay(moment, client_id, delay, publish);
             }
             _ => drop(self.publish_as(moment, client_id, publish)),
         }
@@ -151,5 +177,6 @@ fn make(moment: Moment, publisher: ClientId, publish: Publish) -> Arc<Message> {
         expires_at: expiry.map(|expiry| moment.instant + expiry),
         qos,
         retain,
+        stored: Stored::default(),
     })
 }

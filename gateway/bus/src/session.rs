@@ -9,6 +9,7 @@ use gateway_model::{
     ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settled, Settlement,
     Will,
 };
+use gateway_store::Place;
 use parking_lot::Mutex;
 
 use crate::outbox::{Drain, Entry, Outbox};
@@ -72,6 +73,8 @@ pub struct Drained {
     pub left: usize,
     /// Messages handed out, by QoS.
     pub sent: [u32; 3],
+    /// What is next waits until the store is durable up to here; [`Place::NOWHERE`] if it does not.
+    pub waits_for: Place,
 }
 
 /// A look at one session, for metrics and the admin page.
@@ -277,8 +280,7 @@ impl Attachment {
         &self.session.client_id
     }
 
-    /// Lets `drain` pull from the outbox, unless the attachment is void: then it says why.
-    pub fn deliver(
+    pub(crate) fn deliver(
         &self,
         counters: &Counters,
         drain: impl FnOnce(&mut dyn Deliveries),
@@ -303,18 +305,10 @@ impl Attachment {
         if expired > 0 {
             counters.add_dropped(DropReason::Expired, expired.into());
         }
-        Ok(Drained { left, sent })
+        Ok(Drained { left, sent, waits_for: Place::NOWHERE })
     }
 
-    /// Takes one delivery, for a receiver that goes message by message (a bridge).
-    pub fn next(&self, counters: &Counters, now: Instant) -> Result<Option<gateway_model::Outgoing>, Reason> {
-        let mut next = None;
-        self.deliver(counters, |outbox| next = outbox.next(now))?;
-        Ok(next)
-    }
-
-    /// Says what became of a delivery.
-    pub fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> Settled {
+    pub(crate) fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> Settled {
         let mut state = self.session.state.lock();
         if state.epoch != self.epoch {
             return Settled::Unknown;
@@ -343,7 +337,7 @@ impl Attachment {
     }
 
     /// Remembers or forgets an identifier of the peer's exactly-once publishes.
-    pub fn hold(&self, id: NonZeroU16, held: bool) {
+    pub(crate) fn hold(&self, id: NonZeroU16, held: bool) {
         let mut state = self.session.state.lock();
         if state.epoch != self.epoch {
             return;

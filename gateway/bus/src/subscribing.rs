@@ -7,7 +7,7 @@ use gateway_model::{Identifiers, Message, Qos, Reason, RetainHandling, Subscript
 use crate::outbox::Entry;
 use crate::retained::Retained;
 use crate::routes::Subscriber;
-use crate::{Attachment, Bus, Counter};
+use crate::{Attachment, Bus, Counter, Promise};
 
 impl Bus {
     /// Adds subscriptions and queues the retained messages they ask for. One reason each: the
@@ -17,15 +17,13 @@ impl Bus {
         now: Instant,
         attachment: &Attachment,
         subscriptions: Vec<Subscription>,
-    ) -> Vec<Reason> {
-        subscriptions
-            .into_iter()
-            .map(|subscription| self.subscribe_one(now, attachment, subscription))
-            .collect()
+    ) -> Promise<Vec<Reason>> {
+        let one = |subscription| self.subscribe_one(now, attachment, subscription);
+        Promise::now(subscriptions.into_iter().map(one).collect())
     }
 
     /// One reason each: `Success`, or `NoSubscriptionExisted`.
-    pub fn unsubscribe(&self, attachment: &Attachment, filters: &[TopicFilter]) -> Vec<Reason> {
+    pub fn unsubscribe(&self, attachment: &Attachment, filters: &[TopicFilter]) -> Promise<Vec<Reason>> {
         let session = &attachment.session;
         let unsubscribe = |filter: &TopicFilter| {
             let mut routes = self.routes.write();
@@ -43,7 +41,7 @@ impl Bus {
             }
             Reason::Success
         };
-        filters.iter().map(unsubscribe).collect()
+        Promise::now(filters.iter().map(unsubscribe).collect())
     }
 
     /// The retained messages of a filter, at most `limit`.

@@ -33,8 +33,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::{
-    Authentication, Deliveries, DeliveryId, Expiry, Message, Open, Opened, Publish, Reason, Refusal, Settled,
-    Settlement, Subscription, Topic, TopicError, TopicFilter, WireBuffer,
+    Authentication, ClientId, Deliveries, DeliveryId, Expiry, Message, Open, Opened, Publish, Reason,
+    Refusal, Settled, Settlement, Subscription, Topic, TopicError, TopicFilter, WireBuffer,
 };
 
 /// A protocol's state machine for one peer. See the module documentation.
@@ -61,6 +61,12 @@ pub trait Adapter: Send {
 pub trait Protocol: Send + Sync {
     /// `seed` feeds whatever randomness the adapter needs (message identifiers, jitter).
     fn connect(&self, now: Instant, peer: &Peer, seed: u64) -> Box<dyn Adapter>;
+
+    /// What an adapter had kept ([`Request::Keep`]) with a session that has come through a restart of
+    /// the gateway. Called for each such session before the first peer connects.
+    fn restore(&self, now: Instant, client_id: &ClientId, kept: &Bytes) {
+        let _ = (now, client_id, kept);
+    }
 
     /// What the protocol's adapters have counted so far, by its name in `$SYS`.
     fn counts(&self) -> Vec<(&'static str, u64)> {
@@ -99,18 +105,24 @@ pub trait Sink {
     fn topic(&mut self, raw: &[u8]) -> Result<Topic, TopicError>;
 
     /// Publishes for the open session. Never blocks.
-    fn publish(&mut self, ticket: Ticket, publish: Publish) -> Outcome;
+    ///
+    /// With `hold`, the session remembers that packet identifier of the peer's exactly-once publishes
+    /// in the same moment, so that it knows it again when the peer reconnects ([`Opened::held`]),
+    /// unless the publish is refused: both are durable, or neither is.
+    fn publish(&mut self, ticket: Ticket, publish: Publish, hold: Option<NonZeroU16>) -> Outcome;
 
     /// Anything rarer; answered by [`Event::Reply`] with the same ticket.
     fn request(&mut self, ticket: Ticket, request: Request);
 
     /// What became of a delivery above QoS 0. Unknown identifiers, and settlements that do not fit
-    /// the delivery, change nothing; the result says so.
+    /// the delivery, change nothing; the result says so. After [`Settled::Later`] follows
+    /// [`Event::Settled`].
     fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled;
 
-    /// Remembers, or forgets, a packet identifier of the peer's exactly-once publishes, so that the
-    /// session knows it again when the peer reconnects: [`Opened::held`] gives them back.
-    fn hold(&mut self, id: NonZeroU16, held: bool);
+    /// Forgets a held packet identifier: the peer may use it for something else once it is told.
+    /// `Done` with the reason `Success`, or `Later` and then [`Reply::Released`]; do not answer the
+    /// peer before. Never refused.
+    fn release(&mut self, ticket: Ticket, id: NonZeroU16) -> Outcome;
 
     /// Ends the connection after what was written has been flushed, and detaches the session.
     fn close(&mut self, close: Close);
@@ -148,6 +160,10 @@ pub enum Request {
         filter: TopicFilter,
         limit: usize,
     },
+    /// Keep this with the session in place of what was kept before: state of the protocol that has
+    /// to survive a restart. [`Protocol::restore`] gives it back. Answered by [`Reply::Kept`] when it
+    /// is durable.
+    Keep(Bytes),
 }
 
 #[derive(Clone, Debug)]
@@ -165,11 +181,16 @@ pub enum Reply {
     Retained(Result<Vec<Arc<Message>>, Reason>),
     /// The answer to a publish that was [`Outcome::Later`].
     Published(Reason),
+    /// The answer to a release that was [`Outcome::Later`].
+    Released,
+    Kept,
 }
 
 #[derive(Clone, Debug)]
 pub enum Event {
     Reply(Ticket, Reply),
+    /// A settlement that was [`Settled::Later`] is durable: the peer may be told.
+    Settled(DeliveryId),
     /// The moment of `next_timeout` has passed.
     Timeout,
     /// The gateway ends this connection: taken over, kicked, shutting down, too slow. Say so to

@@ -118,6 +118,10 @@ pub enum Settlement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     Done,
+    /// Done, but not durable yet, and what the peer is told next must not be said before:
+    /// [`crate::Event::Settled`] will follow. Only for `Received` of a session that outlives its
+    /// connection: a PUBREL that is forgotten would let the message come a second time.
+    Later,
     /// No such delivery is in flight (MQTT's Packet Identifier not found).
     Unknown,
     /// The delivery is in flight with another QoS, or at another step: it stays as it was.
@@ -151,6 +155,7 @@ mod tests {
                 expires_at: None,
                 qos: Qos::AtMostOnce,
                 retain: false,
+                stored: Default::default(),
             }),
             id: None,
             qos: Qos::AtMostOnce,

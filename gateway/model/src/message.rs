@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -47,6 +48,26 @@ pub struct Message {
     pub qos: Qos,
     /// The retain flag as published.
     pub retain: bool,
+    pub stored: Stored,
+}
+
+/// Where the store has a message, as the store's own number; 0 is nowhere. It changes when the store
+/// tidies up.
+#[derive(Debug, Default)]
+pub struct Stored(AtomicU64);
+
+impl Stored {
+    pub fn at(place: u64) -> Self {
+        Self(AtomicU64::new(place))
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, place: u64) {
+        self.0.store(place, Ordering::Relaxed);
+    }
 }
 
 impl Message {

@@ -17,7 +17,10 @@ pub struct Recorder {
     pub settled: Vec<(DeliveryId, Settlement)>,
     /// Identifiers held, in order of holding.
     pub held: Vec<NonZeroU16>,
+    pub released: Vec<(Ticket, NonZeroU16)>,
     pub closed: Option<Close>,
+    /// What the next releases are answered with.
+    pub release_outcome: Outcome,
     /// What the next publishes are answered with.
     pub publish_outcome: Outcome,
     /// What `settle` answers.
@@ -34,7 +37,9 @@ impl Default for Recorder {
             requests: VecDeque::new(),
             settled: Vec::new(),
             held: Vec::new(),
+            released: Vec::new(),
             closed: None,
+            release_outcome: Outcome::Done(Reason::Success),
             publish_outcome: Outcome::Done(Reason::Success),
             settles: Settled::Done,
             room: 64 * 1024,
@@ -71,8 +76,10 @@ impl Sink for Recorder {
         Topic::parse_bytes(raw)
     }
 
-    fn publish(&mut self, ticket: Ticket, publish: Publish) -> Outcome {
+    fn publish(&mut self, ticket: Ticket, publish: Publish, hold: Option<NonZeroU16>) -> Outcome {
         self.published.push((ticket, publish));
+        let is_refused = matches!(self.publish_outcome, Outcome::Done(reason) if reason.is_error());
+        self.held.extend(hold.filter(|id| !is_refused && !self.held.contains(id)));
         self.publish_outcome
     }
 
@@ -85,9 +92,10 @@ impl Sink for Recorder {
         self.settles
     }
 
-    fn hold(&mut self, id: NonZeroU16, held: bool) {
+    fn release(&mut self, ticket: Ticket, id: NonZeroU16) -> Outcome {
         self.held.retain(|known| *known != id);
-        self.held.extend(held.then_some(id));
+        self.released.push((ticket, id));
+        self.release_outcome
     }
 
     fn close(&mut self, close: Close) {

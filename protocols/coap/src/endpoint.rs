@@ -203,7 +203,7 @@ impl Adapter for Endpoint {
             Event::Reply(ticket, reply) => self.replied(now, ticket, reply, out),
             Event::Timeout => self.time_passed(now, out),
             Event::Evicted(reason) => self.evicted(now, reason, out),
-            Event::Closed => {}
+            Event::Closed | Event::Settled(_) => {}
         }
     }
 

@@ -141,7 +141,7 @@ impl Endpoint {
 
     fn submit(&mut self, now: Instant, to: ReplyTo, publish: Publish, code: Code, out: &mut dyn Sink) {
         let ticket = self.next_ticket();
-        match out.publish(ticket, publish) {
+        match out.publish(ticket, publish, None) {
             Outcome::Done(reason) => self.published(now, to, reason, code, out),
             Outcome::Later => self.wait_for(now, ticket, to, What::Published(code)),
         }

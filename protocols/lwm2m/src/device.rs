@@ -166,7 +166,7 @@ impl Device {
     pub(crate) fn publish_status(&self, state: State, out: &mut dyn Sink) {
         if let Ok(topic) = self.topics.status(out) {
             let status = translate::status(topic, state, &self.registration, &self.address);
-            warn_if_refused("status", out.publish(IGNORED, status));
+            warn_if_refused("status", out.publish(IGNORED, status, None));
         }
     }
 
@@ -176,7 +176,7 @@ impl Device {
             _ => json!({"ep": &*self.registration.endpoint}),
         };
         if let Ok(topic) = self.topics.event(name, out) {
-            warn_if_refused(name, out.publish(IGNORED, translate::event(topic, &payload)));
+            warn_if_refused(name, out.publish(IGNORED, translate::event(topic, &payload), None));
         }
     }
 
@@ -192,7 +192,11 @@ impl Device {
         let (mut later, mut refused) = (0, None);
         for reading in readings {
             let Ok(topic) = self.topics.resource(reading.path, out) else { continue };
-            match out.publish(ticket, translate::value(topic, reading, source, self.config.payload_mode)) {
+            match out.publish(
+                ticket,
+                translate::value(topic, reading, source, self.config.payload_mode),
+                None,
+            ) {
                 Outcome::Later => later += 1,
                 Outcome::Done(reason) if reason.is_error() => refused = refused.or(Some(reason)),
                 Outcome::Done(_) => {}
@@ -219,7 +223,7 @@ impl Device {
         };
         if let Ok(topic) = topic {
             let publish = translate::answer(topic, answer, correlation);
-            warn_if_refused("answer", out.publish(IGNORED, publish));
+            warn_if_refused("answer", out.publish(IGNORED, publish, None));
         }
     }
 }

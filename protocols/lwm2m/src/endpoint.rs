@@ -510,6 +510,7 @@ impl Adapter for Endpoint {
                 let publish_will = reason != Reason::SessionTakenOver;
                 self.end(now, Close { publish_will, ..Close::because(reason) }, out);
             }
+            Event::Settled(_) => {}
             Event::Closed => self.stage = Stage::Closed,
         }
         self.pump(now, out);

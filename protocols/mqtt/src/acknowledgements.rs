@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 
-use gateway_model::{Qos, Reason, Sink};
+use gateway_model::{Qos, Reason, Sink, Ticket};
 
 /// Publishes of the client that wait for their acknowledgement, in the order they came.
 ///
@@ -88,13 +88,10 @@ impl Received {
     }
 
     /// A PUBLISH with this identifier came, perhaps again.
-    pub(crate) fn insert(&mut self, packet_id: NonZeroU16, out: &mut dyn Sink) {
-        match self.ids.insert(packet_id, true) {
-            None => out.hold(packet_id, true),
-            Some(true) => return,
-            Some(false) => {}
+    pub(crate) fn insert(&mut self, packet_id: NonZeroU16) {
+        if self.ids.insert(packet_id, true) != Some(true) {
+            self.published_here += 1;
         }
-        self.published_here += 1;
     }
 
     pub(crate) fn contains(&self, packet_id: NonZeroU16) -> bool {
@@ -110,7 +107,7 @@ impl Received {
         let known = self.ids.remove(&packet_id);
         if let Some(published_here) = known {
             self.published_here -= usize::from(published_here);
-            out.hold(packet_id, false);
+            out.release(Ticket::default(), packet_id);
         }
         known.is_some()
     }

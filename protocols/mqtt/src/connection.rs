@@ -293,7 +293,8 @@ impl Adapter for Connection {
             Event::Reply(_, Reply::Challenge(data)) => self.challenged(now, &data, out),
             Event::Reply(_, Reply::Reauthenticated(result)) => self.reauthenticated(result, out),
             // Never asked for: MQTT gets retained messages through its subscriptions.
-            Event::Reply(_, Reply::Retained(_)) => {}
+            Event::Reply(_, Reply::Retained(_) | Reply::Released | Reply::Kept) => {}
+            Event::Settled(id) => self.release(id, Reason::Success, out),
             Event::Timeout => self.timed_out(now, out),
             Event::Evicted(reason) => self.evicted(reason, out),
             Event::Closed => self.stage = Stage::Closed,

@@ -52,6 +52,7 @@ impl Connection {
                     expiry: translated.expiry,
                     properties: translated.properties,
                 },
+                packet.packet_id.filter(|_| packet.qos == Qos::ExactlyOnce),
             ),
             (Err(reason), Some(_)) => Outcome::Done(reason),
             (Err(reason), None) => return Err(Violation::new(reason, "payload is not UTF-8")),
@@ -119,7 +120,7 @@ impl Connection {
         out: &mut dyn Sink,
     ) -> Result<(), Violation> {
         if qos == Qos::ExactlyOnce {
-            self.extras().received.insert(packet_id, out);
+            self.extras().received.insert(packet_id);
         }
         let is_idle = self.extras.as_ref().is_none_or(|extras| extras.acknowledgements.is_empty());
         let reason = match outcome {

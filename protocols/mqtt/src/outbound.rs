@@ -106,7 +106,7 @@ impl Connection {
             _ => Settlement::Completed,
         };
         let reason = match out.settle(id, settlement) {
-            Settled::Done => Reason::Success,
+            Settled::Done | Settled::Later => Reason::Success,
             Settled::Unknown => Reason::PacketIdentifierNotFound,
             // PUBACK for QoS 2, PUBREC or PUBCOMP for QoS 1, PUBCOMP before PUBREC: an unexpected or
             // out of order packet (MQTT 5.0 section 2.4, 0x82).
@@ -119,7 +119,7 @@ impl Connection {
         Ok(())
     }
 
-    fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
+    pub(crate) fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
         self.config.packets.sent(PacketType::Pubrel.first_byte(), 1);
         let bytes = out.wire().as_mut_vec();
         Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);

@@ -255,7 +255,7 @@ impl Bench {
             Request::Reauthenticate(_) => panic!("asked to authenticate anew before the session is open"),
             Request::Subscribe(asked) => Reply::Subscribed(reasons(well, asked.len())),
             Request::Unsubscribe(asked) => Reply::Unsubscribed(reasons(well, asked.len())),
-            Request::Retained { .. } => panic!("MQTT never asks for retained messages"),
+            Request::Retained { .. } | Request::Keep(_) => panic!("MQTT never asks for such things"),
         };
         self.handle(Event::Reply(ticket, reply));
     }
@@ -275,6 +275,7 @@ impl Bench {
                 expires_at: Some(self.now + Duration::from_secs(9)),
                 qos,
                 retain: false,
+                stored: Default::default(),
             };
             Outgoing {
                 message: Arc::new(message),

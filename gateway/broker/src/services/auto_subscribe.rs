@@ -42,7 +42,7 @@ impl AutoSubscriptions {
     pub(crate) fn subscribe(&self, bus: &Bus, now: Instant, protocol: &str, principal: &Principal) {
         for entry in self.entries.iter().filter(|entry| entry.is_for(protocol)) {
             let Some(subscription) = self.subscription(entry, principal) else { continue };
-            let reason = bus.subscribe(now, &principal.attachment, vec![subscription])[0];
+            let reason = bus.subscribe(now, &principal.attachment, vec![subscription]).value[0];
             if reason.is_error() {
                 self.report(principal, entry.topic.as_str(), &reason);
             }

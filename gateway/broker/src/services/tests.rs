@@ -125,11 +125,11 @@ impl Scene {
     fn subscribe(&self, client: &Principal, filter: &str) -> Reason {
         let filter = TopicFilter::parse(filter).unwrap();
         let subscriptions = vec![Subscription::new(filter, Qos::AtLeastOnce)];
-        self.broker.subscribe(self.moment, &peer("plain"), client, subscriptions)[0]
+        self.broker.subscribe(self.moment, &peer("plain"), client, subscriptions).value[0]
     }
 
     fn unsubscribe(&self, client: &Principal, filter: &str) -> Reason {
-        self.broker.unsubscribe(client, &[TopicFilter::parse(filter).unwrap()])[0]
+        self.broker.unsubscribe(client, &[TopicFilter::parse(filter).unwrap()]).value[0]
     }
 
     fn publish(&mut self, client: &Principal, topic: &str) -> Reason {
@@ -138,14 +138,13 @@ impl Scene {
 
     fn send(&mut self, client: &Principal, publish: Publish) -> Reason {
         let caches = (&mut self.routes, &mut self.names);
-        self.broker.publish(self.moment, &peer("plain"), &mut client.clone(), publish, caches)
+        self.broker.publish(self.moment, &peer("plain"), &mut client.clone(), publish, None, caches).value
     }
 
     /// Takes what has come and settles it.
     fn take(&self, client: &Principal) -> Vec<Outgoing> {
-        let counters = self.broker.bus.counters();
         let mut taken = Vec::new();
-        let drained = client.attachment.deliver(counters, |outbox| {
+        let drained = self.broker.bus.deliver(&client.attachment, |outbox| {
             let now = self.moment.instant;
             match client.mount.as_deref() {
                 None => taken.extend(std::iter::from_fn(|| outbox.next(now))),
@@ -157,7 +156,7 @@ impl Scene {
         });
         drained.expect("the client holds its session");
         for id in taken.iter().filter_map(|outgoing| outgoing.id) {
-            client.attachment.settle(counters, id, Settlement::Delivered);
+            let _ = self.broker.bus.settle(&client.attachment, id, Settlement::Delivered);
         }
         taken
     }
@@ -190,7 +189,7 @@ fn a_session_is_resumed_by_the_user_who_opened_it_only() {
         let allowed = Allowed { identity, ..Allowed::default() };
         let admitted =
             scene.broker.admit(scene.moment, &peer("plain"), lasting("device"), allowed, Arc::new(Deaf));
-        admitted.unwrap().1.session_present
+        admitted.unwrap().1.value.session_present
     };
     let users = [Some("press"), Some("press"), Some("lathe"), None, None, Some("press")];
     assert_eq!(users.map(present), [false, true, false, false, true, false]);

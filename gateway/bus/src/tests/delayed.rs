@@ -15,7 +15,7 @@ fn scene_with(limits: Limits) -> (Scene, Client, Client) {
 
 fn delay(scene: &Scene, publisher: &Client, secs: u64, publish: Publish) -> Reason {
     let publisher = publisher.attachment.client_id();
-    scene.bus.publish_delayed(scene.moment, publisher, secs_of(secs), publish)
+    scene.bus.publish_delayed(scene.moment, publisher, secs_of(secs), publish, None).value
 }
 
 #[test]

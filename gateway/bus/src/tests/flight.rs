@@ -288,7 +288,7 @@ fn one_by_one_is_the_same_outbox() {
     let mut scene = Scene::new();
     let (publisher, client) = pair(&scene, 2);
     send_all(&mut scene, &publisher, &["1", "2", "3"], ONE);
-    let next = || client.attachment.next(scene.bus.counters(), scene.moment.instant).unwrap();
+    let next = || scene.bus.next(&client.attachment, scene.moment.instant).unwrap();
     assert_eq!(next().as_ref().map(text).as_deref(), Some("1"));
     assert_eq!(next().as_ref().map(text).as_deref(), Some("2"));
     assert!(next().is_none());

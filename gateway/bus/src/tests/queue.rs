@@ -211,12 +211,12 @@ fn a_refused_qos_0_delivery_is_a_drop() {
     scene.publish(&publisher, "t", "1", Qos::AtMostOnce);
     scene.publish(&publisher, "t", "2", Qos::AtMostOnce);
     let now = scene.moment.instant;
-    let drained = client.attachment.deliver(scene.bus.counters(), |outbox| {
+    let drained = scene.bus.deliver(&client.attachment, |outbox| {
         assert_eq!(outbox.backlog(), 2);
         outbox.next(now).unwrap();
         outbox.refuse_last("packet_too_large");
     });
-    assert_eq!(drained, Ok(Drained { left: 1, sent: [0; 3] }));
+    assert!(matches!(drained, Ok(Drained { left: 1, sent: [0, 0, 0], .. })));
     assert_eq!(scene.dropped(DropReason::PacketTooLarge), 1);
     assert_eq!(scene.count(Counter::Delivered), 0);
     assert_eq!(scene.receive(&client), ["2"]);

@@ -78,7 +78,7 @@ impl Scene {
     pub(super) fn try_open(&self, name: &str, open: Open) -> Result<Client, Reason> {
         let bell = Arc::new(Bell::default());
         let (attachment, opened) = self.bus.open(self.moment, id(name), open, self.options, bell.clone())?;
-        Ok(Client { attachment, opened, bell })
+        Ok(Client { attachment, opened: opened.value, bell })
     }
 
     /// The connection is lost; the will is published.
@@ -95,11 +95,11 @@ impl Scene {
     }
 
     pub(super) fn subscribe_as(&self, client: &Client, subscription: Subscription) -> Reason {
-        self.bus.subscribe(self.moment.instant, &client.attachment, vec![subscription])[0]
+        self.bus.subscribe(self.moment.instant, &client.attachment, vec![subscription]).value[0]
     }
 
     pub(super) fn unsubscribe(&self, client: &Client, filter: &str) -> Reason {
-        self.bus.unsubscribe(&client.attachment, &[self::filter(filter)])[0]
+        self.bus.unsubscribe(&client.attachment, &[self::filter(filter)]).value[0]
     }
 
     pub(super) fn publish(&mut self, client: &Client, topic: &str, text: &str, qos: Qos) -> Reason {
@@ -111,7 +111,7 @@ impl Scene {
     }
 
     pub(super) fn send(&mut self, client: &Client, publish: Publish) -> Reason {
-        self.bus.publish(self.moment, &client.attachment, publish, &mut self.cache)
+        self.bus.publish(self.moment, &client.attachment, publish, None, &mut self.cache).value
     }
 
     /// Takes whatever the window lets through.
@@ -122,9 +122,8 @@ impl Scene {
     pub(super) fn take_at_most(&self, client: &Client, count: usize) -> Vec<Outgoing> {
         let mut taken = Vec::new();
         let now = self.moment.instant;
-        client
-            .attachment
-            .deliver(self.bus.counters(), |outbox| {
+        self.bus
+            .deliver(&client.attachment, |outbox| {
                 taken.extend(std::iter::from_fn(|| outbox.next(now)).take(count));
             })
             .expect("the attachment holds the session");
@@ -153,7 +152,7 @@ impl Scene {
     }
 
     pub(super) fn settle(&self, client: &Client, id: DeliveryId, settlement: Settlement) -> bool {
-        client.attachment.settle(self.bus.counters(), id, settlement) == Settled::Done
+        self.bus.settle(&client.attachment, id, settlement).value == Settled::Done
     }
 
     pub(super) fn count(&self, counter: Counter) -> u64 {

@@ -89,8 +89,8 @@ fn a_contested_name_has_one_holder() {
                         let line = connect(bus, moment, "a", Open { clean_start, ..lasting(expiry) });
                         subscribe(bus, moment, &line, "t", 1);
                         let publish = publish("t", "x", QOS);
-                        bus.publish(moment, &line.attachment, publish, &mut cache);
-                        let _ = line.attachment.deliver(bus.counters(), |outbox| {
+                        let _ = bus.publish(moment, &line.attachment, publish, None, &mut cache);
+                        let _ = bus.deliver(&line.attachment, |outbox| {
                             outbox.next(moment.instant);
                         });
                         if round % 5 == 0 {
@@ -167,7 +167,7 @@ fn nothing_shared_is_lost_while_members_do_not_acknowledge() {
         subscribe(&bus, moment, &hung, GROUP, 2);
         for count in MESSAGES..MESSAGES + 40 {
             let publish = publish("t/0", &format!("0 {count}"), QOS);
-            bus.publish(moment, &hung.attachment, publish, &mut bus.route_cache());
+            let _ = bus.publish(moment, &hung.attachment, publish, None, &mut bus.route_cache());
         }
         let owed = take(&bus, moment, &hung).len();
         let all = PUBLISHERS * MESSAGES + owed;
@@ -251,7 +251,7 @@ fn work(bus: &Bus, moment: Moment, number: usize, finished: &AtomicBool) -> Vec<
         let is_last = finished.load(Ordering::Acquire);
         match round % 6 {
             _ if is_last => {}
-            0 => assert!(!bus.unsubscribe(&line.attachment, &[filter(GROUP)])[0].is_error()),
+            0 => assert!(!bus.unsubscribe(&line.attachment, &[filter(GROUP)]).value[0].is_error()),
             1 => continue,
             2 => std::thread::yield_now(),
             3 => drop(bus.poll(Moment { instant: moment.instant + secs_of(round as u64), ..moment })),
@@ -284,7 +284,7 @@ fn connect(bus: &Bus, moment: Moment, name: &str, open: Open) -> Line {
 fn subscribe(bus: &Bus, moment: Moment, line: &Line, path: &str, identifier: u32) {
     let identifier = std::num::NonZeroU32::new(identifier);
     let subscription = Subscription { identifier, ..Subscription::new(filter(path), QOS) };
-    bus.subscribe(moment.instant, &line.attachment, vec![subscription]);
+    let _ = bus.subscribe(moment.instant, &line.attachment, vec![subscription]);
 }
 
 fn send(bus: &Bus, moment: Moment, number: usize, ready: &std::sync::Barrier) {
@@ -294,7 +294,7 @@ fn send(bus: &Bus, moment: Moment, number: usize, ready: &std::sync::Barrier) {
     for count in 0..MESSAGES {
         let topic = format!("t/{}", count % 3);
         let publish = publish(&topic, &format!("{number} {count}"), QOS);
-        let reason = bus.publish(moment, &line.attachment, publish, &mut cache);
+        let reason = bus.publish(moment, &line.attachment, publish, None, &mut cache).value;
         assert!(!reason.is_error(), "{reason}");
         if count % 100 == 0 {
             bus.trim(&mut cache);
@@ -329,7 +329,7 @@ fn receive(bus: &Bus, moment: Moment, number: usize, ready: &std::sync::Barrier)
         } else if round % 5 == 0 {
             subscribe(bus, moment, &line, "t/+", 1);
         } else if round % 5 == 2 {
-            bus.unsubscribe(&line.attachment, &[filter("t/+")]);
+            let _ = bus.unsubscribe(&line.attachment, &[filter("t/+")]);
         } else if taken.is_empty() {
             line.bell.recv_timeout(secs_of(20)).expect("a wake-up was lost");
         }
@@ -378,13 +378,13 @@ fn take(bus: &Bus, moment: Moment, line: &Line) -> Vec<Outgoing> {
     let drain = |outbox: &mut dyn Deliveries| {
         taken.extend(std::iter::from_fn(|| outbox.next(moment.instant)));
     };
-    line.attachment.deliver(bus.counters(), drain).unwrap();
+    bus.deliver(&line.attachment, drain).unwrap();
     taken
 }
 
 fn acknowledge(bus: &Bus, line: &Line, taken: &[Outgoing]) {
     for outgoing in taken {
-        let settled = line.attachment.settle(bus.counters(), outgoing.id.unwrap(), Settlement::Delivered);
+        let settled = bus.settle(&line.attachment, outgoing.id.unwrap(), Settlement::Delivered).value;
         assert_eq!(settled, gateway_model::Settled::Done);
     }
 }

@@ -121,6 +121,7 @@ impl Bench {
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: false,
+            stored: Default::default(),
         };
         self.outbox.0.push_back(Outgoing {
             message: Arc::new(message),

@@ -25,6 +25,7 @@ pub(super) fn message(payload: impl Into<Bytes>) -> Message {
         expires_at: None,
         qos: Qos::AtMostOnce,
         retain: false,
+        stored: Default::default(),
     }
 }
 

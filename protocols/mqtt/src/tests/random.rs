@@ -77,7 +77,7 @@ fn answer_requests(bench: &mut Bench, disorder: &mut Disorder) {
             Request::Authenticate(_) | Request::Reauthenticate(_) => {
                 bench.reply(ticket, Reply::Reauthenticated(Ok(None)));
             }
-            Request::Retained { .. } => unreachable!("MQTT never asks"),
+            Request::Retained { .. } | Request::Keep(_) => unreachable!("MQTT never asks"),
         }
     }
     let tickets: Vec<Ticket> = bench.out.published.drain(..).map(|(ticket, _)| ticket).collect();

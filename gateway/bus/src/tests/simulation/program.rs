@@ -252,7 +252,8 @@ impl Program {
         let publish = self.to_publish(&body);
         let is_held = self.reference.delay(secs, body);
         let publisher = self.connections[&client].attachment.client_id();
-        let reason = self.scene.bus.publish_delayed(self.scene.moment, publisher, secs_of(secs), publish);
+        let reason =
+            self.scene.bus.publish_delayed(self.scene.moment, publisher, secs_of(secs), publish, None).value;
         assert_eq!(reason == Reason::QuotaExceeded, !is_held, "{reason}");
     }
 

@@ -228,7 +228,9 @@ impl Peer {
                 self.unsubscribed.extend(filters);
                 Reply::Unsubscribed(reasons)
             }
-            Request::Authenticate(_) | Request::Reauthenticate(_) => unreachable!("CoAP has no such methods"),
+            Request::Authenticate(_) | Request::Reauthenticate(_) | Request::Keep(_) => {
+                unreachable!("CoAP has no such methods")
+            }
             Request::Retained { filter, limit } => {
                 let matching = self.retained.values().filter(|message| filter.matches(&message.topic));
                 Reply::Retained(Ok(matching.take(limit).cloned().collect()))
@@ -262,6 +264,7 @@ pub(super) fn message(topic: &str, payload: &[u8], qos: Qos) -> Message {
         expires_at: None,
         qos,
         retain: false,
+        stored: Default::default(),
     }
 }
 
