@@ -11,7 +11,7 @@ use gateway_model::{
     Settlement, Will,
 };
 use gateway_store::{Memory, Store};
-use parking_lot::{Mutex, RwLock};
+use crate::lock::{Mutex, RwLock};
 
 use crate::delayed::Delayed;
 use crate::group::{Group, Rules};

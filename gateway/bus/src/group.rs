@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use gateway_model::{Message, Qos};
-use parking_lot::{Mutex, MutexGuard};
+use crate::lock::{Mutex, MutexGuard};
 
 use self::member::{Member, Standing};
 use crate::outbox::{Entry, Reach};

@@ -10,7 +10,7 @@ use gateway_model::{
     Will,
 };
 use gateway_store::Place;
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 
 use crate::outbox::{Drain, Entry, Outbox};
 use crate::subscriptions::Subscriptions;
