@@ -219,6 +219,7 @@ impl Broker {
     /// The same at a given moment. Returns when the bus has something to do again.
     pub(crate) fn poll_at(&self, moment: Moment) -> Option<Instant> {
         let due = self.bus.poll(moment);
+        self.log_drops(moment);
         self.services.sys.poll(self, moment);
         due
     }

@@ -26,6 +26,7 @@ mod certificate;
 mod clock;
 mod connection;
 mod denials;
+mod drops;
 mod forwarded;
 mod gauges;
 mod handshake;
