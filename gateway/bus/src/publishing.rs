@@ -3,14 +3,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gateway_model::{ClientId, Delayed, Message, Publish, Qos, Reason, Stored, Will};
+use gateway_model::{ClientId, Delayed, Message, Publish, Qos, Reason, Stored, Topic, Will};
 use gateway_store as store;
 
 use crate::group::NeedsLog;
 use crate::retained::Retained;
 use crate::routes::Route;
 use crate::turn::{Holds, Turn};
-use crate::{Attachment, Bus, Counter, Moment, Promise, RouteCache};
+use crate::{Attachment, Bus, Counter, DropReason, Moment, Promise, RouteCache};
 
 /// A packet identifier that the publisher's session is to remember.
 pub(crate) type Hold<'a> = Option<(&'a Attachment, NonZeroU16)>;
@@ -100,9 +100,12 @@ impl Bus {
             let Some(message) = self.delayed.lock().take(next) else { continue };
             if message.is_expired(moment.instant) {
                 self.counters.add(Counter::DelayedExpired, 1);
+                self.count_unpublished(&message.publisher, &message.topic, DropReason::DelayedExpired);
             } else {
                 self.counters.add(Counter::DelayedReleased, 1);
-                self.take_in(&mut turn, moment, again(&message), None);
+                if self.take_in(&mut turn, moment, again(&message), None).is_error() {
+                    self.count_unpublished(&message.publisher, &message.topic, DropReason::Unpublished);
+                }
             }
             if next.is_stored {
                 turn.append_lazily(&store::Record::Undelayed { serial: next.serial });
@@ -116,13 +119,28 @@ impl Bus {
     pub(crate) fn publish_will(&self, turn: &mut Turn<'_>, moment: Moment, client_id: &ClientId, will: Will) {
         self.counters.add(Counter::WillsPublished, 1);
         let mut publish = will.publish;
-        match Delayed::parse(&publish.topic) {
+        let topic = publish.topic.clone();
+        let reason = match Delayed::parse(&topic) {
             Some(Ok(Delayed { delay, topic })) => {
                 publish.topic = topic;
-                self.delay(turn, moment, client_id, delay, publish, None);
+                self.delay(turn, moment, client_id, delay, publish, None)
             }
-            _ => drop(self.take_in(turn, moment, make(moment, client_id.clone(), publish), None)),
+            _ => self.take_in(turn, moment, make(moment, client_id.clone(), publish), None),
+        };
+        if reason.is_error() {
+            self.count_unpublished(client_id, &topic, DropReason::Unpublished);
         }
+    }
+
+    pub(crate) fn count_lapsed(&self, retained: &mut Retained) {
+        for message in retained.take_lapsed() {
+            self.count_unpublished(&message.publisher, &message.topic, DropReason::RetainedExpired);
+        }
+    }
+
+    /// Nobody is there to be told what became of it.
+    fn count_unpublished(&self, publisher: &ClientId, topic: &Topic, reason: DropReason) {
+        self.counters.add_dropped(publisher, Some(topic), reason, 1);
     }
 
     /// `client` is `None` if nobody waits for the answer, who could try again.
@@ -214,7 +232,9 @@ impl Bus {
         if message.payload.len() > self.limits.retained_payload_bytes_max {
             return Reason::QuotaExceeded;
         }
-        retained.store(turn, message, moment.instant, &self.limits)
+        let reason = retained.store(turn, message, moment.instant, &self.limits);
+        self.count_lapsed(retained);
+        reason
     }
 
     /// Whether a publish above QoS 0 has to be stored before it may be answered.

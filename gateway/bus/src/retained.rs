@@ -21,6 +21,8 @@ pub(crate) struct Retained {
     bytes: usize,
     /// No message expires before this.
     first_expiry: Option<Instant>,
+    /// What was removed because its time was over, until somebody counts it.
+    lapsed: Vec<Arc<Message>>,
     /// Topics of which the log does not know what a publish at QoS 0 has made of them.
     unwritten: BTreeSet<Topic>,
     unwritten_since: Option<Instant>,
@@ -120,7 +122,7 @@ impl Retained {
             let Some(kept) = self.messages.get(filter.path()) else { return Vec::new() };
             let message = kept.message.clone();
             if kept.is_over(now) {
-                self.remove(turn, &message.topic);
+                self.lapse(turn, &message.topic);
                 return Vec::new();
             }
             return Some(message).into_iter().take(limit).collect();
@@ -141,9 +143,14 @@ impl Retained {
             .map(|(_, kept)| kept.message.clone())
             .collect();
         for topic in &expired {
-            self.remove(turn, topic);
+            self.lapse(turn, topic);
         }
         found
+    }
+
+    /// What was removed because its time was over, once.
+    pub(crate) fn take_lapsed(&mut self) -> Vec<Arc<Message>> {
+        std::mem::take(&mut self.lapsed)
     }
 
     pub(crate) fn get(&self, topic: &Topic) -> Option<&Arc<Message>> {
@@ -190,16 +197,22 @@ impl Retained {
         if self.first_expiry.is_none_or(|first| first > now) {
             return;
         }
-        let bytes = &mut self.bytes;
+        let (bytes, lapsed) = (&mut self.bytes, &mut self.lapsed);
         self.messages.retain(|_, kept| {
             let keep = !kept.is_over(now);
             if !keep {
                 *bytes -= kept.message.size();
                 turn.let_go(&kept.message);
+                lapsed.push(kept.message.clone());
             }
             keep
         });
         self.first_expiry = self.messages.values().filter_map(|kept| kept.until).min();
+    }
+
+    fn lapse(&mut self, turn: &mut Turn<'_>, topic: &Topic) {
+        let old = self.remove(turn, topic);
+        self.lapsed.extend(old);
     }
 
     fn remove(&mut self, turn: &mut Turn<'_>, topic: &Topic) -> Option<Arc<Message>> {

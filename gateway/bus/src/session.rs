@@ -123,7 +123,9 @@ impl Session {
         let entry = Entry::new(message.clone(), identifiers, qos, retain, priority);
         if let Some((reason, count)) = state.push(entry) {
             drop(state);
-            counters.add_dropped(reason, count.into());
+            // What makes room for it may be of another topic.
+            let topic = (reason != DropReason::QueueFull).then_some(&message.topic);
+            counters.add_dropped(&self.client_id, topic, reason, count);
         }
     }
 
@@ -300,11 +302,9 @@ impl Attachment {
             counters.add(Counter::Delivered, delivered.into());
         }
         if let Some((reason, count)) = refused {
-            counters.add_dropped(DropReason::from_name(reason), count.into());
+            counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), count);
         }
-        if expired > 0 {
-            counters.add_dropped(DropReason::Expired, expired.into());
-        }
+        counters.add_dropped(self.client_id(), None, DropReason::Expired, expired);
         Ok(Drained { left, sent, waits_for: Place::NOWHERE })
     }
 
@@ -329,8 +329,10 @@ impl Attachment {
             Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed => {
                 counters.add(Counter::Delivered, 1);
             }
-            Settlement::Refused(_) => counters.add_dropped(DropReason::Refused, 1),
-            Settlement::Dropped(reason) => counters.add_dropped(DropReason::from_name(reason), 1),
+            Settlement::Refused(_) => counters.add_dropped(self.client_id(), None, DropReason::Refused, 1),
+            Settlement::Dropped(reason) => {
+                counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), 1);
+            }
             Settlement::Received | Settlement::Returned => {}
         }
         settled
