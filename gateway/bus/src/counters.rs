@@ -50,11 +50,13 @@ pub enum DropReason {
     Poison,
     /// A command the device cannot be asked.
     BadCommand,
+    /// It could not be read again from where it was stored.
+    Damaged,
     Other,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 11] = [
+    pub const ALL: [DropReason; 12] = [
         Self::QueueFull,
         Self::Expired,
         Self::Offline,
@@ -65,6 +67,7 @@ impl DropReason {
         Self::Timeout,
         Self::Poison,
         Self::BadCommand,
+        Self::Damaged,
         Self::Other,
     ];
 
@@ -80,6 +83,7 @@ impl DropReason {
             Self::Timeout => "timeout",
             Self::Poison => "poison",
             Self::BadCommand => "bad_command",
+            Self::Damaged => "damaged",
             Self::Other => "other",
         }
     }
