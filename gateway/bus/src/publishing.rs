@@ -1,11 +1,12 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway_model::{ClientId, Delayed, Message, Publish, Qos, Reason, Stored, Topic, Will};
 use gateway_store as store;
 
+use crate::bus::REVIEW_EVERY;
 use crate::group::NeedsLog;
 use crate::retained::Retained;
 use crate::routes::Route;
@@ -22,6 +23,9 @@ struct Passage<'a> {
     /// Somebody waits for the answer.
     is_awaited: bool,
 }
+
+/// How much of what is retained at QoS 0 is written in one turn: others have to wait for it.
+const RETAINED_AT_A_TIME: usize = 256;
 
 impl Bus {
     /// Takes a message in and gives every matching session its copy. With `hold`, the publisher's
@@ -87,13 +91,13 @@ impl Bus {
 
     /// Publishes what was held back until now. When to come again, if what is due has to wait for
     /// room.
-    pub(crate) fn release_delayed(&self, moment: Moment) -> Option<std::time::Instant> {
+    pub(crate) fn release_delayed(&self, moment: Moment) -> Option<Instant> {
         loop {
             let next = self.delayed.lock().next().filter(|next| next.due <= moment.instant)?;
             let mut turn = self.turn();
             if next.is_stored {
                 if turn.is_full() {
-                    return Some(moment.instant + super::bus::REVIEW_EVERY);
+                    return Some(moment.instant + REVIEW_EVERY);
                 }
                 turn.begin();
             }
@@ -129,6 +133,22 @@ impl Bus {
         };
         if reason.is_error() {
             self.count_unpublished(client_id, &topic, DropReason::Unpublished);
+        }
+    }
+
+    /// Writes down what was retained at QoS 0, if it is time. When to come again.
+    pub(crate) fn write_retained(&self, moment: Moment) -> Option<Instant> {
+        loop {
+            let next = self.retained.lock().next_write(&self.limits)?;
+            if next > moment.instant {
+                return Some(next);
+            }
+            let mut turn = self.turn();
+            if turn.is_full() {
+                return Some(moment.instant + REVIEW_EVERY);
+            }
+            turn.begin();
+            self.retained.lock().write(&mut turn, &self.limits, RETAINED_AT_A_TIME);
         }
     }
 
@@ -199,7 +219,7 @@ impl Bus {
             self.counters.add(Counter::Accepted, 1);
             return self.dispatch(turn, &message, &route, passage);
         }
-        if is_durable && self.keeps() {
+        if is_durable && self.keeps {
             // It has to be known now, as the log comes before the lock: clearing needs no room
             // unless somebody is to hear of it.
             let needs_room = || !message.payload.is_empty() || {
@@ -316,7 +336,7 @@ impl Bus {
 /// Remembers the identifier; with the number of its session, if the log is to know.
 fn note_held((attachment, id): (&Attachment, NonZeroU16)) -> Option<(u64, NonZeroU16)> {
     let session = &attachment.session;
-    (attachment.hold(id, true) && session.durable).then_some((session.number, id))
+    (attachment.hold(id) && session.durable).then_some((session.number, id))
 }
 
 fn make(moment: Moment, publisher: ClientId, publish: Publish) -> Arc<Message> {

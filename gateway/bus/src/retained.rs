@@ -79,29 +79,19 @@ impl Retained {
         self.insert(message, published, limits);
     }
 
-    /// Appends what was published at QoS 0 and not yet written, if it is time; at most `count` of
-    /// it. When to come again.
-    pub(crate) fn write(
-        &mut self,
-        turn: &mut Turn<'_>,
-        now: Instant,
-        limits: &Limits,
-        count: usize,
-    ) -> Option<Instant> {
+    /// Appends what was published at QoS 0 and not yet written; at most `count` of it.
+    pub(crate) fn write(&mut self, turn: &mut Turn<'_>, limits: &Limits, count: usize) {
         for _ in 0..count {
             let Some(topic) = self.unwritten.pop_first() else { break };
             match self.messages.get(&topic) {
                 Some(kept) if limits.retained_qos0_write.is_some() && !is_own(&kept.message) => {
-                    if !is_stored(&kept.message) {
-                        turn.begin_message(&kept.message, 0, 0);
-                        turn.store(&kept.message, Holds { retained: true, ..Holds::default() });
-                    }
+                    turn.begin_message(&kept.message, 0, 0);
+                    turn.store(&kept.message, Holds { retained: true, ..Holds::default() });
                 }
                 _ => turn.append_lazily(&Record::Cleared { topic }),
             }
         }
         self.unwritten_since = self.unwritten_since.filter(|_| !self.unwritten.is_empty());
-        self.unwritten_since.map(|since| since.max(now))
     }
 
     /// When to write what was published at QoS 0.

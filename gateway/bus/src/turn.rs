@@ -6,7 +6,7 @@ use gateway_store::{Appending, Copy, Delayed, MessageRecord, Place, Record, Room
 use smallvec::SmallVec;
 
 use crate::lock;
-use crate::outbox::Gone;
+use crate::outbox::{Changes, Gone};
 use crate::{Promise, Session};
 
 /// What one call to the bus does to the store, if it does anything.
@@ -14,11 +14,14 @@ use crate::{Promise, Session};
 /// It is the first thing that a call makes and the last that it drops, so that no lock of the bus is
 /// held when it begins to append, nor when it writes down what has left.
 pub(crate) struct Turn<'a> {
-    /// `None` if the store keeps nothing.
-    store: Option<&'a dyn Store>,
+    store: &'a Arc<dyn Store>,
+    /// The store keeps something.
+    keeps: bool,
     appending: Option<Appending<'a>>,
     /// The message that is being given to those who hold it.
     storing: Option<Storing>,
+    /// What outboxes have to say, until [`Turn::collect`].
+    pub(crate) changes: Changes<'a>,
     /// Copies that have left their sessions, by number of session.
     gone: Vec<(u64, Gone)>,
     /// Messages that somebody has let go of who is no session.
@@ -47,28 +50,36 @@ pub(crate) struct Holds {
 const FOLLOWING_BYTES: usize = 256;
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(store: Option<&'a dyn Store>) -> Self {
-        Self { store, appending: None, storing: None, gone: Vec::new(), loose: Vec::new(), is_awaited: false }
+    #[inline]
+    pub(crate) fn new(store: &'a Arc<dyn Store>, keeps: bool) -> Self {
+        Self {
+            store,
+            keeps,
+            appending: None,
+            storing: None,
+            changes: Changes::new(store),
+            gone: Vec::new(),
+            loose: Vec::new(),
+            is_awaited: false,
+        }
     }
 
     /// Takes the log, if there is one and unless this turn has it: no lock of the bus may be held.
     pub(crate) fn begin(&mut self) {
-        if self.appending.is_none()
-            && let Some(store) = self.store
-        {
+        if self.keeps && self.appending.is_none() {
             assert!(lock::none_is_held(), "the log is the outermost lock");
-            self.appending = store.begin();
+            self.appending = self.store.begin();
         }
     }
 
     /// Whether what happens is written down: there is nothing to write to, or the turn has begun.
     pub(crate) fn is_ready(&self) -> bool {
-        self.store.is_none() || self.appending.is_some()
+        !self.keeps || self.appending.is_some()
     }
 
     /// Whether the store keeps anything.
     pub(crate) fn keeps(&self) -> bool {
-        self.store.is_some()
+        self.keeps
     }
 
     pub(crate) fn is_storing(&self) -> bool {
@@ -77,7 +88,7 @@ impl<'a> Turn<'a> {
 
     /// Whether nothing new that must be kept is to be taken in.
     pub(crate) fn is_full(&self) -> bool {
-        self.store.is_some_and(|store| store.room() == Room::Full)
+        self.keeps && self.store.room() == Room::Full
     }
 
     /// Appends what the result of the call promises.
@@ -134,14 +145,27 @@ impl<'a> Turn<'a> {
         self.is_awaited |= is_awaited;
     }
 
-    /// A copy has left its session. Does nothing for what is in no log.
-    pub(crate) fn leave(&mut self, session: &Session, gone: impl IntoIterator<Item = Gone>) {
-        self.gone.extend(gone.into_iter().map(|gone| (session.number, gone)));
+    /// For an outbox that is changed while the turn itself is in use.
+    pub(crate) fn more_changes(&self) -> Changes<'a> {
+        Changes::new(self.store)
     }
 
-    /// Copies have gone with their session: its end says so.
-    pub(crate) fn end_copies(&mut self, gone: impl IntoIterator<Item = Gone>) {
-        self.loose.extend(gone.into_iter().map(|gone| gone.place));
+    /// Takes what the outbox of a session had to say.
+    #[inline]
+    pub(crate) fn collect(&mut self, session: &Session) {
+        if !self.changes.gone.is_empty() {
+            self.gone.extend(self.changes.gone.drain(..).map(|gone| (session.number, gone)));
+        }
+    }
+
+    /// Copies that could not be read again.
+    pub(crate) fn take_damaged(&mut self) -> u32 {
+        std::mem::take(&mut self.changes.damaged)
+    }
+
+    /// The copies of a session go with it: its end says so.
+    pub(crate) fn collect_end(&mut self) {
+        self.loose.extend(self.changes.gone.drain(..).map(|gone| gone.place));
     }
 
     /// Somebody else than a session has let go of a message.
@@ -176,6 +200,7 @@ impl<'a> Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        debug_assert!(self.changes.gone.is_empty() || std::thread::panicking(), "changes are collected");
         let is_clean = self.gone.is_empty() && self.loose.is_empty();
         if !is_clean && !std::thread::panicking() {
             self.flush();
