@@ -2,53 +2,53 @@ use std::time::Instant;
 
 use parking_lot::MutexGuard;
 
-use crate::disk::Shared;
+use crate::engine::Engine;
 use crate::{Place, Record};
 
 /// A turn at the end of the log. Nobody else appends until it is dropped.
 pub struct Appending<'a> {
-    shared: &'a Shared,
+    engine: &'a Engine,
     /// Let go before the committer is woken: it would only wait for it.
     turn: Option<MutexGuard<'a, ()>>,
     wake: bool,
 }
 
 impl<'a> Appending<'a> {
-    pub(crate) fn new(shared: &'a Shared, turn: MutexGuard<'a, ()>) -> Self {
-        Self { shared, turn: Some(turn), wake: false }
+    pub(crate) fn new(engine: &'a Engine, turn: MutexGuard<'a, ()>) -> Self {
+        Self { engine, turn: Some(turn), wake: false }
     }
 
     /// Makes sure that a record of up to `bytes` bytes fits where the log is now, and says where it
     /// will be. `Record::size_max` tells how many a record may need.
     pub fn reserve(&mut self, bytes: usize) -> Place {
-        self.shared.log.lock().reserve(bytes)
+        self.engine.log.lock().reserve(bytes)
     }
 
     /// Appends a record; it is at the place returned. Somebody waits for it: the next sync starts as
     /// soon as the last one has ended.
     pub fn append(&mut self, record: &Record) -> Place {
-        let mut log = self.shared.log.lock();
-        let place = self.shared.append(&mut log, record);
+        let mut log = self.engine.log.lock();
+        let place = self.engine.append(&mut log, record);
         self.wake |= log.hurry();
         place
     }
 
     /// Appends what nobody waits for: it goes to the disk with what comes next, or after a while.
     pub fn append_lazily(&mut self, record: &Record) -> Place {
-        let mut log = self.shared.log.lock();
-        let place = self.shared.append(&mut log, record);
+        let mut log = self.engine.log.lock();
+        let place = self.engine.append(&mut log, record);
         self.wake |= log.dawdle(place, Instant::now);
         place
     }
 
     /// One holder of the message stored there has let go.
     pub fn let_go(&mut self, place: Place) {
-        self.shared.log.lock().let_go(place);
+        self.engine.log.lock().let_go(place);
     }
 
     /// All that was appended until now is durable when [`crate::Store::durable`] has reached this.
     pub fn end(&self) -> Place {
-        self.shared.log.lock().end()
+        self.engine.log.lock().end()
     }
 }
 
@@ -56,7 +56,7 @@ impl Drop for Appending<'_> {
     fn drop(&mut self) {
         drop(self.turn.take());
         if self.wake {
-            self.shared.wake();
+            self.engine.wake();
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Log {
     buffers: Vec<Vec<u8>>,
     pending_bytes: u64,
     lazy_bytes: usize,
+    /// Another segment could not be made.
+    no_space: bool,
     pub urgent: bool,
     pub lazy_since: Option<Instant>,
     pub segments: BTreeMap<u32, Segment>,
@@ -57,6 +59,7 @@ impl Log {
             buffers: Vec::new(),
             pending_bytes: 0,
             lazy_bytes: 0,
+            no_space: false,
             urgent: false,
             lazy_since: None,
             segments,
@@ -75,9 +78,39 @@ impl Log {
         self.pending_bytes
     }
 
-    /// The segment that is appended to, and how many of its bytes are left.
-    pub fn current(&self) -> (u32, u32) {
-        (self.segment, self.size - self.next.min(self.size))
+    /// The segment to be made ahead, if it is time: half of the current one is used.
+    pub fn wanted(&self) -> Option<u32> {
+        if !self.exists(self.segment) {
+            return Some(self.segment);
+        }
+        let due = self.next > self.size / 2 && !self.exists(self.segment + 1);
+        due.then_some(self.segment + 1)
+    }
+
+    /// A segment has its file, or has been left without.
+    pub fn made(&mut self, number: u32, size: u64) {
+        let segment = self.segments.entry(number).or_default();
+        segment.size = segment.size.max(size);
+    }
+
+    pub fn set_no_space(&mut self, no_space: bool) {
+        self.no_space = no_space;
+    }
+
+    /// There is no space for another segment, and what is left of this one is kept for settlements
+    /// and for tidying up.
+    pub fn is_full(&self) -> bool {
+        let left = self.size - self.next.min(self.size);
+        self.no_space
+            && (!self.exists(self.segment) || left < self.size / 4 && !self.exists(self.segment + 1))
+    }
+
+    pub fn exists(&self, number: u32) -> bool {
+        self.segments.get(&number).is_some_and(|segment| segment.size > 0)
+    }
+
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.segments.values().map(|segment| segment.size).sum()
     }
 
     /// Where the next record will be, if it has up to `bytes` bytes.
@@ -165,8 +198,11 @@ impl Log {
     /// A batch can be read from the disk from now on.
     pub fn landed(&mut self, batch: &Arc<Batch>) {
         self.flying.retain(|other| !Arc::ptr_eq(other, batch));
-        let bytes = (batch.bytes.len() - batch::HEADER) as u64;
-        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
+    }
+
+    /// A batch is as durable as the settings promise.
+    pub fn durable(&mut self, batch: &Batch) {
+        self.pending_bytes -= (batch.bytes.len() - batch::HEADER) as u64;
     }
 
     /// The buffer of a batch that nobody needs any more.
@@ -200,7 +236,9 @@ impl Log {
         self.closed.extend(self.open.take().filter(|batch| !batch.is_empty()));
         self.segment += 1;
         self.next = segment::HEADER as u32;
-        self.size = u32::try_from(least).expect("a record is below 4 GiB").max(self.segment_bytes);
+        let least = u32::try_from(least).expect("a record is below 4 GiB");
+        let made = self.segments.get(&self.segment).map_or(0, |segment| segment.size as u32);
+        self.size = least.max(self.segment_bytes).max(made);
     }
 
     /// Moves the frame that begins at `start` of the open batch, and does not fit, to a new segment.
