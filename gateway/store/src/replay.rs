@@ -6,8 +6,8 @@ use std::num::NonZeroU16;
 use gateway_model::{Subscription, TopicFilter};
 
 use crate::decode::{FirstHolders, Outline, Replayed};
-use crate::{Copy, CopyImage, CopyState, DecodeError, Image, MessageRecord, Place, Record, SessionImage};
 use crate::{Away, SessionRecord};
+use crate::{Copy, CopyImage, CopyState, DecodeError, Image, MessageRecord, Place, Record, SessionImage};
 
 /// From so many subscriptions on, those of a session are not searched one by one.
 const SEARCHED_MAX: usize = 64;
