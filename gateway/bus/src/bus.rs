@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::audit::Suspicion;
 use crate::delayed::Delayed;
 use crate::group::{Group, Rules};
-use crate::outbox::Outbox;
+use crate::outbox::{Ledger, Outbox};
 use crate::priorities::Priorities;
 use crate::retained::Retained;
 use crate::routes::Routes;
@@ -175,7 +175,7 @@ impl Bus {
                     wills.extend(will);
                 }
                 let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-                let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue));
+                let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue), false);
                 let session = Arc::new(Session::new(client_id.clone(), number, outbox));
                 sessions.replace(Named(session.clone()));
                 self.counters.add(Counter::SessionsOpened, 1);
@@ -266,7 +266,7 @@ impl Bus {
         attachment: &Attachment,
         drain: impl FnOnce(&mut dyn Deliveries),
     ) -> Result<Drained, Reason> {
-        attachment.deliver(&self.counters, drain)
+        attachment.deliver(&self.counters, &self.store, drain)
     }
 
     /// Takes one delivery, for a receiver that goes message by message (a bridge).
@@ -450,8 +450,9 @@ impl Bus {
             if took_over {
                 self.counters.add(Counter::SessionsTakenOver, 1);
             }
-            let left = state.outbox.take_shared();
-            self.count_dropped(session, DropReason::SessionEnded, state.outbox.clear());
+            let mut ledger = Ledger::nowhere();
+            let left = state.outbox.take_shared(&mut ledger);
+            self.count_dropped(session, DropReason::SessionEnded, state.outbox.clear(&mut ledger));
             let filters = std::mem::take(&mut state.subscriptions).into_filters();
             (filters, state.will.take(), took_over, left)
         };

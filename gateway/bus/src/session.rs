@@ -9,10 +9,10 @@ use gateway_model::{
     ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settled, Settlement,
     Will,
 };
-use gateway_store::Place;
+use gateway_store::{Place, Store};
 use parking_lot::Mutex;
 
-use crate::outbox::{Drain, Entry, Outbox};
+use crate::outbox::{Drain, Entry, Ledger, Outbox};
 use crate::subscriptions::Subscriptions;
 use crate::timers::Deadlines;
 use crate::{Counter, Counters, DropReason};
@@ -193,7 +193,7 @@ impl State {
 
     /// The lower of both (MQTT 5.0 section 3.8.4), unless the session has it upgraded.
     pub(crate) fn effective_qos(&self, published: Qos, subscribed: Qos) -> Qos {
-        if self.outbox.limits.upgrade_qos { subscribed } else { published.min(subscribed) }
+        if self.outbox.limits().upgrade_qos { subscribed } else { published.min(subscribed) }
     }
 
     #[inline]
@@ -203,11 +203,11 @@ impl State {
             outbox.reject();
             return Some((DropReason::SessionEnded, 1));
         }
-        if self.notify.is_none() && queued.qos == Qos::AtMostOnce && !outbox.limits.store_qos0 {
+        if self.notify.is_none() && queued.qos == Qos::AtMostOnce && !outbox.limits().store_qos0 {
             outbox.reject();
             return Some((DropReason::Offline, 1));
         }
-        let dropped = outbox.push(queued);
+        let dropped = outbox.push(queued, &mut Ledger::nowhere()).dropped;
         self.wake();
         dropped
     }
@@ -216,19 +216,19 @@ impl State {
     pub(crate) fn merge(&mut self, mut copies: Vec<Entry>) -> [(DropReason, u32); 2] {
         debug_assert!(!self.ended, "nothing comes back from a session that has ended");
         let all = copies.len();
-        if self.notify.is_none() && !self.outbox.limits.store_qos0 {
+        if self.notify.is_none() && !self.outbox.limits().store_qos0 {
             copies.retain(|copy| copy.qos > Qos::AtMostOnce);
         }
         let rejected = (all - copies.len()) as u32;
         self.outbox.lose(rejected);
-        let over = self.outbox.merge(copies);
+        let over = self.outbox.merge(copies, &mut Ledger::nowhere(), &mut |_| {});
         self.wake();
         [(DropReason::Offline, rejected), (DropReason::QueueFull, over)]
     }
 
     /// What waits at QoS 0 goes unless it is to be stored; returns how much that was.
     pub(crate) fn forget_qos0(&mut self) -> u32 {
-        if self.outbox.limits.store_qos0 { 0 } else { self.outbox.clear_qos0() }
+        if self.outbox.limits().store_qos0 { 0 } else { self.outbox.clear_qos0(&mut Ledger::nowhere()) }
     }
 
     fn wake(&mut self) {
@@ -285,6 +285,7 @@ impl Attachment {
     pub(crate) fn deliver(
         &self,
         counters: &Counters,
+        store: &Arc<dyn Store>,
         drain: impl FnOnce(&mut dyn Deliveries),
     ) -> Result<Drained, Reason> {
         let mut state = self.session.state.lock();
@@ -292,9 +293,10 @@ impl Attachment {
             return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
         }
         state.notified = false;
-        let mut turn = Drain::new(&mut state.outbox);
+        let mut ledger = Ledger::new(store);
+        let mut turn = Drain::new(&mut state.outbox, &mut ledger);
         drain(&mut turn);
-        let Drain { delivered, expired, sent, refused, .. } = turn;
+        let Drain { delivered, expired, sent, refused, waits_for, .. } = turn;
         state.outbox.rest();
         let left = state.outbox.queued();
         drop(state);
@@ -305,7 +307,8 @@ impl Attachment {
             counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), count);
         }
         counters.add_dropped(self.client_id(), None, DropReason::Expired, expired);
-        Ok(Drained { left, sent, waits_for: Place::NOWHERE })
+        counters.add_dropped(self.client_id(), None, DropReason::Damaged, ledger.damaged);
+        Ok(Drained { left, sent, waits_for })
     }
 
     pub(crate) fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> Settled {
@@ -314,7 +317,7 @@ impl Attachment {
             return Settled::Unknown;
         }
         let before = state.outbox.settled();
-        let settled = state.outbox.settle(id, settlement);
+        let settled = state.outbox.settle(id, settlement, &mut Ledger::nowhere());
         // What another member of a group has now is counted there.
         let is_counted = state.outbox.settled() != before;
         if settled != Settled::Done {

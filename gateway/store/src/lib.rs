@@ -10,6 +10,7 @@ mod memory;
 mod pages;
 mod place;
 mod record;
+mod replay;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use std::hash::BuildHasher;
 use gateway_model::Message;
 
 use super::{Given, Member, Members, Room, Rules, give_back};
-use crate::outbox::{Entry, Reach};
+use crate::outbox::{Entry, Ledger, Reach};
 use crate::session::State;
 use crate::{Counter, Counters, Session, Sharing};
 
@@ -99,7 +99,11 @@ impl Members {
         let reach = if reach == Reach::Sent && !is_away { Reach::Queued } else { reach };
         let is_nobody_there = rooms.is_empty();
         let place = |queued: &Entry| self.place(rules, number, rooms, queued);
-        let taken = if is_nobody_there { Vec::new() } else { state.outbox.take(number, reach, place) };
+        let taken = if is_nobody_there {
+            Vec::new()
+        } else {
+            state.outbox.take(number, reach, &mut Ledger::nowhere(), place)
+        };
         let is_more = is_away && state.outbox.holds(number);
         drop(state);
         self.waiting |= is_more;

@@ -1,3 +1,5 @@
 mod codec;
 mod dice;
+mod domain;
 mod records;
+mod replay;
