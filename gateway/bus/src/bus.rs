@@ -20,8 +20,8 @@ use crate::session::Named;
 use crate::timers::Timers;
 use crate::turn::Turn;
 use crate::{
-    Attachment, ClientDrops, Counters, Drained, DropReason, Limits, Promise, QueueLimits,
-    RouteCache, Session, SessionView,
+    Attachment, ClientDrops, Counters, Drained, DropReason, Limits, Promise, QueueLimits, RouteCache,
+    Session, SessionView,
 };
 
 /// Sessions, routes and retained messages, and the one way in: [`Bus::publish`].
@@ -182,7 +182,7 @@ impl Bus {
     pub fn release(&self, attachment: &Attachment, id: NonZeroU16) -> Promise<()> {
         let session = &attachment.session;
         let mut turn = self.turn();
-        if session.durable {
+        if session.is_durable() {
             turn.begin();
         }
         if attachment.release(id) {
@@ -195,7 +195,7 @@ impl Bus {
     pub fn keep(&self, attachment: &Attachment, bytes: Bytes) -> Promise<()> {
         let session = &attachment.session;
         let mut turn = self.turn();
-        if session.durable {
+        if session.is_durable() {
             turn.begin();
         }
         if attachment.keep(bytes.clone()) {

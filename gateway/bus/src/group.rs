@@ -108,7 +108,7 @@ impl Group {
     /// Adds a member or replaces its options; whether it is new.
     pub(crate) fn join(&self, subscriber: Subscriber) -> bool {
         let mut members = self.members.lock();
-        if subscriber.session.durable {
+        if subscriber.session.is_durable() {
             self.durable.store(true, Ordering::Relaxed);
         }
         match members.position(&subscriber.session) {
@@ -299,13 +299,7 @@ impl Subscriber {
         Vec::new()
     }
 
-    fn push(
-        &self,
-        turn: &mut Turn<'_>,
-        state: MutexGuard<'_, State>,
-        copy: Copy<'_>,
-        counters: &Counters,
-    ) {
+    fn push(&self, turn: &mut Turn<'_>, state: MutexGuard<'_, State>, copy: Copy<'_>, counters: &Counters) {
         let Copy { message, priority, group, shared } = copy;
         let qos = state.effective_qos(message.qos, self.qos);
         let retain = message.retain && self.retain_as_published;
@@ -329,7 +323,7 @@ fn take_in(
     let turn = &mut *hands.turn;
     let mut changes = turn.more_changes();
     let dropped = state.merge(copies, &mut changes, &mut |entry| {
-        if !session.durable || entry.qos == Qos::AtMostOnce || entry.message.qos == Qos::AtMostOnce {
+        if !session.is_durable() || entry.qos == Qos::AtMostOnce || entry.message.qos == Qos::AtMostOnce {
             return;
         }
         entry.message = again(&entry.message);

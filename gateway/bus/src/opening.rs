@@ -69,7 +69,8 @@ impl Bus {
                     remains = self.end(&mut turn, &previous);
                     self.counters.add(Counter::SessionsDiscarded, 1);
                 }
-                let number = self.next_session.fetch_add(1, Ordering::Relaxed);
+                let count = self.next_session.fetch_add(1, Ordering::Relaxed);
+                let number = Session::number(count, is_durable);
                 let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue), is_durable);
                 let session = Arc::new(Session::new(client_id.clone(), number, outbox));
                 sessions.replace(Named(session.clone()));
@@ -114,7 +115,7 @@ impl Bus {
     ) -> bool {
         let session = &attachment.session;
         let mut turn = self.turn();
-        if session.durable {
+        if session.is_durable() {
             turn.begin();
         }
         let mut state = session.state.lock();
@@ -170,7 +171,7 @@ impl Bus {
             let Some((at, session)) = next else { return };
             let Some(session) = session.upgrade() else { continue };
             let mut turn = self.turn();
-            if session.durable {
+            if session.is_durable() {
                 turn.begin();
             }
             let mut state = session.state.lock();
@@ -185,7 +186,7 @@ impl Bus {
                 self.remove(&mut turn, moment, &session, will);
             } else if let Some(will) = will {
                 self.publish_will(&mut turn, moment, &session.client_id, *will);
-                if session.durable {
+                if session.is_durable() {
                     turn.append_lazily(&Record::Willed { session: session.number });
                 }
             }
@@ -202,7 +203,7 @@ impl Bus {
         loop {
             let sessions = self.sessions.lock();
             let previous = sessions.get(client_id).map(|named| named.0.clone());
-            if turn.is_ready() || previous.as_ref().is_none_or(|previous| !previous.durable) {
+            if turn.is_ready() || previous.as_ref().is_none_or(|previous| !previous.is_durable()) {
                 return (sessions, previous);
             }
             drop(sessions);
@@ -283,7 +284,7 @@ impl Bus {
         }
         self.counters.add(Counter::SessionsEnded, 1);
         self.count_dropped(session, DropReason::SessionEnded, gone);
-        if session.durable {
+        if session.is_durable() {
             self.durable.lock().remove(&session.number);
         }
         Some(Remains { session: session.clone(), was_held, filters, shared, will })
@@ -300,13 +301,13 @@ impl Bus {
         }
         self.bequeath(turn, &session, shared);
         will.into_iter().for_each(|will| self.publish_will(turn, moment, &session.client_id, *will));
-        if session.durable {
+        if session.is_durable() {
             turn.append_lazily(&Record::Ended { session: session.number });
         }
     }
 
     fn write_open(&self, turn: &mut Turn<'_>, moment: Moment, session: &Arc<Session>, is_known: bool) {
-        if !session.durable {
+        if !session.is_durable() {
             return;
         }
         self.set_clock(moment);
@@ -322,7 +323,7 @@ impl Bus {
     }
 
     fn write_away(&self, turn: &mut Turn<'_>, moment: Moment, session: &Session) {
-        if !session.durable {
+        if !session.is_durable() {
             return;
         }
         self.set_clock(moment);

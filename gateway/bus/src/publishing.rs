@@ -222,9 +222,11 @@ impl Bus {
         if is_durable && self.keeps {
             // It has to be known now, as the log comes before the lock: clearing needs no room
             // unless somebody is to hear of it.
-            let needs_room = || !message.payload.is_empty() || {
-                let route = self.routes.read().route(&message.topic);
-                self.is_to_be_stored(&route, &message.publisher, hold)
+            let needs_room = || {
+                !message.payload.is_empty() || {
+                    let route = self.routes.read().route(&message.topic);
+                    self.is_to_be_stored(&route, &message.publisher, hold)
+                }
             };
             if client.is_some() && turn.is_full() && needs_room() {
                 return self.refuse();
@@ -260,7 +262,7 @@ impl Bus {
     /// Whether a publish above QoS 0 has to be stored before it may be answered.
     #[inline]
     fn is_to_be_stored(&self, route: &Route, publisher: &ClientId, hold: Hold<'_>) -> bool {
-        route.is_durable_for(publisher) || hold.is_some_and(|(attachment, _)| attachment.session.durable)
+        route.is_durable_for(publisher) || hold.is_some_and(|(attachment, _)| attachment.session.is_durable())
     }
 
     fn refuse(&self) -> Reason {
@@ -336,7 +338,7 @@ impl Bus {
 /// Remembers the identifier; with the number of its session, if the log is to know.
 fn note_held((attachment, id): (&Attachment, NonZeroU16)) -> Option<(u64, NonZeroU16)> {
     let session = &attachment.session;
-    (attachment.hold(id) && session.durable).then_some((session.number, id))
+    (attachment.hold(id) && session.is_durable()).then_some((session.number, id))
 }
 
 fn make(moment: Moment, publisher: ClientId, publish: Publish) -> Arc<Message> {

@@ -157,7 +157,8 @@ impl Retained {
 
     fn clear(&mut self, turn: &mut Turn<'_>, message: &Message, now: Instant) {
         let topic = &message.topic;
-        let is_known = self.remove(turn, topic).is_some_and(|old| is_stored(&old)) || self.unwritten.contains(topic);
+        let is_known =
+            self.remove(turn, topic).is_some_and(|old| is_stored(&old)) || self.unwritten.contains(topic);
         if !is_known {
             return;
         }

@@ -320,7 +320,7 @@ impl From<&Subscriber> for Target {
 
 impl Target {
     fn is_durable(&self) -> bool {
-        self.session.durable && self.qos > Qos::AtMostOnce
+        self.session.is_durable() && self.qos > Qos::AtMostOnce
     }
 
     /// Takes another subscription of the same session in. False if it is another session's, or if

@@ -22,11 +22,9 @@ use crate::{Counter, Counters, DropReason};
 /// Identity, subscriptions, outbox, will and expiry: whatever receives messages.
 pub struct Session {
     pub client_id: ClientId,
-    /// Unique for the life of the bus; orders sessions within a route.
+    /// Unique as long as the log speaks of it; orders sessions within a route. It is odd if the session
+    /// is durable: so it was opened, and so it stays.
     pub(crate) number: u64,
-    /// It outlives its connection, and the process: the log knows of it. So it was opened, and so it
-    /// stays.
-    pub(crate) durable: bool,
     pub(crate) state: Mutex<State>,
 }
 
@@ -101,9 +99,17 @@ pub struct SessionView {
     pub unaccounted: u32,
 }
 
+/// The bit of a session's number that says so.
+const DURABLE: u64 = 1;
+
 impl Session {
+    /// The number of a session that is opened as the `count`-th.
+    pub(crate) fn number(count: u64, is_durable: bool) -> u64 {
+        count << 1 | u64::from(is_durable)
+    }
+
     pub(crate) fn new(client_id: ClientId, number: u64, outbox: Outbox) -> Self {
-        let durable = outbox.is_durable();
+        debug_assert_eq!(number & DURABLE != 0, outbox.is_durable());
         let state = State {
             outbox,
             subscriptions: Subscriptions::default(),
@@ -118,7 +124,13 @@ impl Session {
             ended: false,
             evicted: None,
         };
-        Self { client_id, number, durable, state: Mutex::new(state) }
+        Self { client_id, number, state: Mutex::new(state) }
+    }
+
+    /// It outlives its connection, and the process: the log knows of it.
+    #[inline]
+    pub(crate) fn is_durable(&self) -> bool {
+        self.number & DURABLE != 0
     }
 
     /// Queues one copy and wakes the connection if it does not know yet.
@@ -154,7 +166,7 @@ impl Session {
         shared: Option<Shared>,
     ) -> Option<(DropReason, u32)> {
         let mut copy = None;
-        if turn.is_storing() && self.durable && entry.qos > Qos::AtMostOnce {
+        if turn.is_storing() && self.is_durable() && entry.qos > Qos::AtMostOnce {
             entry.list();
             copy = Some(self.copy(&entry, shared));
         }
@@ -422,7 +434,7 @@ impl Attachment {
         id: DeliveryId,
         settlement: Settlement,
     ) -> Settled {
-        if settlement == Settlement::Received && self.session.durable {
+        if settlement == Settlement::Received && self.session.is_durable() {
             turn.begin();
         }
         let mut state = self.session.state.lock();

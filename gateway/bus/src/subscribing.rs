@@ -23,7 +23,7 @@ impl Bus {
         subscriptions: Vec<Subscription>,
     ) -> Promise<Vec<Reason>> {
         let mut turn = self.turn();
-        if attachment.session.durable {
+        if attachment.session.is_durable() {
             if turn.is_full() {
                 return Promise::now(vec![Reason::QuotaExceeded; subscriptions.len()]);
             }
@@ -37,7 +37,7 @@ impl Bus {
     /// One reason each: `Success`, or `NoSubscriptionExisted`.
     pub fn unsubscribe(&self, attachment: &Attachment, filters: &[TopicFilter]) -> Promise<Vec<Reason>> {
         let mut turn = self.turn();
-        if attachment.session.durable {
+        if attachment.session.is_durable() {
             turn.begin();
         }
         let unsubscribe = |filter| self.unsubscribe_one(&mut turn, attachment, filter);
@@ -66,7 +66,7 @@ impl Bus {
         routes.unsubscribe(filter, session);
         self.generation.fetch_add(1, Ordering::Release);
         drop(routes);
-        if session.durable {
+        if session.is_durable() {
             turn.append(&Record::Unsubscribed { session: session.number, filter: filter.clone() });
         }
         if let Some(group) = group {
@@ -105,7 +105,7 @@ impl Bus {
         let group = routes.subscribe(&subscription.filter, subscriber);
         self.generation.fetch_add(1, Ordering::Release);
         drop(routes);
-        if session.durable {
+        if session.is_durable() {
             turn.append(&Record::Subscribed { session: session.number, subscription: subscription.clone() });
         }
         if let Some(group) = group {
@@ -157,7 +157,7 @@ impl Bus {
             }
             let state = session.state.lock();
             let qos = state.effective_qos(message.qos, subscription.qos);
-            let is_stored = session.durable && qos.min(message.qos) > Qos::AtMostOnce;
+            let is_stored = session.is_durable() && qos.min(message.qos) > Qos::AtMostOnce;
             // Those who hold what is retained are written down already.
             let message = if is_stored { again(&message) } else { message };
             let priority = routes.priority(&message.topic);

@@ -137,7 +137,8 @@ impl<'a> Turn<'a> {
         }
         let exactly_once = copies.iter().any(|copy| copy.qos == Qos::ExactlyOnce);
         let reserved = message.stored.get();
-        let record = Record::Message(MessageRecord { message: message.clone(), copies, retained, delayed, held });
+        let record =
+            Record::Message(MessageRecord { message: message.clone(), copies, retained, delayed, held });
         // A copy at QoS 2 is not sent before it is durable.
         let is_urgent = is_awaited || delayed.is_some() || exactly_once;
         let place = if is_urgent { appending.append(&record) } else { appending.append_lazily(&record) };
