@@ -2,5 +2,5 @@
 
 mod damage;
 mod files;
-mod rig;
+pub(in crate::tests) mod rig;
 mod torn;
