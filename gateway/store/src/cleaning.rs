@@ -1,9 +1,11 @@
 //! Giving back the space of what nobody needs any more.
 //!
 //! Segments go strictly in the order in which they were written. Before one does, what is still held
-//! in it is written anew at the end of the log: messages with those who hold them now, and every
-//! session that is spoken of, as a whole. So nothing that is dropped is ever missed: what it spoke of
-//! either comes again further on, or is over. A crash in between leaves both, and the later one wins.
+//! in it is written anew at the end of the log: messages with those who hold them now, and the
+//! sessions whose record is in it, as they are now. Nothing else is missed: the last record of a
+//! session is never in a segment before this one, so it has what is said here of the session, unless
+//! it stands in this segment itself; then it is written anew and has it too. What is settled, cleared
+//! or over is not written any more. A crash in between leaves both, and the later one wins.
 
 use std::collections::HashSet;
 use std::io;
@@ -157,16 +159,12 @@ impl Pass {
             let record = &walk.contents.bytes[at as usize + frame::OVERHEAD..(at + length) as usize];
             match Record::decode_replayed(record) {
                 Ok(Replayed::Message(outline)) => {
-                    if let Some((session, _)) = outline.holders.held {
-                        self.session(session, holders, &mut appending);
-                    }
                     move_message(place, record, outline, holders, &mut appending);
                 }
-                Ok(Replayed::Other(other)) => {
-                    if let Some(session) = spoken_of(&other) {
-                        self.session(session, holders, &mut appending);
-                    }
+                Ok(Replayed::Other(Record::Session(record))) => {
+                    self.session(record.number, holders, &mut appending);
                 }
+                Ok(Replayed::Other(_)) => {}
                 // It was set aside at the start.
                 Err(_) => {}
             }
@@ -234,25 +232,4 @@ fn holder_of(copy: &Copy) -> Holder<'static> {
 
 fn holder_of_delayed(delayed: &Delayed) -> Holder<'static> {
     Holder::Delayed { serial: delayed.serial }
-}
-
-/// The session whose record has what this says. Of copies it is the messages' that do.
-fn spoken_of(record: &Record) -> Option<u64> {
-    match record {
-        Record::Session(record) => Some(record.number),
-        Record::Attached { session, .. }
-        | Record::Away { session, .. }
-        | Record::Willed { session }
-        | Record::Ended { session }
-        | Record::Subscribed { session, .. }
-        | Record::Unsubscribed { session, .. }
-        | Record::Held { session, .. }
-        | Record::Released { session, .. }
-        | Record::Kept { session, .. } => Some(*session),
-        Record::Message(_)
-        | Record::Settled { .. }
-        | Record::Received { .. }
-        | Record::Cleared { .. }
-        | Record::Undelayed { .. } => None,
-    }
 }
