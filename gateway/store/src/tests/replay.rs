@@ -40,7 +40,7 @@ impl Records {
 #[test]
 fn the_image_is_what_happened() {
     let anchor = moment();
-    with_seeds(300, |seed| {
+    with_seeds(60, |seed| {
         let dice = &mut Dice(seed);
         let domain = Domain::default();
         let mut records = Records::default();
