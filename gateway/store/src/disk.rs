@@ -75,7 +75,6 @@ impl Disk {
         files: Arc<dyn Files>,
         anchor: Moment,
     ) -> Result<(Self, Image), OpenError> {
-        let scratch = Scratch::open(Arc::clone(&files))?;
         let mut image = Image::default();
         let mut recovered = recovery::recover(&*files, &mut image)?;
         let orphans = image.finish();
@@ -83,6 +82,7 @@ impl Disk {
             tracing::error!(orphans, "queued messages belong to sessions that were lost to damage");
         }
         recovered.count(image.holds());
+        let scratch = Scratch::open(Arc::clone(&files));
         let (damaged, torn) = (recovered.damaged.clone(), recovered.torn);
         let engine = Arc::new(Engine::new(options, files, anchor, recovered));
         let mut committer = Committer::new(&engine);

@@ -11,6 +11,7 @@ mod engine;
 mod files;
 mod frame;
 mod holders;
+mod identity;
 mod image;
 mod kind;
 mod log;
@@ -35,6 +36,7 @@ pub use files::{Directory, File, Files};
 #[cfg(any(test, feature = "testing"))]
 pub use files::{Fault, Operation, Simulated};
 pub use holders::{Holder, Holders};
+pub use identity::Identity;
 pub use image::{CopyImage, Image, SessionImage};
 pub use memory::Memory;
 pub use pages::{PAGE_BYTES, PageNumber, Pages};

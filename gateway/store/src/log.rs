@@ -246,15 +246,21 @@ impl Log {
         })
     }
 
-    /// Begins the next segment, with room for `needed` bytes of frames.
+    /// Begins the next segment, with room for `needed` bytes of frames. If the current one has none
+    /// yet it is made larger instead: a segment without a frame would look like one that is missing.
     fn roll(&mut self, needed: usize) {
+        if self.end.segment() == self.segment && self.end.offset() > segment::HEADER as u32 {
+            self.closed.extend(self.open.take().filter(|batch| !batch.is_empty()));
+            self.segment += 1;
+            self.next = segment::HEADER as u32;
+        }
         let least = segment::HEADER + batch::HEADER + needed;
-        self.closed.extend(self.open.take().filter(|batch| !batch.is_empty()));
-        self.segment += 1;
-        self.next = segment::HEADER as u32;
         let least = u32::try_from(least).expect("a record is below 4 GiB");
         let made = self.segments.get(&self.segment).map_or(0, |segment| segment.size as u32);
         self.size = least.max(self.segment_bytes).max(made);
+        if let Some(batch) = &mut self.open {
+            batch.segment_size = self.size;
+        }
     }
 
     /// Moves the frame that begins at `start` of the open batch, and does not fit, to a new segment.
