@@ -13,17 +13,18 @@ use gateway_model::{
 use gateway_store::{Memory, Store};
 use parking_lot::{Mutex, RwLock};
 
+use crate::audit::Suspicion;
 use crate::delayed::Delayed;
 use crate::group::{Group, Rules};
-use crate::outbox::Outbox;
+use crate::outbox::{Changes, Outbox};
 use crate::priorities::Priorities;
 use crate::retained::Retained;
 use crate::routes::Routes;
 use crate::session::{Named, State};
 use crate::timers::Timers;
 use crate::{
-    Attachment, Counter, Counters, Drained, DropReason, Limits, Promise, QueueLimits, RouteCache, Session,
-    SessionView,
+    Attachment, ClientDrops, Counter, Counters, Drained, DropReason, Limits, Promise, QueueLimits,
+    RouteCache, Session, SessionView,
 };
 
 /// Sessions, routes and retained messages, and the one way in: [`Bus::publish`].
@@ -43,6 +44,8 @@ pub struct Bus {
     /// Groups with members that may hang, or with messages that wait for room.
     pub(crate) watched: Mutex<Vec<Arc<Group>>>,
     next_session: AtomicU64,
+    /// Locked alone.
+    pub(crate) suspicion: Mutex<Suspicion>,
     pub(crate) counters: Counters,
 }
 
@@ -99,7 +102,8 @@ impl Bus {
             rules,
             watched: Mutex::default(),
             next_session: AtomicU64::new(1),
-            counters: Counters::new(),
+            suspicion: Mutex::default(),
+            counters: Counters::new(hasher.clone()),
             hasher,
         }
     }
@@ -115,6 +119,20 @@ impl Bus {
 
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Who has lost what since this was asked last, a client at a time.
+    pub fn collect_drops(&self, moment: Moment) -> Vec<ClientDrops> {
+        self.counters.drops.collect(moment.unix_millis)
+    }
+
+    /// Who has lost what, the latest first, and how many clients are not remembered.
+    pub fn drops(&self, moment: Moment) -> (Vec<ClientDrops>, u64) {
+        self.counters.drops.all(moment.unix_millis)
+    }
+
+    pub(crate) fn count_dropped(&self, session: &Session, reason: DropReason, count: u32) {
+        self.counters.add_dropped(&session.client_id, None, reason, count);
     }
 
     pub fn limits(&self) -> &Limits {
@@ -157,7 +175,7 @@ impl Bus {
                     wills.extend(will);
                 }
                 let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-                let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue));
+                let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue), false);
                 let session = Arc::new(Session::new(client_id.clone(), number, outbox));
                 sessions.replace(Named(session.clone()));
                 self.counters.add(Counter::SessionsOpened, 1);
@@ -214,7 +232,7 @@ impl Bus {
         // What others of a group may take goes to them first.
         let groups = state.outbox.groups();
         if groups.is_empty() {
-            self.counters.add_dropped(DropReason::Offline, state.forget_qos0().into());
+            self.count_dropped(session, DropReason::Offline, state.forget_qos0());
         }
         let now_due = match will {
             Some(will) if !will.delay.is_zero() => {
@@ -235,7 +253,7 @@ impl Bus {
             self.hand_on(session, groups);
             let mut state = session.state.lock();
             if !state.is_attached() {
-                self.counters.add_dropped(DropReason::Offline, state.forget_qos0().into());
+                self.count_dropped(session, DropReason::Offline, state.forget_qos0());
             }
         }
         now_due.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
@@ -248,7 +266,7 @@ impl Bus {
         attachment: &Attachment,
         drain: impl FnOnce(&mut dyn Deliveries),
     ) -> Result<Drained, Reason> {
-        attachment.deliver(&self.counters, drain)
+        attachment.deliver(&self.counters, &self.store, drain)
     }
 
     /// Takes one delivery, for a receiver that goes message by message (a bridge).
@@ -432,8 +450,9 @@ impl Bus {
             if took_over {
                 self.counters.add(Counter::SessionsTakenOver, 1);
             }
-            let left = state.outbox.take_shared();
-            self.counters.add_dropped(DropReason::SessionEnded, state.outbox.clear().into());
+            let mut changes = Changes::nowhere();
+            let left = state.outbox.take_shared(&mut changes);
+            self.count_dropped(session, DropReason::SessionEnded, state.outbox.clear(&mut changes));
             let filters = std::mem::take(&mut state.subscriptions).into_filters();
             (filters, state.will.take(), took_over, left)
         };

@@ -237,7 +237,7 @@ impl Subscriber {
         }
         let dropped = state.merge(copies);
         drop(state);
-        count(dropped, counters);
+        count(&self.session, dropped, counters);
         Vec::new()
     }
 
@@ -248,7 +248,7 @@ impl Subscriber {
         let entry = Entry::new(message.clone(), self.identifiers(), qos, retain, priority);
         let dropped = state.push(entry.shared(group, ticket));
         drop(state);
-        count(dropped, counters);
+        count(&self.session, dropped, counters);
     }
 }
 
@@ -258,16 +258,14 @@ fn give_back(session: &Session, copies: Vec<Entry>, counters: &Counters) {
     if state.ended {
         let lost = copies.len() as u32;
         state.outbox.lose(lost);
-        return count([(DropReason::SessionEnded, lost)], counters);
+        return count(session, [(DropReason::SessionEnded, lost)], counters);
     }
-    count(state.merge(copies), counters);
+    count(session, state.merge(copies), counters);
 }
 
-fn count(dropped: impl IntoIterator<Item = (DropReason, u32)>, counters: &Counters) {
+fn count(session: &Session, dropped: impl IntoIterator<Item = (DropReason, u32)>, counters: &Counters) {
     for (reason, count) in dropped {
-        if count > 0 {
-            counters.add_dropped(reason, count.into());
-        }
+        counters.add_dropped(&session.client_id, None, reason, count);
     }
 }
 

@@ -3,10 +3,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gateway_model::{ClientId, Delayed, Message, Publish, Reason, Stored, Will};
+use gateway_model::{ClientId, Delayed, Message, Publish, Reason, Stored, Topic, Will};
 
+use crate::retained::Retained;
 use crate::routes::Route;
-use crate::{Attachment, Bus, Counter, Moment, Promise, RouteCache};
+use crate::{Attachment, Bus, Counter, DropReason, Moment, Promise, RouteCache};
 
 impl Bus {
     /// Takes a message in and gives every matching session its copy. With `hold`, the publisher's
@@ -92,10 +93,14 @@ impl Bus {
             let Some(message) = next else { return };
             if message.is_expired(moment.instant) {
                 self.counters.add(Counter::DelayedExpired, 1);
+                self.count_unpublished(&message.publisher, &message.topic, DropReason::DelayedExpired);
                 continue;
             }
             self.counters.add(Counter::DelayedReleased, 1);
-            self.take_in(moment, message);
+            let (publisher, topic) = (message.publisher.clone(), message.topic.clone());
+            if self.take_in(moment, message).is_error() {
+                self.count_unpublished(&publisher, &topic, DropReason::Unpublished);
+            }
         }
     }
 
@@ -103,13 +108,28 @@ impl Bus {
     pub(crate) fn publish_will(&self, moment: Moment, client_id: &ClientId, will: Will) {
         self.counters.add(Counter::WillsPublished, 1);
         let mut publish = will.publish;
-        match Delayed::parse(&publish.topic) {
+        let topic = publish.topic.clone();
+        let reason = match Delayed::parse(&topic) {
             Some(Ok(Delayed { delay, topic })) => {
                 publish.topic = topic;
-                self.delay(moment, client_id, delay, publish);
+                self.delay(moment, client_id, delay, publish)
             }
-            _ => drop(self.publish_as(moment, client_id, publish)),
+            _ => self.publish_as(moment, client_id, publish),
+        };
+        if reason.is_error() {
+            self.count_unpublished(client_id, &topic, DropReason::Unpublished);
         }
+    }
+
+    pub(crate) fn count_lapsed(&self, retained: &mut Retained) {
+        for message in retained.take_lapsed() {
+            self.count_unpublished(&message.publisher, &message.topic, DropReason::RetainedExpired);
+        }
+    }
+
+    /// Nobody is there to be told what became of it.
+    fn count_unpublished(&self, publisher: &ClientId, topic: &Topic, reason: DropReason) {
+        self.counters.add_dropped(publisher, Some(topic), reason, 1);
     }
 
     /// Accepts a message, with the routes looked up anew.
@@ -124,6 +144,7 @@ impl Bus {
             true => Reason::QuotaExceeded,
             false => retained.store(&message, moment.instant, &self.limits),
         };
+        self.count_lapsed(&mut retained);
         if stored.is_error() {
             self.counters.add(Counter::Refused, 1);
             return stored;

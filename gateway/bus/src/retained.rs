@@ -16,6 +16,8 @@ pub(crate) struct Retained {
     bytes: usize,
     /// No message expires before this.
     first_expiry: Option<Instant>,
+    /// What was removed because its time was over, until somebody counts it.
+    lapsed: Vec<Arc<Message>>,
 }
 
 struct Kept {
@@ -62,19 +64,32 @@ impl Retained {
         if self.first_expiry.is_none_or(|first| first > now) {
             return;
         }
-        let bytes = &mut self.bytes;
+        let (bytes, lapsed) = (&mut self.bytes, &mut self.lapsed);
         self.messages.retain(|_, kept| {
             let keep = !kept.is_over(now);
-            *bytes -= if keep { 0 } else { kept.message.size() };
+            if !keep {
+                *bytes -= kept.message.size();
+                lapsed.push(kept.message.clone());
+            }
             keep
         });
         self.first_expiry = self.messages.values().filter_map(|kept| kept.until).min();
     }
 
-    fn remove(&mut self, topic: &Topic) {
-        if let Some(old) = self.messages.remove(topic) {
-            self.bytes -= old.message.size();
-        }
+    /// What was removed because its time was over, once.
+    pub(crate) fn take_lapsed(&mut self) -> Vec<Arc<Message>> {
+        std::mem::take(&mut self.lapsed)
+    }
+
+    fn lapse(&mut self, topic: &Topic) {
+        let old = self.remove(topic);
+        self.lapsed.extend(old);
+    }
+
+    fn remove(&mut self, topic: &Topic) -> Option<Arc<Message>> {
+        let old = self.messages.remove(topic)?.message;
+        self.bytes -= old.size();
+        Some(old)
     }
 
     /// The retained messages of a filter in order of topic, at most `limit`; expired ones are
@@ -84,7 +99,7 @@ impl Retained {
             let Some(kept) = self.messages.get(filter.path()) else { return Vec::new() };
             let message = kept.message.clone();
             if kept.is_over(now) {
-                self.remove(&message.topic);
+                self.lapse(&message.topic);
                 return Vec::new();
             }
             return Some(message).into_iter().take(limit).collect();
@@ -104,7 +119,7 @@ impl Retained {
             .take(limit)
             .map(|(_, kept)| kept.message.clone())
             .collect();
-        expired.iter().for_each(|topic| self.remove(topic));
+        expired.iter().for_each(|topic| self.lapse(topic));
         found
     }
 

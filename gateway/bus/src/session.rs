@@ -9,10 +9,10 @@ use gateway_model::{
     ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settled, Settlement,
     Will,
 };
-use gateway_store::Place;
+use gateway_store::{Place, Store};
 use parking_lot::Mutex;
 
-use crate::outbox::{Drain, Entry, Outbox};
+use crate::outbox::{Changes, Drain, Entry, Outbox};
 use crate::subscriptions::Subscriptions;
 use crate::timers::Deadlines;
 use crate::{Counter, Counters, DropReason};
@@ -123,7 +123,9 @@ impl Session {
         let entry = Entry::new(message.clone(), identifiers, qos, retain, priority);
         if let Some((reason, count)) = state.push(entry) {
             drop(state);
-            counters.add_dropped(reason, count.into());
+            // What makes room for it may be of another topic.
+            let topic = (reason != DropReason::QueueFull).then_some(&message.topic);
+            counters.add_dropped(&self.client_id, topic, reason, count);
         }
     }
 
@@ -191,7 +193,7 @@ impl State {
 
     /// The lower of both (MQTT 5.0 section 3.8.4), unless the session has it upgraded.
     pub(crate) fn effective_qos(&self, published: Qos, subscribed: Qos) -> Qos {
-        if self.outbox.limits.upgrade_qos { subscribed } else { published.min(subscribed) }
+        if self.outbox.limits().upgrade_qos { subscribed } else { published.min(subscribed) }
     }
 
     #[inline]
@@ -201,11 +203,11 @@ impl State {
             outbox.reject();
             return Some((DropReason::SessionEnded, 1));
         }
-        if self.notify.is_none() && queued.qos == Qos::AtMostOnce && !outbox.limits.store_qos0 {
+        if self.notify.is_none() && queued.qos == Qos::AtMostOnce && !outbox.limits().store_qos0 {
             outbox.reject();
             return Some((DropReason::Offline, 1));
         }
-        let dropped = outbox.push(queued);
+        let dropped = outbox.push(queued, &mut Changes::nowhere()).dropped;
         self.wake();
         dropped
     }
@@ -214,19 +216,19 @@ impl State {
     pub(crate) fn merge(&mut self, mut copies: Vec<Entry>) -> [(DropReason, u32); 2] {
         debug_assert!(!self.ended, "nothing comes back from a session that has ended");
         let all = copies.len();
-        if self.notify.is_none() && !self.outbox.limits.store_qos0 {
+        if self.notify.is_none() && !self.outbox.limits().store_qos0 {
             copies.retain(|copy| copy.qos > Qos::AtMostOnce);
         }
         let rejected = (all - copies.len()) as u32;
         self.outbox.lose(rejected);
-        let over = self.outbox.merge(copies);
+        let over = self.outbox.merge(copies, &mut Changes::nowhere(), &mut |_| {});
         self.wake();
         [(DropReason::Offline, rejected), (DropReason::QueueFull, over)]
     }
 
     /// What waits at QoS 0 goes unless it is to be stored; returns how much that was.
     pub(crate) fn forget_qos0(&mut self) -> u32 {
-        if self.outbox.limits.store_qos0 { 0 } else { self.outbox.clear_qos0() }
+        if self.outbox.limits().store_qos0 { 0 } else { self.outbox.clear_qos0(&mut Changes::nowhere()) }
     }
 
     fn wake(&mut self) {
@@ -283,6 +285,7 @@ impl Attachment {
     pub(crate) fn deliver(
         &self,
         counters: &Counters,
+        store: &Arc<dyn Store>,
         drain: impl FnOnce(&mut dyn Deliveries),
     ) -> Result<Drained, Reason> {
         let mut state = self.session.state.lock();
@@ -290,9 +293,10 @@ impl Attachment {
             return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
         }
         state.notified = false;
-        let mut turn = Drain::new(&mut state.outbox);
+        let mut changes = Changes::new(store);
+        let mut turn = Drain::new(&mut state.outbox, &mut changes);
         drain(&mut turn);
-        let Drain { delivered, expired, sent, refused, .. } = turn;
+        let Drain { delivered, expired, sent, refused, waits_for, .. } = turn;
         state.outbox.rest();
         let left = state.outbox.queued();
         drop(state);
@@ -300,12 +304,11 @@ impl Attachment {
             counters.add(Counter::Delivered, delivered.into());
         }
         if let Some((reason, count)) = refused {
-            counters.add_dropped(DropReason::from_name(reason), count.into());
+            counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), count);
         }
-        if expired > 0 {
-            counters.add_dropped(DropReason::Expired, expired.into());
-        }
-        Ok(Drained { left, sent, waits_for: Place::NOWHERE })
+        counters.add_dropped(self.client_id(), None, DropReason::Expired, expired);
+        counters.add_dropped(self.client_id(), None, DropReason::Damaged, changes.damaged);
+        Ok(Drained { left, sent, waits_for })
     }
 
     pub(crate) fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> Settled {
@@ -314,7 +317,7 @@ impl Attachment {
             return Settled::Unknown;
         }
         let before = state.outbox.settled();
-        let settled = state.outbox.settle(id, settlement);
+        let settled = state.outbox.settle(id, settlement, &mut Changes::nowhere());
         // What another member of a group has now is counted there.
         let is_counted = state.outbox.settled() != before;
         if settled != Settled::Done {
@@ -329,8 +332,10 @@ impl Attachment {
             Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed => {
                 counters.add(Counter::Delivered, 1);
             }
-            Settlement::Refused(_) => counters.add_dropped(DropReason::Refused, 1),
-            Settlement::Dropped(reason) => counters.add_dropped(DropReason::from_name(reason), 1),
+            Settlement::Refused(_) => counters.add_dropped(self.client_id(), None, DropReason::Refused, 1),
+            Settlement::Dropped(reason) => {
+                counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), 1);
+            }
             Settlement::Received | Settlement::Returned => {}
         }
         settled

@@ -53,7 +53,7 @@ impl Bus {
                 None => ours.len() as u32,
             };
             session.state.lock().outbox.lose(rest);
-            self.counters.add_dropped(DropReason::SessionEnded, rest.into());
+            self.count_dropped(session, DropReason::SessionEnded, rest);
         }
     }
 

@@ -46,7 +46,10 @@ impl Bus {
 
     /// The retained messages of a filter, at most `limit`.
     pub fn retained(&self, now: Instant, filter: &TopicFilter, limit: usize) -> Vec<Arc<Message>> {
-        self.retained.lock().read(filter, now, limit)
+        let mut retained = self.retained.lock();
+        let found = retained.read(filter, now, limit);
+        self.count_lapsed(&mut retained);
+        found
     }
 
     fn subscribe_one(&self, now: Instant, attachment: &Attachment, subscription: Subscription) -> Reason {
@@ -77,6 +80,7 @@ impl Bus {
             Some(group) => self.gather(&group),
             None => self.replay(now, attachment, &subscription, is_new, identifiers, &mut retained),
         }
+        self.count_lapsed(&mut retained);
         match subscription.qos {
             Qos::AtMostOnce => Reason::Success,
             Qos::AtLeastOnce => Reason::GrantedQos1,
@@ -118,7 +122,7 @@ impl Bus {
             let entry = Entry::new(message, identifiers.clone(), qos, true, priority).replayed();
             self.counters.add(Counter::Matched, 1);
             if let Some((reason, count)) = state.push(entry) {
-                self.counters.add_dropped(reason, count.into());
+                self.count_dropped(session, reason, count);
             }
         }
     }

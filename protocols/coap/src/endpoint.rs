@@ -192,7 +192,7 @@ impl Adapter for Endpoint {
             Received::Request(datagram) if self.is_waiting(&datagram, out) => {}
             Received::Request(datagram) => self.request(now, datagram, Origin::of(&datagram), out),
             Received::Acknowledged(tag) => self.notified(now, tag, out),
-            Received::Reset(tag) => self.lost_observer(now, tag, "rejected", out),
+            Received::Reset(tag) => self.lost_observer(now, tag, "unobserved", out),
             // We ask nothing of a CoAP peer.
             Received::Response { .. } | Received::Handled => {}
         }

@@ -3,9 +3,9 @@ use std::hash::BuildHasher;
 use gateway_model::Message;
 
 use super::{Given, Member, Members, Room, Rules, give_back};
-use crate::outbox::{Entry, Reach};
+use crate::outbox::{Changes, Entry, Reach};
 use crate::session::State;
-use crate::{Counters, Session, Sharing};
+use crate::{Counter, Counters, Session, Sharing};
 
 impl Members {
     pub(super) fn position(&self, session: &Session) -> Option<usize> {
@@ -99,7 +99,11 @@ impl Members {
         let reach = if reach == Reach::Sent && !is_away { Reach::Queued } else { reach };
         let is_nobody_there = rooms.is_empty();
         let place = |queued: &Entry| self.place(rules, number, rooms, queued);
-        let taken = if is_nobody_there { Vec::new() } else { state.outbox.take(number, reach, place) };
+        let taken = if is_nobody_there {
+            Vec::new()
+        } else {
+            state.outbox.take(number, reach, &mut Changes::nowhere(), place)
+        };
         let is_more = is_away && state.outbox.holds(number);
         drop(state);
         self.waiting |= is_more;
@@ -183,6 +187,7 @@ impl Members {
     /// Gives copies to the members they were meant for; returns those of members that have ended.
     fn hand_over(&mut self, mut copies: Vec<(usize, Entry)>, counters: &Counters) -> Vec<Entry> {
         let mut returned = Vec::new();
+        counters.add(Counter::Moved, copies.len() as u64);
         copies.sort_by_key(|(place, _)| *place);
         let mut copies = copies.into_iter().peekable();
         while let Some((place, first)) = copies.next() {

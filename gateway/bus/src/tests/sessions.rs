@@ -89,8 +89,7 @@ fn a_takeover_voids_the_old_attachment_and_tells_it() {
     assert_eq!(old.bell.rung(), 1);
     assert_eq!(old.attachment.evicted(), Some(Reason::SessionTakenOver));
     assert_eq!(new.attachment.evicted(), None);
-    let counters = scene.bus.counters();
-    assert_eq!(old.attachment.deliver(counters, |_| panic!("void")), Err(Reason::SessionTakenOver));
+    assert_eq!(scene.bus.deliver(&old.attachment, |_| panic!("void")), Err(Reason::SessionTakenOver));
     assert!(scene.subscribe(&old, "other", Qos::AtMostOnce).is_error());
     assert_eq!(scene.unsubscribe(&old, "t"), Reason::NoSubscriptionExisted);
     scene.goodbye(&old, Some(Expiry::Immediately));
