@@ -45,6 +45,8 @@ const SUBSCRIBE: Ticket = Ticket(2);
 const NUMBERED_MIN: u64 = 16;
 /// How long an address may stay without a registration.
 const UNREGISTERED: Duration = Duration::from_secs(60);
+/// Answers to one device that may wait for the store; beyond it, 5.03.
+pub(crate) const ANSWERS_WAITING_MAX: usize = 16;
 /// How long a device is asked to stay away after 4.29 and 5.03, as Max-Age.
 const RETRY_AFTER_SECS: u32 = 5;
 /// Bodies that one device may have under way at a time: a registration and a Send.
@@ -165,6 +167,10 @@ impl Endpoint {
             }
         };
         let asked = (origin, block);
+        if self.waiting.len() + self.sends.len() >= ANSWERS_WAITING_MAX {
+            let text = "too many requests wait for the store";
+            return self.refuse(now, asked, Code::SERVICE_UNAVAILABLE, text, out);
+        }
         // A path of more than two segments is none of ours.
         let mut segments = request.texts(number::URI_PATH);
         let path = [segments.next(), segments.next(), segments.next()];

@@ -1,10 +1,11 @@
 //! What a device is told is kept, and a gateway that is started anew knows it again.
 
-use gateway_model::{Close, Reason};
+use gateway_model::{Close, Outcome, Reason};
 use serde_json::json;
 
 use super::registration::{observe, observed, update};
 use super::*;
+use crate::endpoint::ANSWERS_WAITING_MAX;
 use crate::kept::Kept;
 
 const ADDRESS: &str = "127.0.0.1:56830";
@@ -68,6 +69,29 @@ fn int_102_changed_leaves_when_the_change_is_kept() {
     assert_eq!(code_of(&bench.keep()[0]), Code::DELETED);
     assert_eq!(bench.out.closed, Some(Close { expiry: Some(Expiry::Immediately), ..Close::GOODBYE }));
     assert_eq!(bench.kept, Some(Bytes::new()));
+}
+
+#[test]
+fn the_answers_that_wait_for_the_store_are_bounded() {
+    let (mut bench, location) = Bench::registered(PLAIN, Config::default());
+    bench.slow = true;
+    bench.out.publish_outcome = Outcome::Later;
+    for number in 0..ANSWERS_WAITING_MAX {
+        let packet = match number % 3 {
+            0 => update(&location, &[&format!("lt={}", 1000 + number)]),
+            1 => send("1"),
+            _ => update(&location, &[]),
+        };
+        assert!(bench.ask(packet).is_empty());
+    }
+    let published = bench.out.published.len();
+    for packet in [update(&location, &["lt=3000"]), registration(PLAIN), send("1")] {
+        let refused = &bench.ask(packet)[0];
+        assert_eq!((code_of(refused), uint(refused, number::MAX_AGE)), (Code::SERVICE_UNAVAILABLE, Some(5)));
+    }
+    assert_eq!(bench.out.published.len(), published, "nothing is taken that is not answered");
+    assert!(!bench.keep().is_empty());
+    assert_eq!(code_of(&bench.ask(update(&location, &[]))[0]), Code::CHANGED);
 }
 
 #[test]
