@@ -69,7 +69,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    fn encode(&self) -> [u8; HEADER] {
+    pub fn encode(&self) -> [u8; HEADER] {
         let mut out = [0; HEADER];
         out[..4].copy_from_slice(&MAGIC);
         for (index, number) in [self.salt, self.segment, self.offset, self.length].into_iter().enumerate() {

@@ -1,8 +1,8 @@
-use std::{io, slice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{io, slice};
 
 use crate::Place;
 use crate::batch::Batch;
@@ -62,6 +62,12 @@ impl Committer {
             retry: None,
             look: None,
         }
+    }
+
+    /// Everything before it survives a power cut.
+    #[cfg(test)]
+    pub fn synced(&self) -> Place {
+        self.synced
     }
 
     /// Does what is due, and says how long nothing else will be; `None`: until it is woken.

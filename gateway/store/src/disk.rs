@@ -4,10 +4,10 @@ use std::time::Duration;
 use gateway_model::{Message, Moment, Notify};
 
 use crate::committer::{self, Committer};
+use crate::engine::Engine;
 use crate::files::Files;
 use crate::recovery::{self, Damaged, OpenError};
 use crate::scratch::Scratch;
-use crate::engine::Engine;
 use crate::{Appending, Figures, Holders, Image, Pages, Place, ReadError, Room, Store};
 
 /// Keeps everything in a directory.
@@ -18,6 +18,7 @@ pub struct Disk {
     thread: Option<std::thread::JoinHandle<()>>,
     scratch: Scratch,
     damaged: Vec<Damaged>,
+    torn: Option<Place>,
 }
 
 /// How a store is to be.
@@ -44,12 +45,7 @@ pub enum Mode {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            mode: Mode::Sync,
-            segment_bytes: 8 << 20,
-            bytes_max: 1 << 30,
-            pending_bytes_max: 4 << 20,
-        }
+        Self { mode: Mode::Sync, segment_bytes: 8 << 20, bytes_max: 1 << 30, pending_bytes_max: 4 << 20 }
     }
 }
 
@@ -72,13 +68,24 @@ impl Disk {
     ) -> Result<(Self, Image), OpenError> {
         let scratch = Scratch::open(Arc::clone(&files))?;
         let mut image = Image::default();
-        let recovered = recovery::recover(&*files, anchor, &mut image)?;
-        let damaged = recovered.damaged.clone();
+        let mut recovered = recovery::recover(&*files, &mut image)?;
+        let orphans = image.finish();
+        if orphans > 0 {
+            tracing::error!(orphans, "queued messages belong to sessions that were lost to damage");
+        }
+        recovered.count(image.holds());
+        let (damaged, torn) = (recovered.damaged.clone(), recovered.torn);
         let engine = Arc::new(Engine::new(options, files, anchor, recovered));
         let mut committer = Committer::new(&engine);
         committer.prepare(&engine);
-        let disk =
-            Self { engine, committer: Some(parking_lot::Mutex::new(committer)), thread: None, scratch, damaged };
+        let disk = Self {
+            engine,
+            committer: Some(parking_lot::Mutex::new(committer)),
+            thread: None,
+            scratch,
+            damaged,
+            torn,
+        };
         Ok((disk, image))
     }
 
@@ -97,6 +104,11 @@ impl Disk {
     /// What was found damaged when it was opened.
     pub fn damaged(&self) -> &[Damaged] {
         &self.damaged
+    }
+
+    /// Where the log was cut when it was opened, if something unfinished was behind.
+    pub fn torn(&self) -> Option<Place> {
+        self.torn
     }
 }
 

@@ -7,7 +7,7 @@ mod simulated;
 
 pub use directory::Directory;
 #[cfg(any(test, feature = "testing"))]
-pub use simulated::{Crash, Fault, Simulated};
+pub use simulated::{Fault, Operation, Simulated};
 
 /// All that the store asks of a disk: the files of one directory.
 ///

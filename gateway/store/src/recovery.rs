@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::files::{File, Files};
 use crate::segment::{self, Segment};
-use crate::{Place, batch, frame};
+use crate::{Image, Place, batch, frame};
 
 /// What a log was found to be.
 pub(crate) struct Recovered {
@@ -24,6 +24,17 @@ pub(crate) struct Recovered {
     pub damaged: Vec<Damaged>,
     /// Where the log was cut, if something unfinished was behind.
     pub torn: Option<Place>,
+}
+
+impl Recovered {
+    /// Counts who holds what.
+    pub fn count(&mut self, holds: impl Iterator<Item = Place>) {
+        for place in holds {
+            if let Some(segment) = self.segments.get_mut(&place.segment()) {
+                segment.holders += 1;
+            }
+        }
+    }
 }
 
 /// Bytes that are not what was written there.
@@ -68,6 +79,12 @@ pub(crate) trait Replay {
     fn replay(&mut self, place: Place, record: &[u8]) -> Option<usize>;
 }
 
+impl Replay for Image {
+    fn replay(&mut self, place: Place, record: &[u8]) -> Option<usize> {
+        Image::replay(self, place, record).inspect_err(|error| tracing::error!(%place, "{error}")).ok()
+    }
+}
+
 /// Reads the whole log, and leaves it so that it can be appended to.
 pub(crate) fn recover(files: &dyn Files, replay: &mut dyn Replay) -> Result<Recovered, OpenError> {
     let mut recovery = Recovery::begin(files, replay)?;
@@ -85,11 +102,14 @@ struct Recovery<'a> {
     /// Where the log ends: behind the last frame, or where it was torn.
     end: Place,
     torn: bool,
+    /// The batch that it was torn in, without what is cut off.
+    shortened: Option<batch::Header>,
 }
 
 impl<'a> Recovery<'a> {
     fn begin(files: &'a dyn Files, replay: &'a mut dyn Replay) -> Result<Self, OpenError> {
-        let mut numbers: Vec<u32> = files.list()?.iter().filter_map(|name| segment::number_of(name)).collect();
+        let mut numbers: Vec<u32> =
+            files.list()?.iter().filter_map(|name| segment::number_of(name)).collect();
         numbers.sort_unstable();
         let mut salt = None;
         for &number in &numbers {
@@ -110,6 +130,7 @@ impl<'a> Recovery<'a> {
             damaged: Vec::new(),
             end: Place::NOWHERE,
             torn: false,
+            shortened: None,
         };
         if recovery.salt.is_none() {
             recovery.salt = recovery.numbers.iter().find_map(|number| {
@@ -176,6 +197,7 @@ impl<'a> Recovery<'a> {
         loop {
             if let Some(batch) = contents.batch_at(at, self.salt()) {
                 if !self.walk_frames(contents, batch.frames(), false) {
+                    self.shorten(batch);
                     return false;
                 }
                 at = batch.frames().end;
@@ -274,6 +296,16 @@ impl<'a> Recovery<'a> {
         self.torn = true;
     }
 
+    /// Nothing of a batch counts from the end of the log on.
+    fn shorten(&mut self, mut batch: batch::Header) {
+        batch.length = self.end.offset() - batch.frames().start as u32;
+        if batch.length == 0 {
+            self.end = Place::new(batch.segment, batch.offset);
+        } else {
+            self.shortened = Some(batch);
+        }
+    }
+
     fn set_aside_of(&mut self, contents: &Contents, range: Range<usize>) {
         let unreadable = contents.unreadable.iter().any(|bad| bad.start < range.end && range.start < bad.end);
         let why = if unreadable { Damage::Unreadable } else { Damage::Checksum };
@@ -343,6 +375,9 @@ impl<'a> Recovery<'a> {
             return Ok(());
         }
         let file = open(self.files, number)?;
+        if let Some(batch) = self.shortened {
+            file.write_at(&batch.encode(), batch.offset.into())?;
+        }
         file.truncate(self.end.offset().into())?;
         segment.used = self.end.offset();
         segment.size = segment.used.into();
@@ -364,9 +399,9 @@ fn open(files: &dyn Files, number: u32) -> io::Result<Arc<dyn File>> {
 }
 
 /// The bytes of a segment; those that the disk does not give back are zeros.
-struct Contents {
-    number: u32,
-    bytes: Vec<u8>,
+pub(crate) struct Contents {
+    pub number: u32,
+    pub bytes: Vec<u8>,
     unreadable: Vec<Range<usize>>,
 }
 
@@ -374,7 +409,7 @@ struct Contents {
 const PIECE: usize = 4096;
 
 impl Contents {
-    fn load(files: &dyn Files, number: u32) -> io::Result<Self> {
+    pub fn load(files: &dyn Files, number: u32) -> io::Result<Self> {
         let file = open(files, number)?;
         let size = usize::try_from(file.size()?).unwrap_or(usize::MAX).min(u32::MAX as usize);
         let mut contents = Self { number, bytes: vec![0; size], unreadable: Vec::new() };
@@ -397,6 +432,27 @@ impl Contents {
 
     fn find(&self, from: usize, salt: u32) -> Option<batch::Header> {
         batch::Header::find(&self.bytes, self.number, from, Some(salt))
+    }
+
+    /// Where the frames that verify are, in order, and their lengths. What is between is skipped.
+    pub fn frames(&self, salt: u32) -> impl Iterator<Item = (usize, usize)> {
+        let end = self.last_byte();
+        let mut at = segment::HEADER;
+        std::iter::from_fn(move || {
+            while at < end {
+                if let Some(header) = self.batch_at(at, salt) {
+                    at = header.frames().start;
+                }
+                let place = Place::new(self.number, at as u32);
+                if let Some(record) = frame::record(&self.bytes[at..], salt, place) {
+                    let frame = (at, frame::OVERHEAD + record.len());
+                    at += frame.1;
+                    return Some(frame);
+                }
+                at += 1;
+            }
+            None
+        })
     }
 
     /// Behind the last byte that is not zero.

@@ -49,7 +49,9 @@ pub(crate) fn name(number: u32) -> String {
 
 pub(crate) fn number_of(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".log")?;
-    (digits.len() == 8).then(|| u32::from_str_radix(digits, 16).ok())?.filter(|number| self::name(*number) == name)
+    (digits.len() == 8)
+        .then(|| u32::from_str_radix(digits, 16).ok())?
+        .filter(|number| self::name(*number) == name)
 }
 
 /// What is known of a segment while the store is open.
@@ -67,6 +69,7 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    #[allow(dead_code, reason = "tidying up will decide by it")]
     /// About how many of its bytes somebody still needs.
     pub fn live_bytes(&self) -> u64 {
         match self.holders_ever {
