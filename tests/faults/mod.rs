@@ -2,10 +2,14 @@
 
 use crate::harness::Case;
 
+mod crash;
 mod excess;
 mod garbage;
 mod overload;
 
 pub fn cases() -> Vec<Case> {
-    [excess::cases, garbage::cases, overload::cases].into_iter().flat_map(|cases| cases()).collect()
+    [crash::cases, crash::proof::cases, excess::cases, garbage::cases, overload::cases]
+        .into_iter()
+        .flat_map(|cases| cases())
+        .collect()
 }

@@ -82,6 +82,11 @@ impl Gateway {
         Self::start_on(world, ports, settings)
     }
 
+    /// Starts another one on the same ports and data, without waiting for anything.
+    pub fn spawn_again(&self, world: &mut World) -> Outcome<Process> {
+        world.spawn("tidegate", &mut command(world, &self.ports, &self.settings)?)
+    }
+
     fn start_on(world: &mut World, ports: Ports, settings: Settings) -> Outcome<Self> {
         let mut process = world.spawn("tidegate", &mut command(world, &ports, &settings)?)?;
         eventually("the gateway is ready", 20, || {
