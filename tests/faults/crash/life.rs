@@ -63,7 +63,7 @@ impl Life {
     pub fn run(world: &mut World, plan: Plan) -> Outcome<Self> {
         let (sender, events) = channel();
         let cast = Cast::new(sender.clone())?;
-        let settings = Settings { file: cast.sink.bridge(), set: plan.set.clone() };
+        let settings = Settings { set: plan.set.clone(), ..Settings::file(cast.sink.bridge()) };
         let gateway = Gateway::start_with(world, settings)?;
         let stage = Stage::new(plan.seed, gateway.ports.mqtt, sender);
         let mut life = Self { gateway, stage, cast, events, plan, checked: 0 };
