@@ -27,6 +27,7 @@ mod section;
 mod session;
 mod settings;
 mod shared;
+mod store;
 mod tls;
 mod tree;
 
@@ -45,6 +46,7 @@ pub use secret::{MASK, Secret};
 pub use session::{PriorityDefault, QueueDrop, Session};
 pub use settings::{Line, Settings};
 pub use shared::{Shared, Strategy};
+pub use store::{Durability, Store};
 pub use tls::{CertificateIdentity, ClientAuth, ListenerTls};
 
 #[cfg(test)]

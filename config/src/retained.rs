@@ -18,6 +18,10 @@ pub struct Retained {
     /// Seconds a retained message is kept at most; `u32::MAX` is for ever.
     #[serde(deserialize_with = "zero_is_unlimited")]
     pub expiry_secs_max: u32,
+    /// A retained message that was published at QoS 0 is stored after so many seconds, if no newer one has
+    /// taken its place; `u32::MAX` is never.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub qos0_write_secs: u32,
 }
 
 impl Default for Retained {
@@ -27,6 +31,7 @@ impl Default for Retained {
             bytes_max: 256 * 1024 * 1024,
             payload_bytes_max: 1024 * 1024,
             expiry_secs_max: u32::MAX,
+            qos0_write_secs: 10,
         }
     }
 }

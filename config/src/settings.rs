@@ -9,18 +9,21 @@ use crate::section::{Section, suggestion};
 use crate::tree::Tree;
 use crate::{
     Admin, Bind, BridgeEntry, BridgeKeys, Carrier, Delayed, Key, Known, Limits, Listener, ListenerTls, Log,
-    Node, Origin, Problems, ProxyProtocol, Retained, Schema, Session, Shared,
+    Node, Origin, Problems, ProxyProtocol, Retained, Schema, Session, Shared, Store,
 };
 
 /// The sections that this crate reads itself.
-const OWN_SECTIONS: &[&str] =
-    &["node", "listener", "admin", "session", "shared", "delayed", "retained", "limits", "log", "bridge"];
+const OWN_SECTIONS: &[&str] = &[
+    "node", "listener", "admin", "store", "session", "shared", "delayed", "retained", "limits", "log",
+    "bridge",
+];
 
 /// Settings in which nothing is wrong.
 #[derive(Clone)]
 pub struct Settings {
     pub node: Node,
     pub admin: Admin,
+    pub store: Store,
     pub session: Session,
     pub shared: Shared,
     pub delayed: Delayed,
@@ -84,6 +87,7 @@ impl Settings {
         let settings = Self {
             node: own(&tree, "node", &mut problems),
             admin: own(&tree, "admin", &mut problems),
+            store: own(&tree, "store", &mut problems),
             session: own(&tree, "session", &mut problems),
             shared: own(&tree, "shared", &mut problems),
             delayed: own(&tree, "delayed", &mut problems),

@@ -92,6 +92,7 @@ fn the_embedded_file_says_what_the_defaults_are() {
     let settings = Layers::new().load(&known()).unwrap();
     assert_eq!(settings.node, Node::default());
     assert_eq!(settings.admin, Admin::default());
+    assert_eq!(settings.store, Store::default());
     assert_eq!(settings.session, Session::default());
     assert_eq!(settings.shared, Shared::default());
     assert_eq!(settings.delayed, Delayed::default());
@@ -140,6 +141,7 @@ fn every_field_is_a_key_of_the_embedded_file_and_the_other_way_round() {
     };
     assert_eq!(keys_of("node"), sorted(fields::<Node>()));
     assert_eq!(keys_of("admin"), sorted(fields::<Admin>()));
+    assert_eq!(keys_of("store"), sorted(fields::<Store>()));
     assert_eq!(keys_of("session"), sorted(fields::<Session>()));
     assert_eq!(keys_of("shared"), sorted(fields::<Shared>()));
     assert_eq!(keys_of("delayed"), sorted(fields::<Delayed>()));
@@ -336,6 +338,22 @@ fn a_wrong_type_names_key_value_and_what_was_expected() {
     assert_eq!(problems("node = 5\n"), ["t.toml:1: node: 5 is not a table"]);
     let error = Layers::new().set("node=5").load(&known()).err().unwrap();
     assert_eq!(error.to_string(), "--set node: node: is a table; name one of its keys");
+}
+
+#[test]
+fn sizes_of_the_store_have_a_range() {
+    for (entry, why) in [
+        ("durability = \"fsync\"", "durability: \"fsync\": did you mean \"sync\"?"),
+        ("interval_millis = 0", "interval_millis: 0 is not a whole number from 1 to 60000"),
+        ("segment_bytes = 1", "segment_bytes: 1 is not a whole number from 65536 to 1073741824"),
+        (
+            "segment_bytes = 4294967297",
+            "segment_bytes: 4294967297 is not a whole number from 65536 to 1073741824",
+        ),
+        ("pending_bytes_max = 0", "pending_bytes_max: 0 is not a whole number from 65536 to 1073741824"),
+    ] {
+        assert_eq!(problems(&format!("[store]\n{entry}\n")), [format!("t.toml:2: store.{why}")]);
+    }
 }
 
 #[test]

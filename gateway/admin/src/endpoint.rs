@@ -10,18 +10,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-/// What the endpoint asks the gateway. Both are called on a request's own task and must not block.
+/// What the endpoint asks the gateway. All are called on a request's own task and must not block.
 pub struct Probes {
     /// `Err` says why clients are not accepted now: starting, draining.
     pub readiness: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// The metrics in the text format of Prometheus (version 0.0.4).
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Which clients lost which messages, as a JSON object.
+    pub drops: Box<dyn Fn() -> String + Send + Sync>,
 }
 
-/// The admin endpoint: `/healthz`, `/readyz`, `/metrics`; GET and HEAD only.
+/// The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/api/v1/drops`; GET and HEAD only. It asks for
+/// no password yet.
 pub struct Endpoint {
     routes: Router,
 }
+
+/// For who asks for another one, as JSON.
+const PATHS: &str = r#""/healthz","/readyz","/metrics","/api/v1/drops""#;
 
 /// The content type that Prometheus asks for.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,6 +38,7 @@ impl Endpoint {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
+            .route("/api/v1/drops", get(drops))
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
             .with_state(Arc::new(probes));
@@ -67,21 +74,28 @@ async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
     (headers, (probes.metrics)()).into_response()
 }
 
+async fn drops(State(probes): State<Arc<Probes>>) -> Response {
+    json(StatusCode::OK, (probes.drops)() + "\n")
+}
+
 async fn not_found(method: Method, uri: Uri) -> Response {
     if method != Method::GET && method != Method::HEAD {
         return method_not_allowed().await;
     }
     let path = json_text(uri.path());
-    let body = format!(
-        "{{\"error\":\"not found\",\"path\":{path},\"paths\":[\"/healthz\",\"/readyz\",\"/metrics\"]}}\n"
-    );
-    (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "application/json")], body).into_response()
+    let body = format!("{{\"error\":\"not found\",\"path\":{path},\"paths\":[{PATHS}]}}\n");
+    json(StatusCode::NOT_FOUND, body)
 }
 
 async fn method_not_allowed() -> Response {
     let headers = [(CONTENT_TYPE, "application/json"), (ALLOW, "GET, HEAD")];
     let body = "{\"error\":\"method not allowed\",\"allow\":[\"GET\",\"HEAD\"]}\n";
     (StatusCode::METHOD_NOT_ALLOWED, headers, body).into_response()
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+    (status, headers, body).into_response()
 }
 
 fn text(status: StatusCode, body: String) -> Response {
@@ -123,6 +137,7 @@ mod tests {
         let probes = Probes {
             readiness: Box::new(readiness),
             metrics: Box::new(|| "tidegate_connections 3\n".to_owned()),
+            drops: Box::new(|| "{\"clients\":[]}".to_owned()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -171,6 +186,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn drops_are_json() {
+        let answer = answer("GET /api/v1/drops").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
+        assert!(answer.contains("cache-control: no-store\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n{\"clients\":[]}\n"), "{answer}");
+    }
+
+    #[tokio::test]
     async fn other_paths_are_not_found_in_json() {
         let answer = answer("GET /x\"y").await;
         assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -178,13 +202,14 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
         assert!(answer.contains("content-type: application/json\r\n"), "{answer}");
         assert!(answer.contains("\"path\":\"/nothing/here\""), "{answer}");
+        assert!(answer.contains("\"/metrics\",\"/api/v1/drops\"]}"), "{answer}");
     }
 
     #[tokio::test]
     async fn only_get_and_head_are_allowed() {
         let head = answer("HEAD /metrics").await;
         assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
-        for request in ["POST /metrics", "DELETE /healthz", "PUT /nothing"] {
+        for request in ["POST /metrics", "DELETE /healthz", "PUT /nothing", "DELETE /api/v1/drops"] {
             let answer = answer(request).await;
             assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
             assert!(answer.contains("allow: GET, HEAD\r\n"), "{answer}");

@@ -1,5 +1,5 @@
 //! The HTTP endpoint for operators: is the process alive, does it accept clients, what are its
-//! numbers.
+//! numbers, whose messages were dropped.
 //!
 //! It knows nothing of the broker: it asks [`Probes`], which the composing program fills in. It is
 //! not for clients, asks for no password, and so listens to this machine only by default.

@@ -1,10 +1,8 @@
-use std::hash::BuildHasher;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use foldhash::fast::FixedState;
 use gateway_access::{Access, Allowed, Denial, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, Promise, RouteCache, SessionOptions};
 use gateway_model::{
@@ -33,6 +31,8 @@ pub struct Broker {
     /// Feeds assigned client identifiers.
     assigned: AtomicU64,
     seed: u64,
+    /// Makes the numbers of users unpredictable, so that nobody finds a name with another's number.
+    owner_key: [u8; 32],
     pub(crate) gauges: Gauges,
     pub(crate) refused: AtomicU64,
     refusals: Refusals,
@@ -91,6 +91,7 @@ impl Broker {
             client_limits: ClientLimits::default(),
             assigned: AtomicU64::new(0),
             seed,
+            owner_key: Sha256::new().chain_update(seed.to_be_bytes()).finalize().into(),
             gauges: Gauges::default(),
             refused: AtomicU64::new(0),
             refusals: Refusals::default(),
@@ -103,6 +104,12 @@ impl Broker {
     /// The same with limits for each client; without, there are none.
     pub fn with_client_limits(self, client_limits: ClientLimits) -> Self {
         Self { client_limits, ..self }
+    }
+
+    /// The same, with a secret that has to come through a restart if sessions do: a session belongs to
+    /// whoever opened it.
+    pub fn with_owner_key(self, owner_key: [u8; 32]) -> Self {
+        Self { owner_key, ..self }
     }
 
     /// The same broker with services other than the default ones.
@@ -179,13 +186,19 @@ impl Broker {
             self.refuse(moment, peer, Refusal { reason, text })
         })?;
         let principal = Principal { attachment, identity, mount, permit: None };
-        self.services.opened(self, moment, turn, (peer, asked), &principal, &opened.value);
-        Ok((principal, opened.map(|opened| Opened { authentication_data: allowed.data, ..opened })))
+        let Promise { value: opened, place } = opened;
+        let subscribed = self.services.opened(self, moment, turn, (peer, asked), &principal, &opened);
+        let opened = Opened { authentication_data: allowed.data, ..opened };
+        Ok((principal, Promise { value: opened, place: place.max(subscribed) }))
     }
 
-    /// The number of a user; 0 for a client without a name.
+    /// The number of a user; 0 for a client without a name. It is kept with sessions, so that it has to
+    /// be the same for ever.
     fn owner(&self, identity: &Identity) -> u32 {
-        let number = |name: &str| FixedState::with_seed(self.seed).hash_one(name) as u32;
+        let number = |name: &str| {
+            let hash = Sha256::new().chain_update(b"owner").chain_update(self.owner_key).chain_update(name);
+            hash.finalize().into_iter().take(4).fold(0, |sum: u32, byte| sum << 8 | u32::from(byte))
+        };
         identity.username.as_deref().map_or(0, |name| number(name).max(1))
     }
 
@@ -219,6 +232,7 @@ impl Broker {
     /// The same at a given moment. Returns when the bus has something to do again.
     pub(crate) fn poll_at(&self, moment: Moment) -> Option<Instant> {
         let due = self.bus.poll(moment);
+        self.log_drops(moment);
         self.services.sys.poll(self, moment);
         due
     }
@@ -238,11 +252,7 @@ impl Broker {
         let prepared = self.prepare_publish(moment, peer, principal, &mut publish, (cache, names));
         let delay = match prepared {
             Ok(delay) => delay,
-            Err(reason) => {
-                self.bus.counters().add(gateway_bus::Counter::Refused, 1);
-                self.services.clients.publishes_refused.count(reason);
-                return Promise::now(reason);
-            }
+            Err(reason) => return Promise::now(self.refuse_publish(reason)),
         };
         match delay {
             None => self.bus.publish(moment, &principal.attachment, publish, hold, cache),
@@ -252,6 +262,13 @@ impl Broker {
                 self.bus.publish_delayed(moment, attachment.client_id(), delay, publish, hold)
             }
         }
+    }
+
+    /// Counts a publish that is refused before anything is looked at.
+    pub(crate) fn refuse_publish(&self, reason: Reason) -> Reason {
+        self.bus.counters().add(gateway_bus::Counter::Refused, 1);
+        self.services.clients.publishes_refused.count(reason);
+        reason
     }
 
     /// Whether nothing renames, delays or judges a publish: so it is for nearly all.

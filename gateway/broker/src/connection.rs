@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use gateway_access::Verdict;
 use gateway_bus::{Drained, Moment};
-use gateway_model::{Adapter, Close, Event, Reason, WireBuffer};
+use gateway_model::{Adapter, Close, Event, Reason, Reply, WireBuffer};
+use gateway_store::Place;
 
 use crate::carrier::{Carrier, Read};
 use crate::gauges::ListenerGauges;
@@ -13,6 +14,7 @@ use crate::meter::Meter;
 use crate::services::mount::Mounted;
 use crate::signal::Signal;
 use crate::turn::{Client, Turn, World};
+use crate::waiting::{Awaited, What};
 
 /// One peer: its carrier, its adapter, its hold on a session.
 ///
@@ -108,6 +110,9 @@ impl Connection {
             }
             if self.is_open() && self.client.is_served_elsewhere() {
                 return; // who serves it raises the signal again; until then its bytes stay in the socket
+            }
+            if self.is_open() && self.waits_for_the_store(world) {
+                return; // when the store has caught up, the shard raises the signal again
             }
             if self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
                 return; // its timer raises the signal again
@@ -229,6 +234,54 @@ impl Connection {
         self.signal.raise(crate::signal::IO);
     }
 
+    /// What the peer may be told now that the store has come so far.
+    pub(crate) fn promised(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, what: What) {
+        let event = match what {
+            What::Deliver => {
+                self.client.settled = true;
+                return;
+            }
+            What::Settled(id) => Event::Settled(id),
+            What::Published(ticket, reason, bytes) => {
+                self.client.owed.settle(bytes);
+                Event::Reply(ticket, Reply::Published(reason))
+            }
+            What::Reply(ticket, reply) => {
+                self.client.owed.settle(0);
+                if matches!(*reply, Reply::Opened(_)) {
+                    self.client.opening = false;
+                    self.client.settled = true;
+                    // Nothing was read meanwhile.
+                    self.signal.raise(crate::signal::IO);
+                }
+                Event::Reply(ticket, *reply)
+            }
+        };
+        if self.is_open() {
+            self.handle(world, pool, moment, event);
+        }
+    }
+
+    /// Whether its peer has to wait for the disk before it is heard again.
+    fn waits_for_the_store(&mut self, world: &mut World) -> bool {
+        if !world.waiting.holds_back(self.client.owed) {
+            return false;
+        }
+        if !self.client.paused {
+            self.client.paused = true;
+            world.waiting.pause(self.signal.key(), self.client.generation);
+        }
+        true
+    }
+
+    /// A paused connection is read again, unless the store has still not caught up.
+    pub(crate) fn resume_reading(&mut self, world: &mut World) {
+        self.client.paused = false;
+        if !self.waits_for_the_store(world) {
+            self.signal.raise(crate::signal::IO);
+        }
+    }
+
     /// The next piece of what the peer asked for.
     pub(crate) fn go_on(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
         if !self.is_open() {
@@ -268,8 +321,9 @@ impl Connection {
             return false;
         };
         let (attachment, mount) = (principal.attachment.clone(), principal.mount.clone());
-        if self.is_blocked() {
-            // A stuck socket does not keep the session from its next owner.
+        if self.is_blocked() || self.client.opening {
+            self.client.settled &= !self.client.opening;
+            // A stuck socket, or disk, does not keep the session from its next owner.
             if let Some(reason) = attachment.evicted() {
                 self.evicted(world, pool, moment, reason);
             }
@@ -291,14 +345,28 @@ impl Connection {
         self.answer(world, pool, moment);
         match result {
             None => false,
-            Some(Ok(Drained { left, sent, .. })) => {
+            Some(Ok(Drained { left, sent, waits_for })) => {
                 world.traffic.sent(sent);
+                if waits_for != Place::NOWHERE {
+                    self.deliver_again(world, waits_for);
+                }
                 full && left > 0
             }
             Some(Err(reason)) => {
                 self.evicted(world, pool, moment, reason);
                 false
             }
+        }
+    }
+
+    /// What is next in the outbox may be sent when the store is durable up to a place.
+    fn deliver_again(&mut self, world: &mut World, place: Place) {
+        if world.waiting.is_durable(place) {
+            self.client.settled = true;
+        } else if self.client.delivers_at < place {
+            self.client.delivers_at = place;
+            let (key, generation) = (self.signal.key(), self.client.generation);
+            world.waiting.push(Awaited { place, key, generation, what: What::Deliver });
         }
     }
 
@@ -372,11 +440,15 @@ impl Connection {
         self.blocked.is_some()
     }
 
-    /// Whether a client's rate keeps the adapter from hearing it: then its silence says nothing. A
-    /// stranger has the adapter's time all the same.
+    /// Whether a client's rate, or the disk, keeps the adapter from hearing it: then its silence says
+    /// nothing. A stranger has the adapter's time all the same.
     fn is_held_back(&self) -> bool {
-        self.client.principal.is_some()
-            && self.client.meter.as_ref().is_some_and(|meter| meter.until.is_some())
+        let waits = self.client.paused || self.client.opening;
+        self.client.principal.is_some() && (waits || self.is_metered_out())
+    }
+
+    fn is_metered_out(&self) -> bool {
+        self.client.meter.as_ref().is_some_and(|meter| meter.until.is_some())
     }
 
     fn stalls_at(&self) -> Option<Instant> {

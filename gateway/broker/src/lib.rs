@@ -26,6 +26,7 @@ mod certificate;
 mod clock;
 mod connection;
 mod denials;
+mod drops;
 mod forwarded;
 mod gauges;
 mod handshake;
@@ -52,6 +53,7 @@ mod tls;
 mod traffic;
 mod turn;
 mod upgrade;
+mod waiting;
 mod websocket;
 
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
@@ -62,7 +64,7 @@ pub use services::ServicesSettings;
 pub use services::auto_subscribe::AutoSubscriptions;
 pub use services::rewrite::Rewrites;
 pub use services::settings::{AutoSubscribeSettings, RewriteAction, RewriteSettings, SysSettings};
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub use shard::bench::{Bench, Line};
 pub use shard::{Shards, start_shards};
 pub use tls::{Tls, TlsError};

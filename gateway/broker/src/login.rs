@@ -114,11 +114,13 @@ impl Turn<'_> {
             return self.allowed_again(login.ticket, allowed);
         };
         let opened = broker.admit(self.moment, &self.client.peer, *open, allowed, self.signal.clone());
-        let reply = opened.map(|(principal, opened)| {
-            self.client.principal = Some(principal);
-            opened.value
-        });
-        self.reply(login.ticket, Reply::Opened(reply));
+        match opened {
+            Ok((principal, opened)) => {
+                self.client.principal = Some(principal);
+                self.promise(login.ticket, opened.map(|opened| Reply::Opened(Ok(opened))));
+            }
+            Err(refusal) => self.reply(login.ticket, Reply::Opened(Err(refusal))),
+        }
     }
 
     /// A session stays with whom it was opened by: another name needs another connection.

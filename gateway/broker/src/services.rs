@@ -27,6 +27,7 @@ use gateway_model::{
     ClientId, Close, Delayed, Open, Opened, Peer, Placeholders, Protocol, Publish, Reason, Refusal,
     Subscription, Topic, TopicFilter,
 };
+use gateway_store::Place;
 use parking_lot::{Mutex, RwLock};
 
 use crate::services::auto_subscribe::AutoSubscriptions;
@@ -218,7 +219,8 @@ impl Services {
         self.events.turn(&broker.bus, client_id)
     }
 
-    /// A client has opened its session: it is counted, announced and subscribed.
+    /// A client has opened its session: it is counted, announced and subscribed. When the subscriptions
+    /// are durable.
     pub(crate) fn opened(
         &self,
         broker: &Broker,
@@ -227,7 +229,7 @@ impl Services {
         (peer, asked): (&Peer, Asked),
         principal: &Principal,
         opened: &Opened,
-    ) {
+    ) -> Place {
         let clients = &self.clients;
         clients.connected.fetch_add(1, Ordering::Relaxed);
         clients.disconnected.fetch_add(u64::from(principal.attachment.took_over), Ordering::Relaxed);
@@ -237,7 +239,7 @@ impl Services {
             let port = self.listeners.read().get(&*peer.listener).map_or(0, |listening| listening.port);
             turn.connected(moment, peer, port, asked, principal, opened);
         }
-        self.auto_subscriptions.subscribe(&broker.bus, moment.instant, asked.protocol, principal);
+        self.auto_subscriptions.subscribe(&broker.bus, moment.instant, asked.protocol, principal)
     }
 
     /// A client that held its session has left it.

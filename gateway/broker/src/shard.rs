@@ -5,7 +5,7 @@
 //! shard's list. One wake-up of the shard is one pass over that list:
 //!
 //! ```text
-//!   1  arrivals, due timers
+//!   1  arrivals, due timers, what has become durable
 //!   2  every ready connection: read once, let the adapter handle all packets in it
 //!      (publishes go straight into the outboxes of their receivers, which become ready)
 //!   3  every connection touched by 1 and 2: deliver from its outbox, then one write
@@ -14,7 +14,7 @@
 //! So all packets of one read are handled before anything is flushed, all output of one pass
 //! leaves in one write, and a subscriber is served once for all publishers of the pass.
 
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod bench;
 
 use std::cmp::Reverse;
@@ -46,6 +46,7 @@ use crate::signal::{IO, OUTBOX, ReadyQueue, Signal, WORK};
 use crate::sockets::DatagramSocket;
 use crate::stream::LooseSocket;
 use crate::turn::{Client, World};
+use crate::waiting::Awaited;
 use crate::{Broker, clock};
 
 mod accept;
@@ -204,7 +205,7 @@ impl Shard {
     fn new(broker: Arc<Broker>, shards: Shards, index: usize, seed: u64) -> Self {
         let now = clock::moment().instant;
         Self {
-            world: World::new(broker, offload_to(shards.clone(), index)),
+            world: World::new(broker, offload_to(shards.clone(), index), &shards.handles[index].queue),
             shards,
             index,
             slots: Vec::new(),
@@ -244,17 +245,22 @@ impl Shard {
             return Poll::Ready(());
         }
         self.sleep_until_due(cx, moment);
-        let more = queue.end_pass() || !self.handle().inbox.lock().is_empty();
-        if more {
+        if self.has_more(&queue) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// At the end of a pass: whether there is something to do before anything else happens.
+    fn has_more(&self, queue: &ReadyQueue) -> bool {
+        queue.end_pass() || !self.handle().inbox.lock().is_empty() || self.world.waiting.has_news()
     }
 
     /// What a pass does, whoever holds the clock.
     fn work(&mut self, queue: &ReadyQueue, moment: Moment) {
         self.arrive(moment);
         self.fire(moment);
+        self.tell(moment);
         // What becomes ready by the reads of the first round is delivered in the same pass.
         for _ in 0..2 {
             let mut ready = std::mem::take(&mut self.ready);
@@ -288,6 +294,32 @@ impl Shard {
         }
     }
 
+    /// Tells everybody what has become durable, and reads again from those who had to wait for that.
+    fn tell(&mut self, moment: Moment) {
+        let was_rung = self.world.waiting.was_rung();
+        let Some(durable) = self.world.waiting.due() else { return };
+        let mut has_moved = was_rung;
+        while let Some(Awaited { key, generation, what, .. }) = self.world.waiting.pop(durable) {
+            has_moved = true;
+            self.with(key, |connection, world, pool, _| {
+                if connection.client.generation == generation {
+                    connection.promised(world, pool, moment, what);
+                }
+            });
+            self.touch(key);
+        }
+        if has_moved {
+            for (key, generation) in self.world.waiting.take_paused() {
+                self.with(key, |connection, world, _, _| {
+                    if connection.client.generation == generation {
+                        connection.resume_reading(world);
+                    }
+                });
+                self.touch(key);
+            }
+        }
+    }
+
     /// How many peers it has to look after.
     fn load(&self) -> usize {
         self.slots.len() - self.free.len() + self.greeting
@@ -304,6 +336,7 @@ impl Shard {
         let adapter = listener.protocol.connect(moment.instant, &peer, scramble(self.seed));
         let mut client = Client::new(peer, listener.local, self.generation);
         let signal = Signal::new(&self.handle().queue, key);
+        client.is_datagram = carrier.is_datagram();
         if !carrier.is_datagram() {
             client.meter = Meter::new(moment.instant, &self.world.broker.client_limits);
             signal.raise(IO);
@@ -496,6 +529,9 @@ impl Shard {
         if let Carrier::Datagram { socket, address } = connection.carrier {
             self.sockets[socket as usize].peers.remove(&address);
         }
+        // Above QoS 0 its messages come again; those at QoS 0 count as delivered.
+        let unsent = connection.wire.as_ref().map_or(0, |wire| wire.len());
+        connection.gauges.bytes_unsent.fetch_add(unsent as u64, Ordering::Relaxed);
         connection.gauges.leave();
         self.free.push(key);
     }

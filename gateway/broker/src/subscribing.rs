@@ -33,11 +33,11 @@ impl Turn<'_> {
         // Only one list waits at a time; no protocol asks for another one meanwhile.
         let is_short = subscriptions.len() <= PIECE || self.client.subscribing.is_some();
         let rest = if is_short { Vec::new() } else { subscriptions.split_off(PIECE) };
-        let Promise { value: reasons, place } =
-            broker.subscribe(self.moment, &self.client.peer, principal, subscriptions);
+        let made = broker.subscribe(self.moment, &self.client.peer, principal, subscriptions);
         if rest.is_empty() {
-            return replies.push_back((ticket, Reply::Subscribed(reasons)));
+            return self.promise(ticket, made.map(Reply::Subscribed));
         }
+        let Promise { value: reasons, place } = made;
         let rest = rest.into_iter();
         self.client.subscribing = Some(Box::new(Subscribing { ticket, rest, reasons, place }));
         self.signal.raise(WORK);
@@ -47,14 +47,14 @@ impl Turn<'_> {
     pub(crate) fn go_on_subscribing(&mut self) {
         let Some(mut subscribing) = self.client.subscribing.take() else { return };
         let Some(principal) = &self.client.principal else { return };
-        let World { broker, replies, .. } = &mut *self.world;
+        let broker = &self.world.broker;
         let piece = subscribing.rest.by_ref().take(PIECE).collect();
         let made = broker.subscribe_more(self.moment, &self.client.peer, principal, piece);
         subscribing.reasons.extend(made.value);
         subscribing.place = subscribing.place.max(made.place);
         if subscribing.rest.len() == 0 {
-            let Subscribing { ticket, reasons, .. } = *subscribing;
-            return replies.push_back((ticket, Reply::Subscribed(reasons)));
+            let Subscribing { ticket, reasons, place, .. } = *subscribing;
+            return self.promise(ticket, Promise { value: Reply::Subscribed(reasons), place });
         }
         self.client.subscribing = Some(subscribing);
         self.signal.raise(WORK);

@@ -1,11 +1,11 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
-use gateway_bus::{Counter, DropReason};
+use gateway_bus::{Audit, Counter, DropReason};
 use gateway_model::BridgeState;
 
 use crate::gauges::Handshake;
-use crate::{BridgeHandle, Broker};
+use crate::{BridgeHandle, Broker, clock};
 
 impl Broker {
     /// Everything countable, in the text format of Prometheus. `bridges` are those running.
@@ -39,9 +39,21 @@ impl Broker {
             "Copies: publishes times matching sessions",
             Counter::Matched,
         );
+        counter(
+            page,
+            "tidegate_messages_recovered_total",
+            "Copies found in the store at the start",
+            Counter::Recovered,
+        );
+        counter(
+            page,
+            "tidegate_messages_moved_total",
+            "Copies that went to another member of their group",
+            Counter::Moved,
+        );
         counter(page, "tidegate_messages_delivered_total", "Copies delivered", Counter::Delivered);
         let name = "tidegate_messages_dropped_total";
-        page.family(name, "counter", "Copies dropped, by reason");
+        page.family(name, "counter", "What was accepted and did not arrive, by reason");
         for reason in DropReason::ALL {
             page.value(name, &format!("reason=\"{}\"", reason.name()), counters.dropped(reason));
         }
@@ -77,7 +89,7 @@ impl Broker {
     }
 
     fn sessions(&self, page: &mut Page) {
-        let sessions = self.bus.sessions();
+        let Audit { sessions, unaccounted } = self.bus.audit(clock::moment());
         let connected = sessions.iter().filter(|session| session.connected).count();
         page.family("tidegate_sessions", "gauge", "Sessions, by whether they are connected");
         page.value("tidegate_sessions", "state=\"connected\"", connected);
@@ -97,7 +109,7 @@ impl Broker {
         sum(
             "tidegate_unaccounted_messages",
             "Copies that are neither delivered nor queued nor dropped; not 0 is a defect",
-            total(|session| session.unaccounted as usize),
+            usize::try_from(unaccounted).unwrap_or(usize::MAX),
         );
         sum("tidegate_subscriptions", "Subscriptions", self.bus.subscription_count());
         let (messages, bytes) = self.bus.retained_size();
@@ -141,6 +153,9 @@ impl Broker {
         });
         family("tidegate_bytes_received_total", "Bytes received", |of| of.bytes_in.load(Ordering::Relaxed));
         family("tidegate_bytes_sent_total", "Bytes sent", |of| of.bytes_out.load(Ordering::Relaxed));
+        family("tidegate_bytes_unsent_total", "Bytes that waited when their connection ended", |of| {
+            of.bytes_unsent.load(Ordering::Relaxed)
+        });
         family("tidegate_datagrams_lost_total", "Datagrams the socket could not take", |of| {
             of.datagrams_lost.load(Ordering::Relaxed)
         });

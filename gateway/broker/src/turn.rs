@@ -2,18 +2,20 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use gateway_bus::{Moment, RouteCache};
+use gateway_bus::{Moment, Promise, RouteCache};
 use gateway_model::{
-    Close, DeliveryId, Outcome, Peer, Publish, Reason, Reply, Request, Settled, Settlement, Sink, Ticket,
-    Topic, TopicError, WireBuffer,
+    Close, DeliveryId, Outcome, Peer, Publish, Qos, Reason, Reply, Request, Settled, Settlement, Sink,
+    Ticket, Topic, TopicError, WireBuffer,
 };
+use gateway_store::Place;
 
 use crate::login::{PendingLogin, SlowLogin};
 use crate::meter::Meter;
 use crate::services::NameCache;
-use crate::signal::Signal;
+use crate::signal::{ReadyQueue, Signal};
 use crate::subscribing::Subscribing;
 use crate::traffic::Traffic;
+use crate::waiting::{Awaited, Owed, Waiting, What};
 use crate::{Broker, Principal};
 
 /// The driver's side of one call into an adapter.
@@ -35,6 +37,8 @@ pub(crate) struct World {
     pub(crate) traffic: Arc<Traffic>,
     /// Answers for the adapter whose turn it is.
     pub(crate) replies: VecDeque<(Ticket, Reply)>,
+    /// What may not be told yet.
+    pub(crate) waiting: Waiting,
     deferred: Vec<Deferred>,
     /// Has a login decided elsewhere; the verdict comes back through [`Turn::resume`].
     pub(crate) offload: Box<dyn Fn(SlowLogin) + Send>,
@@ -55,6 +59,16 @@ pub(crate) struct Client {
     pub(crate) principal: Option<Principal>,
     pub(crate) login: Option<Box<PendingLogin>>,
     pub(crate) subscribing: Option<Box<Subscribing>>,
+    /// Its session is open, but it may not be told so yet: nothing is read from it, and nothing
+    /// delivered to it.
+    pub(crate) opening: bool,
+    /// It is not read until the store has caught up.
+    pub(crate) paused: bool,
+    /// It cannot be told to wait by not being read.
+    pub(crate) is_datagram: bool,
+    pub(crate) owed: Owed,
+    /// When the store is durable up to here there is more to deliver; it is on the list of what waits.
+    pub(crate) delivers_at: Place,
     pub(crate) closing: Option<Close>,
     /// Something left the in-flight window, so more may be delivered.
     pub(crate) settled: bool,
@@ -72,6 +86,11 @@ impl Client {
             principal: None,
             login: None,
             subscribing: None,
+            opening: false,
+            paused: false,
+            is_datagram: false,
+            owed: Owed::default(),
+            delivers_at: Place::NOWHERE,
             closing: None,
             settled: false,
             meter: None,
@@ -81,9 +100,12 @@ impl Client {
 }
 
 impl Client {
-    /// Whether an answer is due that only another thread or a later pass can give.
+    /// Whether an answer is due that only another thread or a later pass can give, and nothing may be
+    /// read before.
     pub(crate) fn is_served_elsewhere(&self) -> bool {
-        self.subscribing.is_some() || self.login.as_ref().is_some_and(|login| login.is_elsewhere())
+        self.opening
+            || self.subscribing.is_some()
+            || self.login.as_ref().is_some_and(|login| login.is_elsewhere())
     }
 }
 
@@ -91,7 +113,12 @@ impl Client {
 const ROOM: usize = 64 * 1024;
 
 impl World {
-    pub(crate) fn new(broker: Arc<Broker>, offload: Box<dyn Fn(SlowLogin) + Send>) -> Self {
+    pub(crate) fn new(
+        broker: Arc<Broker>,
+        offload: Box<dyn Fn(SlowLogin) + Send>,
+        queue: &Arc<ReadyQueue>,
+    ) -> Self {
+        let waiting = Waiting::new(broker.bus.store().clone(), queue);
         let cache = broker.bus.route_cache();
         let traffic = broker.services.shard_traffic();
         Self {
@@ -100,6 +127,7 @@ impl World {
             names: NameCache::default(),
             traffic,
             replies: VecDeque::new(),
+            waiting,
             deferred: Vec::new(),
             offload,
         }
@@ -124,10 +152,36 @@ impl Turn<'_> {
                     }
                 }
                 Deferred::Settle(id, settlement) => {
-                    self.settle(id, settlement);
+                    let settled = self.settle(id, settlement);
+                    // The adapter was told that it will hear of it.
+                    if settlement == Settlement::Received && settled == Settled::Done {
+                        self.wait(Place::NOWHERE, What::Settled(id));
+                    }
                 }
             }
         }
+    }
+
+    /// Gives an answer, when what it promises is durable.
+    pub(crate) fn promise(&mut self, ticket: Ticket, Promise { value: reply, place }: Promise<Reply>) {
+        if self.world.waiting.is_durable(place) {
+            return self.world.replies.push_back((ticket, reply));
+        }
+        self.client.opening |= matches!(reply, Reply::Opened(_));
+        self.client.owed.add(0);
+        self.wait(place, What::Reply(ticket, Box::new(reply)));
+    }
+
+    /// Whether the client has to wait for the store before it may publish more that must be kept.
+    #[cold]
+    fn is_held_back(&self) -> bool {
+        self.world.waiting.holds_back(self.client.owed)
+    }
+
+    #[cold]
+    fn wait(&mut self, place: Place, what: What) {
+        let (key, generation) = (self.signal.key(), self.client.generation);
+        self.world.waiting.push(Awaited { place, key, generation, what });
     }
 
     fn answer(&mut self, ticket: Ticket, request: Request) {
@@ -140,7 +194,12 @@ impl Turn<'_> {
             }
             (Request::Subscribe(subscriptions), _) => return self.subscribe(ticket, subscriptions),
             (Request::Unsubscribe(filters), Some(principal)) => {
-                Reply::Unsubscribed(broker.unsubscribe(principal, &filters).value)
+                let promise = broker.unsubscribe(principal, &filters);
+                return self.promise(ticket, promise.map(Reply::Unsubscribed));
+            }
+            (Request::Keep(bytes), Some(principal)) => {
+                let promise = broker.bus.keep(&principal.attachment, bytes);
+                return self.promise(ticket, promise.map(|()| Reply::Kept));
             }
             (Request::Retained { filter, limit }, Some(principal)) => {
                 Reply::Retained(broker.retained(self.moment, &self.client.peer, principal, &filter, limit))
@@ -149,7 +208,7 @@ impl Turn<'_> {
                 Reply::Unsubscribed(vec![Reason::NotAuthorized; filters.len()])
             }
             (Request::Retained { .. }, None) => Reply::Retained(Err(Reason::NotAuthorized)),
-            (Request::Keep(_), _) => Reply::Kept,
+            (Request::Keep(_), None) => Reply::Kept,
         };
         self.world.replies.push_back((ticket, reply));
     }
@@ -173,6 +232,9 @@ impl Sink for Turn<'_> {
             self.world.deferred.push(Deferred::Publish(ticket, publish, hold));
             return Outcome::Later;
         }
+        if self.client.is_datagram && publish.qos > Qos::AtMostOnce && self.is_held_back() {
+            return Outcome::Done(self.world.broker.refuse_publish(Reason::ServerBusy));
+        }
         let Client { peer, principal: Some(principal), meter, .. } = &mut *self.client else {
             return Outcome::Done(Reason::NotAuthorized);
         };
@@ -181,8 +243,15 @@ impl Sink for Turn<'_> {
         }
         let World { broker, cache, names, traffic, .. } = &mut *self.world;
         traffic.received(publish.qos);
+        let bytes = publish.payload.len();
         let promise = broker.publish(self.moment, peer, principal, publish, hold, (cache, names));
-        Outcome::Done(promise.value)
+        if self.world.waiting.is_durable(promise.place) {
+            return Outcome::Done(promise.value);
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.client.owed.add(bytes);
+        self.wait(promise.place, What::Published(ticket, promise.value, bytes));
+        Outcome::Later
     }
 
     fn request(&mut self, ticket: Ticket, request: Request) {
@@ -196,17 +265,27 @@ impl Sink for Turn<'_> {
     fn settle(&mut self, id: DeliveryId, settlement: Settlement) -> Settled {
         if self.delivering {
             self.world.deferred.push(Deferred::Settle(id, settlement));
-            return Settled::Done;
+            return match settlement {
+                Settlement::Received => Settled::Later,
+                _ => Settled::Done,
+            };
         }
         let Some(principal) = &self.client.principal else { return Settled::Unknown };
         self.client.settled = true;
-        let settled = self.world.broker.bus.settle(&principal.attachment, id, settlement).value;
+        let Promise { value: settled, place } =
+            self.world.broker.bus.settle(&principal.attachment, id, settlement);
         let is_delivered =
             matches!(settlement, Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed);
         if settled == Settled::Done && is_delivered {
             self.world.traffic.acknowledged();
         }
-        settled
+        // Nobody waits to hear that a delivery is over: if that is lost it comes again.
+        let waits = matches!(settled, Settled::Done | Settled::Later) && settlement == Settlement::Received;
+        if !waits || self.world.waiting.is_durable(place) {
+            return if settled == Settled::Later { Settled::Done } else { settled };
+        }
+        self.wait(place, What::Settled(id));
+        Settled::Later
     }
 
     fn release(&mut self, ticket: Ticket, id: NonZeroU16) -> Outcome {
@@ -214,10 +293,14 @@ impl Sink for Turn<'_> {
             self.world.deferred.push(Deferred::Release(ticket, id));
             return Outcome::Later;
         }
-        if let Some(principal) = &self.client.principal {
-            let _ = self.world.broker.bus.release(&principal.attachment, id);
+        let Some(principal) = &self.client.principal else { return Outcome::Done(Reason::Success) };
+        let promise = self.world.broker.bus.release(&principal.attachment, id);
+        if self.world.waiting.is_durable(promise.place) {
+            return Outcome::Done(Reason::Success);
         }
-        Outcome::Done(Reason::Success)
+        self.client.owed.add(0);
+        self.wait(promise.place, What::Reply(ticket, Box::new(Reply::Released)));
+        Outcome::Later
     }
 
     fn close(&mut self, close: Close) {

@@ -1,5 +1,10 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use foldhash::fast::FixedState;
+use gateway_model::{ClientId, Topic};
+
+use crate::drops::Drops;
+
 /// What is counted, for the whole gateway. Monotonic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -12,8 +17,12 @@ pub enum Counter {
     Unrouted,
     /// Copies: one per accepted publish and matching session.
     Matched,
+    /// Copies that an earlier run of the gateway had left and this one has found.
+    Recovered,
     /// Copies handed to their receiver (and acknowledged, above QoS 0).
     Delivered,
+    /// Copies that another member of their group has got instead; for a moment they are nowhere.
+    Moved,
     SessionsOpened,
     SessionsResumed,
     SessionsTakenOver,
@@ -29,7 +38,7 @@ pub enum Counter {
     DelayedExpired,
 }
 
-/// Why a matched copy was not delivered. Every drop has one.
+/// Why what was accepted did not arrive. Every drop has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DropReason {
@@ -44,17 +53,27 @@ pub enum DropReason {
     PacketTooLarge,
     /// A newer state of the same observation took its place.
     Superseded,
+    /// The observation that it was for is over.
+    Unobserved,
     /// The receiver did not answer.
     Timeout,
     /// The sink can never take it.
     Poison,
     /// A command the device cannot be asked.
     BadCommand,
+    /// The store cannot read it again.
+    Damaged,
     Other,
+    /// A will, or a publish held back, that was refused when its time had come.
+    Unpublished,
+    /// A publish held back that had expired when its time had come.
+    DelayedExpired,
+    /// A retained message whose time was over.
+    RetainedExpired,
 }
 
 impl DropReason {
-    pub const ALL: [DropReason; 11] = [
+    pub const ALL: [DropReason; 16] = [
         Self::QueueFull,
         Self::Expired,
         Self::Offline,
@@ -62,10 +81,15 @@ impl DropReason {
         Self::Refused,
         Self::PacketTooLarge,
         Self::Superseded,
+        Self::Unobserved,
         Self::Timeout,
         Self::Poison,
         Self::BadCommand,
+        Self::Damaged,
         Self::Other,
+        Self::Unpublished,
+        Self::DelayedExpired,
+        Self::RetainedExpired,
     ];
 
     pub fn name(self) -> &'static str {
@@ -77,11 +101,21 @@ impl DropReason {
             Self::Refused => "refused",
             Self::PacketTooLarge => "packet_too_large",
             Self::Superseded => "superseded",
+            Self::Unobserved => "unobserved",
             Self::Timeout => "timeout",
             Self::Poison => "poison",
             Self::BadCommand => "bad_command",
+            Self::Damaged => "damaged",
             Self::Other => "other",
+            Self::Unpublished => "unpublished",
+            Self::DelayedExpired => "delayed_expired",
+            Self::RetainedExpired => "retained_expired",
         }
+    }
+
+    /// Whether it is a copy for one session that goes, not a message before or beside its copies.
+    pub fn is_of_copies(self) -> bool {
+        !matches!(self, Self::Unpublished | Self::DelayedExpired | Self::RetainedExpired)
     }
 
     pub(crate) fn from_name(name: &str) -> Self {
@@ -92,27 +126,51 @@ impl DropReason {
 const COUNTERS: usize = Counter::DelayedExpired as usize + 1;
 const CELLS: usize = COUNTERS + DropReason::ALL.len();
 /// More threads than this share a lane; counts stay right, only slower.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Counters that threads add to without touching each other's cache lines.
 pub struct Counters {
     lanes: Box<[Lane; LANES]>,
+    pub(crate) drops: Drops,
 }
 
 #[repr(align(64))]
 struct Lane([AtomicU64; CELLS]);
 
+/// What all copies that there have been came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    /// Those recovered included.
+    pub(crate) matched: u64,
+    /// Delivered or dropped.
+    pub(crate) settled: u64,
+    pub(crate) moved: u64,
+}
+
 impl Counters {
-    pub(crate) fn new() -> Self {
-        Self { lanes: Box::new(std::array::from_fn(|_| Lane(std::array::from_fn(|_| AtomicU64::new(0))))) }
+    pub(crate) fn new(hasher: FixedState) -> Self {
+        let lane = |_| Lane(std::array::from_fn(|_| AtomicU64::new(0)));
+        Self { lanes: Box::new(std::array::from_fn(lane)), drops: Drops::new(hasher) }
     }
 
     pub fn add(&self, counter: Counter, count: u64) {
-        self.lane()[counter as usize].fetch_add(count, Ordering::Relaxed);
+        self.lanes[lane()].0[counter as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    pub fn add_dropped(&self, reason: DropReason, count: u64) {
-        self.lane()[COUNTERS + reason as usize].fetch_add(count, Ordering::Relaxed);
+    /// Counts what a client did not get, or what was not published for it; of which topic, if all
+    /// were of one.
+    pub(crate) fn add_dropped(
+        &self,
+        client_id: &ClientId,
+        topic: Option<&Topic>,
+        reason: DropReason,
+        count: u32,
+    ) {
+        if count == 0 {
+            return;
+        }
+        self.lanes[lane()].0[COUNTERS + reason as usize].fetch_add(count.into(), Ordering::Relaxed);
+        self.drops.note(lane(), client_id, topic, reason, count);
     }
 
     pub fn count(&self, counter: Counter) -> u64 {
@@ -123,15 +181,26 @@ impl Counters {
         self.sum(COUNTERS + reason as usize)
     }
 
+    pub(crate) fn ledger(&self) -> Ledger {
+        let of_copies = DropReason::ALL.into_iter().filter(|reason| reason.is_of_copies());
+        let dropped: u64 = of_copies.map(|reason| self.dropped(reason)).sum();
+        Ledger {
+            matched: self.count(Counter::Matched) + self.count(Counter::Recovered),
+            settled: self.count(Counter::Delivered) + dropped,
+            moved: self.count(Counter::Moved),
+        }
+    }
+
     fn sum(&self, cell: usize) -> u64 {
         self.lanes.iter().map(|lane| lane.0[cell].load(Ordering::Relaxed)).sum()
     }
+}
 
-    fn lane(&self) -> &[AtomicU64; CELLS] {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static LANE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % LANES;
-        }
-        &self.lanes[LANE.with(|lane| *lane)].0
+/// This thread's.
+fn lane() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static LANE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % LANES;
     }
+    LANE.with(|lane| *lane)
 }

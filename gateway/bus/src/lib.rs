@@ -8,18 +8,23 @@
 //! Concurrency: `publish` runs on many threads at once. Routes are read under a shared lock, and
 //! only when a publisher's [`RouteCache`] does not know the topic already; every session has its
 //! own small lock. Locks are taken in this order: sessions, retained, routes, the members of a
-//! group, one session, timers. No two sessions are ever locked at once, so what moves from one
+//! group, one session, timers, notes of drops. No two sessions are ever locked at once, so what moves from one
 //! member of a group to another is in neither for a moment, under the lock of the group.
 //!
 //! `bus.rs` has sessions come and go, `subscribing.rs` and `publishing.rs` are what they do, and
 //! `sharing.rs` moves what a member of a group leaves behind. Read [`Bus::publish`], then
 //! `outbox.rs`.
 
+mod audit;
 mod bus;
 mod counters;
 mod delayed;
+mod drops;
 mod group;
+mod holding;
 mod limits;
+mod lock;
+mod opening;
 mod outbox;
 mod priorities;
 mod promise;
@@ -36,9 +41,12 @@ mod subscriptions;
 mod tests;
 mod timers;
 mod trie;
+mod turn;
 
+pub use audit::Audit;
 pub use bus::{Bus, SessionOptions, Totals};
 pub use counters::{Counter, Counters, DropReason};
+pub use drops::{ClientDrops, Dropped};
 pub use gateway_model::Moment;
 pub use limits::{DropPolicy, Limits, QueueLimits, Sharing};
 pub use priorities::PriorityDefault;

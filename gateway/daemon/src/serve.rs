@@ -248,12 +248,14 @@ async fn start_admin(
         .with_context(|| format!("admin.bind: cannot listen on {}", admin.bind))?;
     let address = listener.local_addr()?;
     let (broker, bridges, ready) = (broker.clone(), bridges.clone(), ready.clone());
+    let losers = broker.clone();
     let probes = Probes {
         readiness: Box::new(move || match ready.load(Ordering::Acquire) {
             true => Ok(()),
             false => Err("starting or stopping".to_owned()),
         }),
         metrics: Box::new(move || broker.metrics(&bridges.lock())),
+        drops: Box::new(move || losers.drops()),
     };
     tokio::spawn(async move {
         if let Err(error) = Endpoint::new(probes).serve(listener, std::future::pending()).await {

@@ -107,13 +107,20 @@ pub struct Properties {
 }
 
 impl Properties {
+    /// What an empty user property is accounted with.
+    pub const USER_PROPERTY_SIZE_MIN: usize = 32;
+
     pub fn size(&self) -> usize {
         size_of::<Self>()
             + self.content_type.as_ref().map_or(0, |text| text.len())
             + self.response_topic.as_ref().map_or(0, |topic| topic.len())
             + self.correlation_data.as_ref().map_or(0, |data| data.len())
-            + self.user_properties.iter().map(|(key, value)| 32 + key.len() + value.len()).sum::<usize>()
+            + self.user_properties.iter().map(user_property_size).sum::<usize>()
     }
+}
+
+fn user_property_size((key, value): &(Box<str>, Box<str>)) -> usize {
+    Properties::USER_PROPERTY_SIZE_MIN + key.len() + value.len()
 }
 
 /// MQTT 5.0 section 3.3.2.3.2.

@@ -66,7 +66,7 @@ pub(crate) enum Kind {
     Open = 0,
     /// A publish at QoS 0: whatever the answer, nothing follows.
     Unacknowledged = 1,
-    /// A publish above; the number is that of its acknowledgement.
+    /// A publish above, or a release; the number is that of its acknowledgement.
     Acknowledged = 2,
     /// SUBSCRIBE or UNSUBSCRIBE; the number is the packet identifier.
     Request = 3,
@@ -287,14 +287,16 @@ impl Adapter for Connection {
         match event {
             _ if matches!(self.stage, Stage::Closed) => {}
             Event::Reply(_, Reply::Opened(result)) => self.opened(now, result, out),
-            Event::Reply(ticket, Reply::Published(reason)) => self.published(ticket, reason, out),
+            Event::Reply(ticket, Reply::Published(reason)) => self.resolved(ticket, reason, out),
+            Event::Reply(ticket, Reply::Released) => self.resolved(ticket, Reason::Success, out),
             Event::Reply(ticket, Reply::Subscribed(reasons)) => self.subscribed(ticket, reasons, out),
             Event::Reply(ticket, Reply::Unsubscribed(reasons)) => self.unsubscribed(ticket, reasons, out),
             Event::Reply(_, Reply::Challenge(data)) => self.challenged(now, &data, out),
             Event::Reply(_, Reply::Reauthenticated(result)) => self.reauthenticated(result, out),
-            // Never asked for: MQTT gets retained messages through its subscriptions.
-            Event::Reply(_, Reply::Retained(_) | Reply::Released | Reply::Kept) => {}
-            Event::Settled(id) => self.release(id, Reason::Success, out),
+            // Never asked for: MQTT gets retained messages through its subscriptions, and the gateway
+            // keeps its sessions.
+            Event::Reply(_, Reply::Retained(_) | Reply::Kept) => {}
+            Event::Settled(id) => self.settled(id, out),
             Event::Timeout => self.timed_out(now, out),
             Event::Evicted(reason) => self.evicted(reason, out),
             Event::Closed => self.stage = Stage::Closed,

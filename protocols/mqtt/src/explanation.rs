@@ -11,7 +11,7 @@ pub(crate) fn of_publish(reason: Reason) -> &'static str {
             "not $delayed/SECONDS/TOPIC, or over limits.topic_levels_max or limits.topic_bytes_max"
         }
         Reason::PacketIdentifierInUse => "packet identifier belongs to a publish that was not released",
-        Reason::QuotaExceeded => "over a limit of [retained] or [delayed]",
+        Reason::QuotaExceeded => "over a limit of [retained], [delayed] or [store]",
         Reason::MessageRateTooHigh => "messages come faster than allowed",
         Reason::PacketTooLarge => "message is larger than allowed",
         Reason::PayloadFormatInvalid => "payload is not UTF-8 as its format indicator says",

@@ -6,11 +6,11 @@ use gateway_model::{
     Topic, Will,
 };
 
-use crate::acknowledgements::Received;
 use crate::authentication::Exchange;
 use crate::codec::{Connack, Connect, LastWill, Properties, Property, PropertyBuffer, Version};
 use crate::config::{FRAME_LEN_MAX, expiry_secs, session_expiry};
 use crate::connection::{Connection, Kind, Stage};
+use crate::received::Received;
 use crate::translate;
 use crate::violation::Violation;
 

@@ -8,12 +8,14 @@ use crate::codec::{Acknowledgement, PacketType, PropertyBuffer, Publish, Version
 use crate::connection::{Connection, Kind};
 use crate::explanation;
 use crate::extras::Extras;
+use crate::received::Found;
 use crate::translate::{self, Translated};
 use crate::violation::Violation;
 
 // QoS 2 is method B of MQTT 5.0 section 4.3.3: the message is published when it arrives and only
 // its packet identifier is kept until PUBREL. Method A would keep the message and answer for it
-// later; publishing first means that PUBREC, like PUBACK, already stands for "safe".
+// later; publishing first means that PUBREC, like PUBACK, already stands for "safe". And PUBCOMP
+// stands for "forgotten": after it the client uses the identifier for another message.
 impl Connection {
     #[inline]
     pub(crate) fn publish(&mut self, first: u8, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
@@ -31,11 +33,14 @@ impl Connection {
             Some(packet_id) => match self.admit(packet_id, packet.qos)? {
                 Admission::New(ticket) => ticket,
                 Admission::Again => {
-                    return self.acknowledge(packet_id, packet.qos, Outcome::Done(Reason::Success), out);
+                    self.extras().received.insert(packet_id);
+                    let done = Outcome::Done(Reason::Success);
+                    return self.acknowledge(packet_id, PacketType::Pubrec, done, out);
                 }
                 Admission::AgainTooSoon => return Ok(()),
                 Admission::InUse => {
-                    self.write_refusal(packet_id, packet.qos, Reason::PacketIdentifierInUse, out);
+                    let answer = answer_type(packet.qos);
+                    self.write_refusal(packet_id, answer, Reason::PacketIdentifierInUse, out);
                     return Ok(());
                 }
             },
@@ -57,10 +62,11 @@ impl Connection {
             (Err(reason), Some(_)) => Outcome::Done(reason),
             (Err(reason), None) => return Err(Violation::new(reason, "payload is not UTF-8")),
         };
-        match packet.packet_id {
-            Some(packet_id) => self.acknowledge(packet_id, packet.qos, outcome, out),
-            None => Ok(()),
+        let Some(packet_id) = packet.packet_id else { return Ok(()) };
+        if packet.qos == Qos::ExactlyOnce {
+            self.extras().received.insert(packet_id);
         }
+        self.acknowledge(packet_id, answer_type(packet.qos), outcome, out)
     }
 
     /// The topic of a PUBLISH, through the alias if there is one (MQTT 5.0 section 3.3.2.3.4).
@@ -96,10 +102,17 @@ impl Connection {
         let Extras { acknowledgements, received, .. } = &**extras;
         if received.contains(packet_id) {
             return Ok(match qos {
+                // MQTT-2.2.1-3 and -4: until its PUBCOMP comes the client may not use it. Before 5.0
+                // there is no way to say so, and to take it for the old message would lose the new.
+                Qos::ExactlyOnce if received.is_releasing(packet_id) && self.version != Version::V5 => {
+                    let text = "packet identifier used anew before its PUBCOMP";
+                    return Err(Violation::new(Reason::PacketIdentifierInUse, text));
+                }
+                Qos::ExactlyOnce if received.is_releasing(packet_id) => Admission::InUse,
                 Qos::ExactlyOnce if acknowledgements.is_waiting(packet_id) => Admission::AgainTooSoon,
                 Qos::ExactlyOnce => Admission::Again,
-                // MQTT-2.2.1-3: it belongs to an exactly-once publish that is not released. Before
-                // 5.0 there is no way to say so.
+                // The same for one that belongs to an exactly-once publish. A publish at QoS 1 can
+                // be taken all the same.
                 _ if self.version == Version::V5 => Admission::InUse,
                 _ => Admission::New(Kind::Acknowledged.ticket(acknowledgements.next_number())),
             });
@@ -111,29 +124,26 @@ impl Connection {
         Ok(Admission::New(Kind::Acknowledged.ticket(acknowledgements.next_number())))
     }
 
-    /// Answers a publish when its turn has come.
+    /// Answers a publish or a release when its turn has come.
     fn acknowledge(
         &mut self,
         packet_id: NonZeroU16,
-        qos: Qos,
+        answer: PacketType,
         outcome: Outcome,
         out: &mut dyn Sink,
     ) -> Result<(), Violation> {
-        if qos == Qos::ExactlyOnce {
-            self.extras().received.insert(packet_id);
-        }
         let is_idle = self.extras.as_ref().is_none_or(|extras| extras.acknowledgements.is_empty());
         let reason = match outcome {
-            Outcome::Done(reason) if is_idle => return self.answer(packet_id, qos, reason, out),
+            Outcome::Done(reason) if is_idle => return self.answer(packet_id, answer, reason, out),
             Outcome::Done(reason) => Some(reason),
             Outcome::Later => None,
         };
-        self.extras().acknowledgements.push(Waiting { packet_id, qos, reason });
+        self.extras().acknowledgements.push(Waiting { packet_id, answer, reason });
         Ok(())
     }
 
-    /// A publish that was `Outcome::Later` is durable now, or refused.
-    pub(crate) fn published(&mut self, ticket: Ticket, reason: Reason, out: &mut dyn Sink) {
+    /// A publish that was `Outcome::Later` is durable now, or refused; or a release is durable.
+    pub(crate) fn resolved(&mut self, ticket: Ticket, reason: Reason, out: &mut dyn Sink) {
         let Some(number) = Kind::Acknowledged.number(ticket) else { return };
         if let Some(extras) = &mut self.extras {
             extras.acknowledgements.resolve(number, reason);
@@ -141,47 +151,62 @@ impl Connection {
         while let Some((waiting, reason)) =
             self.extras.as_mut().and_then(|extras| extras.acknowledgements.pop_ready())
         {
-            if let Err(violation) = self.answer(waiting.packet_id, waiting.qos, reason, out) {
+            if let Err(violation) = self.answer(waiting.packet_id, waiting.answer, reason, out) {
                 return self.fail(violation, out);
             }
         }
     }
 
-    /// Answers with PUBACK or PUBREC, if the version can say what is to be said.
+    /// Answers with PUBACK, PUBREC or PUBCOMP, if the version can say what is to be said.
     #[inline]
     fn answer(
         &mut self,
         packet_id: NonZeroU16,
-        qos: Qos,
+        answer: PacketType,
         reason: Reason,
         out: &mut dyn Sink,
     ) -> Result<(), Violation> {
-        if reason.is_error() {
-            return self.answer_refused(packet_id, qos, reason, out);
+        if answer == PacketType::Pubcomp {
+            let known = self.extras().received.complete(packet_id);
+            let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
+            self.write_acknowledgement(packet_id, answer, reason, out);
+            return Ok(());
         }
-        self.config.packets.sent(answer_type(qos).first_byte(), 1);
-        Acknowledgement::new(packet_id, publish_reason(reason)).encode(
-            self.version,
-            answer_type(qos),
-            out.wire().as_mut_vec(),
-        );
+        if reason.is_error() {
+            return self.answer_refused(packet_id, answer, reason, out);
+        }
+        self.write_acknowledgement(packet_id, answer, publish_reason(reason), out);
         Ok(())
+    }
+
+    /// In its short form, without a word of explanation.
+    #[inline]
+    pub(crate) fn write_acknowledgement(
+        &self,
+        packet_id: NonZeroU16,
+        packet_type: PacketType,
+        reason: Reason,
+        out: &mut dyn Sink,
+    ) {
+        self.config.packets.sent(packet_type.first_byte(), 1);
+        let bytes = out.wire().as_mut_vec();
+        Acknowledgement::new(packet_id, reason).encode(self.version, packet_type, bytes);
     }
 
     #[cold]
     fn answer_refused(
         &mut self,
         packet_id: NonZeroU16,
-        qos: Qos,
+        answer: PacketType,
         reason: Reason,
         out: &mut dyn Sink,
     ) -> Result<(), Violation> {
         if self.version == Version::V5 {
-            if qos == Qos::ExactlyOnce {
+            if answer == PacketType::Pubrec {
                 // MQTT-4.3.3-9: after an error the identifier is free again.
-                self.extras().received.remove(packet_id, out);
+                self.extras().received.refuse(packet_id);
             }
-            self.write_refusal(packet_id, qos, reason, out);
+            self.write_refusal(packet_id, answer, reason, out);
             return Ok(());
         }
         // MQTT-3.3.5-2 (3.1.1): there is no way to say no. What may never be published is
@@ -190,34 +215,40 @@ impl Connection {
         if reason != Reason::NotAuthorized {
             return Err(Violation::new(reason, "publish refused"));
         }
-        self.config.packets.sent(answer_type(qos).first_byte(), 1);
-        let acknowledgement = Acknowledgement::new(packet_id, Reason::Success);
-        acknowledgement.encode(self.version, answer_type(qos), out.wire().as_mut_vec());
+        self.write_acknowledgement(packet_id, answer, Reason::Success, out);
         Ok(())
     }
 
     /// A PUBACK or PUBREC of MQTT 5.0 that says why not (MQTT-3.4.2-2, MQTT-3.5.2-2).
     #[cold]
-    fn write_refusal(&self, packet_id: NonZeroU16, qos: Qos, reason: Reason, out: &mut dyn Sink) {
+    fn write_refusal(&self, packet_id: NonZeroU16, answer: PacketType, reason: Reason, out: &mut dyn Sink) {
         let told = publish_reason(reason);
         self.write(PropertyBuffer::default(), explanation::of_publish(reason), out, |properties, into| {
             let acknowledgement = Acknowledgement { packet_id, reason: told, properties };
-            acknowledgement.encode(Version::V5, answer_type(qos), into);
+            acknowledgement.encode(Version::V5, answer, into);
         });
     }
 
-    /// PUBREL: the client forgets the message, so we forget its identifier.
+    /// PUBREL: the client forgets the message, so we forget its identifier, and say so when that is
+    /// durable: a PUBLISH with it is another message from then on (MQTT-4.3.3-12).
     pub(crate) fn released(&mut self, body: &[u8], out: &mut dyn Sink) -> Result<(), Violation> {
         let packet = Acknowledgement::decode(self.version, PacketType::Pubrel, body)?;
-        let known = self.extras.as_mut().is_some_and(|extras| extras.received.remove(packet.packet_id, out));
-        let reason = if known { Reason::Success } else { Reason::PacketIdentifierNotFound };
-        self.config.packets.sent(PacketType::Pubcomp.first_byte(), 1);
-        Acknowledgement::new(packet.packet_id, reason).encode(
-            self.version,
-            PacketType::Pubcomp,
-            out.wire().as_mut_vec(),
-        );
-        Ok(())
+        let packet_id = packet.packet_id;
+        let found = self.extras.as_mut().map_or(Found::Unknown, |extras| extras.received.release(packet_id));
+        match found {
+            Found::Unknown => {
+                let reason = Reason::PacketIdentifierNotFound;
+                self.write_acknowledgement(packet_id, PacketType::Pubcomp, reason, out);
+                Ok(())
+            }
+            // The PUBCOMP that waits answers both.
+            Found::Releasing => Ok(()),
+            Found::Held => {
+                let ticket = Kind::Acknowledged.ticket(self.extras().acknowledgements.next_number());
+                let outcome = out.release(ticket, packet_id);
+                self.acknowledge(packet_id, PacketType::Pubcomp, outcome, out)
+            }
+        }
     }
 }
 

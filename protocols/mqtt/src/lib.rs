@@ -24,6 +24,8 @@ mod handshake;
 mod inbound;
 mod outbound;
 mod packets;
+mod received;
+mod releases;
 mod subscribing;
 #[cfg(test)]
 mod tests;

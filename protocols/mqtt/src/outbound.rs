@@ -1,7 +1,6 @@
-use std::num::NonZeroU16;
 use std::time::Instant;
 
-use gateway_model::{Deliveries, Outgoing, Qos, Reason, Settled, Settlement, Sink};
+use gateway_model::{Deliveries, DeliveryId, Outgoing, Qos, Reason, Settled, Settlement, Sink};
 
 use crate::alias::{OutgoingAlias, OutgoingAliases};
 use crate::codec::{Acknowledgement, PacketType, PublishHead, Version, publish_flags};
@@ -20,7 +19,7 @@ impl Connection {
         out: &mut dyn Sink,
     ) -> bool {
         if let (true, Some(id)) = (outgoing.released, outgoing.id) {
-            self.release(id, Reason::Success, out);
+            self.release(id, Some(Reason::Success), out);
             return false;
         }
         if self.outgoing_alias_maximum > 0 && OutgoingAliases::are_for(outgoing) {
@@ -105,9 +104,18 @@ impl Connection {
             PacketType::Pubrec => Settlement::Received,
             _ => Settlement::Completed,
         };
+        if self.is_releasing(id) {
+            match packet_type {
+                // The PUBREL that waits answers both.
+                PacketType::Pubrec if !is_error => return Ok(()),
+                PacketType::Pubcomp => return Err(Violation::protocol("PUBCOMP before its PUBREL")),
+                _ => {}
+            }
+        }
         let reason = match out.settle(id, settlement) {
-            Settled::Done | Settled::Later => Reason::Success,
-            Settled::Unknown => Reason::PacketIdentifierNotFound,
+            Settled::Done => Some(Reason::Success),
+            Settled::Later => None,
+            Settled::Unknown => Some(Reason::PacketIdentifierNotFound),
             // PUBACK for QoS 2, PUBREC or PUBCOMP for QoS 1, PUBCOMP before PUBREC: an unexpected or
             // out of order packet (MQTT 5.0 section 2.4, 0x82).
             Settled::Misfit => return Err(Violation::protocol("acknowledgement does not fit its publish")),
@@ -119,10 +127,33 @@ impl Connection {
         Ok(())
     }
 
-    pub(crate) fn release(&mut self, id: NonZeroU16, reason: Reason, out: &mut dyn Sink) {
-        self.config.packets.sent(PacketType::Pubrel.first_byte(), 1);
-        let bytes = out.wire().as_mut_vec();
-        Acknowledgement::new(id, reason).encode(self.version, PacketType::Pubrel, bytes);
+    /// Whether the PUBREL of a delivery waits.
+    #[inline]
+    fn is_releasing(&self, id: DeliveryId) -> bool {
+        let releases = self.extras.as_ref().and_then(|extras| extras.releases.as_ref());
+        releases.is_some_and(|releases| releases.contains(id))
+    }
+
+    /// Sends a PUBREL when its turn has come; without a reason, not before [`Connection::settled`].
+    fn release(&mut self, id: DeliveryId, reason: Option<Reason>, out: &mut dyn Sink) {
+        let waiting = self.extras.as_mut().and_then(|extras| extras.releases.as_mut());
+        match (reason, waiting.filter(|releases| !releases.is_empty())) {
+            (Some(reason), None) => self.write_acknowledgement(id, PacketType::Pubrel, reason, out),
+            (reason, Some(releases)) => releases.push(id, reason),
+            (None, None) => self.extras().releases.get_or_insert_default().push(id, None),
+        }
+    }
+
+    /// It is durable that the client has a delivery: it may be released.
+    pub(crate) fn settled(&mut self, id: DeliveryId, out: &mut dyn Sink) {
+        let Some(mut releases) = self.extras.as_mut().and_then(|extras| extras.releases.take()) else {
+            return;
+        };
+        releases.settled(id);
+        while let Some((id, reason)) = releases.pop_ready() {
+            self.write_acknowledgement(id, PacketType::Pubrel, reason, out);
+        }
+        self.extras().releases = Some(releases);
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gateway_model::testing::{Outbox, Recorder};
 use gateway_model::{
-    Adapter, ClientId, Event, Expiry, Identifiers, Message, Opened, Outcome, Outgoing, Peer, Protocol, Qos,
-    Reason, Refusal, Reply, Request, Settled, Ticket, Topic,
+    Adapter, ClientId, DeliveryId, Event, Expiry, Identifiers, Message, Opened, Outcome, Outgoing, Peer,
+    Protocol, Qos, Reason, Refusal, Reply, Request, Settled, Ticket, Topic,
 };
 use protocol_mqtt::codec::{Connect, Header, Packet, Property, Version};
 use protocol_mqtt::{Config, Mqtt};
@@ -88,6 +88,12 @@ impl<'a> Program<'a> {
     }
 }
 
+enum Later {
+    Publish(Ticket),
+    Release(Ticket),
+    Settlement(DeliveryId),
+}
+
 /// A connection with a recorder in the driver's place, and what its client knows.
 struct Bench {
     adapter: Box<dyn Adapter>,
@@ -95,7 +101,8 @@ struct Bench {
     now: Instant,
     /// What the client sent and the adapter did not take yet.
     pending: Vec<u8>,
-    later: VecDeque<Ticket>,
+    /// What the store is not done with yet.
+    later: VecDeque<Later>,
     deliveries: u16,
     is_open: bool,
     gone: bool,
@@ -159,12 +166,20 @@ impl Bench {
                     8..=11 => Outcome::Done(Reason::NotAuthorized),
                     _ => Outcome::Done(Reason::QuotaExceeded),
                 };
+                self.out.release_outcome = match argument % 2 {
+                    0 => Outcome::Later,
+                    _ => Outcome::Done(Reason::Success),
+                };
             }
             10 => {
-                if let Some(ticket) = self.later.pop_front() {
-                    let reason = if argument < 12 { Reason::Success } else { Reason::QuotaExceeded };
-                    self.handle(Event::Reply(ticket, Reply::Published(reason)));
-                }
+                let place = argument % self.later.len().max(1);
+                let Some(later) = self.later.remove(place) else { return };
+                let reason = if argument < 12 { Reason::Success } else { Reason::QuotaExceeded };
+                self.handle(match later {
+                    Later::Publish(ticket) => Event::Reply(ticket, Reply::Published(reason)),
+                    Later::Release(ticket) => Event::Reply(ticket, Reply::Released),
+                    Later::Settlement(id) => Event::Settled(id),
+                });
             }
             11 => self.deliver(argument),
             12 => {
@@ -175,8 +190,9 @@ impl Bench {
             }
             13 => {
                 self.out.settles = match argument {
-                    0..=7 => Settled::Done,
-                    8..=11 => Settled::Unknown,
+                    0..=3 => Settled::Done,
+                    4..=9 => Settled::Later,
+                    10..=12 => Settled::Unknown,
                     _ => Settled::Misfit,
                 };
             }
@@ -204,7 +220,10 @@ impl Bench {
             let consumed = self.adapter.receive(self.now, &self.pending, &mut self.out);
             assert!(consumed <= self.pending.len());
             self.pending.drain(..consumed);
-            self.later.extend(self.out.published.drain(..).map(|(ticket, _)| ticket));
+            let out = &mut self.out;
+            self.later.extend(out.published.drain(..).map(|(ticket, _)| Later::Publish(ticket)));
+            self.later.extend(out.released.drain(..).map(|(ticket, _)| Later::Release(ticket)));
+            self.later.extend(out.settled.drain(..).map(|(id, _)| Later::Settlement(id)));
             if consumed == 0 || self.pending.is_empty() {
                 return;
             }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use gateway_bus::Bus;
 use gateway_model::{Placeholders, Qos, RetainHandling, Subscription, TopicFilter};
+use gateway_store::Place;
 
 use crate::Principal;
 use crate::services::settings::AutoSubscribeSettings;
@@ -38,15 +39,19 @@ impl AutoSubscriptions {
         Ok(Self { entries, skipped: AtomicU64::new(0) })
     }
 
-    /// Subscribes a client that has come by a protocol.
-    pub(crate) fn subscribe(&self, bus: &Bus, now: Instant, protocol: &str, principal: &Principal) {
+    /// Subscribes a client that has come by a protocol. When that is durable.
+    pub(crate) fn subscribe(&self, bus: &Bus, now: Instant, protocol: &str, principal: &Principal) -> Place {
+        let mut place = Place::NOWHERE;
         for entry in self.entries.iter().filter(|entry| entry.is_for(protocol)) {
             let Some(subscription) = self.subscription(entry, principal) else { continue };
-            let reason = bus.subscribe(now, &principal.attachment, vec![subscription]).value[0];
+            let made = bus.subscribe(now, &principal.attachment, vec![subscription]);
+            place = place.max(made.place);
+            let reason = made.value[0];
             if reason.is_error() {
                 self.report(principal, entry.topic.as_str(), &reason);
             }
         }
+        place
     }
 
     fn subscription(&self, entry: &Entry, principal: &Principal) -> Option<Subscription> {

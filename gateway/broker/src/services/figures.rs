@@ -61,7 +61,8 @@ fn metrics(broker: &Broker, retained: u64) -> Vec<(&'static str, u64)> {
     let counters = broker.bus.counters();
     let count = |counter| counters.count(counter);
     let dropped = |reason| counters.dropped(reason);
-    let copies_dropped = DropReason::ALL.into_iter().map(dropped).sum::<u64>();
+    let of_copies = DropReason::ALL.into_iter().filter(|reason| reason.is_of_copies());
+    let copies_dropped = of_copies.map(dropped).sum::<u64>();
     let clients = &broker.services.clients;
     let listeners = broker.gauges.listeners();
     let (received, sent, acknowledged) = broker.services.traffic();

@@ -164,8 +164,7 @@ impl Bench {
         for _ in 0..PASSES_MAX {
             queue.begin_pass();
             self.shard.work(&queue, self.moment);
-            let more = queue.end_pass() || !self.shard.handle().inbox.lock().is_empty();
-            if !more {
+            if !self.shard.has_more(&queue) {
                 return;
             }
         }

@@ -32,8 +32,9 @@ impl Desk {
         let (sender, offloaded) = mpsc::channel();
         let offload = Box::new(move |login| sender.send(login).unwrap());
         let client = Client::new(Peer::new(([127, 0, 0, 1], 1).into(), "lines".into()), true, 3);
-        let signal = Signal::new(&Arc::<ReadyQueue>::default(), 5);
-        Self { world: World::new(Arc::new(broker), offload), client, signal, offloaded }
+        let queue = Arc::<ReadyQueue>::default();
+        let signal = Signal::new(&queue, 5);
+        Self { world: World::new(Arc::new(broker), offload, &queue), client, signal, offloaded }
     }
 
     /// The reply, if there is one.

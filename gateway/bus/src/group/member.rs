@@ -75,7 +75,7 @@ impl Member {
         match (state.is_attached(), has_room) {
             (true, true) if self.hangs(state) => Standing::Stalled,
             (true, true) => Standing::Ready,
-            (false, true) if qos > Qos::AtMostOnce || state.outbox.limits.store_qos0 => Standing::Away,
+            (false, true) if qos > Qos::AtMostOnce || state.outbox.limits().store_qos0 => Standing::Away,
             _ => Standing::Full,
         }
     }

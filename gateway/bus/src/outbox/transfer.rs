@@ -1,6 +1,6 @@
 use gateway_model::Qos;
 
-use super::{Entry, Outbox, Stage, distance};
+use super::{Changes, Entry, Outbox, Stage};
 
 /// How far the taking of a group's copies reaches.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,13 +18,13 @@ pub(crate) enum Reach {
 impl Outbox {
     /// Messages that may still be queued.
     pub(crate) fn messages_free(&self) -> usize {
-        let live = self.queued() - self.replayed as usize;
-        (self.limits.messages_max as usize).saturating_sub(live)
+        let live = self.queued() - self.replayed() as usize;
+        (self.limits().messages_max as usize).saturating_sub(live)
     }
 
     /// Bytes that may still be queued.
     pub(crate) fn bytes_free(&self) -> usize {
-        (self.limits.bytes_max - self.queue_bytes.min(self.limits.bytes_max)) as usize
+        self.limits().bytes_max.saturating_sub(self.queue_bytes) as usize
     }
 
     /// Whether a delivery of this size may go in flight: a large one only while all that is in flight
@@ -36,7 +36,7 @@ impl Outbox {
             return true;
         }
         let sent = self.entries.range(..self.in_flight()).map(|entry| entry.message.size());
-        sent.sum::<usize>() + size <= self.limits.bytes_max as usize
+        sent.sum::<usize>() + size <= self.limits().bytes_max as usize
     }
 
     /// Whether nothing above QoS 0 can be sent until something is settled.
@@ -52,21 +52,19 @@ impl Outbox {
     /// The serial of the oldest delivery that an answer is owed for, if one of the group is among
     /// them that was sent before `end` and could be withdrawn.
     pub(crate) fn owed(&self, group: u32, end: u32) -> Option<u32> {
-        let age = |serial: u32| distance(self.first_serial, serial);
         let in_flight = || self.entries.range(..self.in_flight());
         let reach = Reach::SentBefore(end);
         if !in_flight().any(|entry| entry.group == group && self.reaches(reach, entry)) {
             return None;
         }
         let owed = in_flight().filter(|entry| entry.stage != Stage::Withdrawn && !entry.is_received());
-        owed.map(|entry| entry.serial).min_by_key(|serial| age(*serial))
+        owed.map(|entry| entry.serial).max_by_key(|serial| self.age(*serial))
     }
 
     /// Lets go of the identifiers of what was withdrawn: the connection that knew them is gone.
     pub(crate) fn forget_withdrawn(&mut self) {
-        if self.withdrawn > 0 {
-            self.in_flight -= self.withdrawn;
-            self.withdrawn = 0;
+        if self.withdrawn() > 0 {
+            self.in_flight -= std::mem::take(&mut self.rare_mut().withdrawn);
             self.entries.retain(|entry| entry.stage != Stage::Withdrawn);
             self.rest();
         }
@@ -79,12 +77,12 @@ impl Outbox {
 
     /// Changes whenever a copy is delivered or dropped.
     pub(crate) fn settled(&self) -> u32 {
-        self.delivered.wrapping_add(self.dropped)
+        self.settled
     }
 
     /// Changes whenever its receiver, or want of room, makes something leave.
     pub(crate) fn progress(&self) -> u32 {
-        self.settled().wrapping_sub(self.withdrawn.into())
+        self.settled().wrapping_sub(self.withdrawn().into())
     }
 
     /// Whether messages of a group wait or are unacknowledged here that could move.
@@ -106,11 +104,12 @@ impl Outbox {
     }
 
     /// Takes out copies of a group, in order, until `place` has no place for one. What was sent at
-    /// QoS 2 stays (MQTT-4.8.2-4).
+    /// QoS 2 stays (MQTT-4.8.2-4). The log lists them no more.
     pub(crate) fn take<P>(
         &mut self,
         group: u32,
         reach: Reach,
+        changes: &mut Changes<'_>,
         mut place: impl FnMut(&Entry) -> Option<P>,
     ) -> Vec<(P, Entry)> {
         let mut taken = Vec::new();
@@ -127,15 +126,19 @@ impl Outbox {
                 continue;
             };
             let is_late = matches!(reach, Reach::SentBefore(_));
+            changes.leaves(&entry);
+            entry.unlist();
             if !is_sent {
                 self.queue_bytes -= entry.message.size() as u32;
             } else if is_late && entry.stage == Stage::Sent {
                 self.entries.push_back(entry.withdrawn());
-                self.withdrawn += 1;
+                self.rare_mut().withdrawn += 1;
                 entry.stage = Stage::Moved;
             } else {
                 self.in_flight -= 1;
-                self.resend -= u16::from(entry.is_again());
+                if entry.is_again() {
+                    self.rare_mut().resend -= 1;
+                }
                 entry.stage = if is_late { Stage::Moved } else { Stage::Waiting };
             }
             taken.push((place, entry));
@@ -147,22 +150,23 @@ impl Outbox {
 
     /// Whether something in flight moves too.
     fn reaches(&self, reach: Reach, entry: &Entry) -> bool {
-        let age = |serial: u32| distance(self.first_serial, serial);
         entry.qos == Qos::AtLeastOnce
             && match reach {
                 Reach::Queued => false,
                 Reach::Sent => true,
                 Reach::SentBefore(end) => {
-                    matches!(entry.stage, Stage::Sent | Stage::Again) && age(entry.serial) < age(end)
+                    matches!(entry.stage, Stage::Sent | Stage::Again)
+                        && self.age(entry.serial) > self.age(end)
                 }
             }
     }
 
     /// Takes out everything of groups that may go to others; the session has ended.
-    pub(crate) fn take_shared(&mut self) -> Vec<Entry> {
+    pub(crate) fn take_shared(&mut self, changes: &mut Changes<'_>) -> Vec<Entry> {
         let mut all = Vec::new();
         for group in self.groups() {
-            all.extend(self.take(group, Reach::Sent, |_| Some(())).into_iter().map(|(_, entry)| entry));
+            let taken = self.take(group, Reach::Sent, changes, |_| Some(()));
+            all.extend(taken.into_iter().map(|(_, entry)| entry));
         }
         all
     }
@@ -170,12 +174,21 @@ impl Outbox {
     /// Accounts for copies that were taken out and then dropped.
     pub(crate) fn lose(&mut self, count: u32) {
         self.matched = self.matched.wrapping_add(count);
-        self.dropped = self.dropped.wrapping_add(count);
+        self.settled = self.settled.wrapping_add(count);
     }
 
     /// Puts copies of one group among those that wait, each at its place in the sequence of the
     /// group. Returns how many were dropped for want of room.
-    pub(crate) fn merge(&mut self, mut copies: Vec<Entry>) -> u32 {
+    ///
+    /// Each that is queued has its ordinal when `admit` sees it: there it may be listed in the log,
+    /// with a message of its own, as nobody joins the record of another.
+    pub(crate) fn merge(
+        &mut self,
+        mut copies: Vec<Entry>,
+        changes: &mut Changes<'_>,
+        admit: &mut dyn FnMut(&mut Entry),
+    ) -> u32 {
+        let _ = changes;
         copies.sort_by_key(Entry::rank);
         let all = copies.len() as u32;
         self.matched = self.matched.wrapping_add(all);
@@ -188,8 +201,13 @@ impl Outbox {
             }
             fits
         });
+        for copy in &mut copies {
+            (copy.serial, self.next_ordinal) = (0, self.next_ordinal + 1);
+            copy.set_ordinal(self.next_ordinal - 1);
+            admit(copy);
+        }
         let dropped = all - copies.len() as u32;
-        self.dropped = self.dropped.wrapping_add(dropped);
+        self.settled = self.settled.wrapping_add(dropped);
         self.queue_bytes += copies.iter().map(|copy| copy.message.size() as u32).sum::<u32>();
         let mut copies = copies.into_iter().peekable();
         let queue = self.entries.split_off(self.in_flight());

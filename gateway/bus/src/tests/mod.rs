@@ -4,6 +4,7 @@
 //! ends checks that every copy is accounted for.
 
 mod delayed;
+mod drops;
 mod exclusive;
 mod flight;
 mod overdue;

@@ -129,6 +129,11 @@ fn nothing_shared_is_lost_while_members_come_and_go() {
             let (bus, finished, ready) = (&bus, &finished, &ready);
             let workers: Vec<_> =
                 (0..4).map(|number| scope.spawn(move || work(bus, moment, number, finished))).collect();
+            scope.spawn(move || {
+                while !finished.load(Ordering::Acquire) {
+                    assert_eq!(bus.audit(now()).unaccounted, 0, "no moment looks like a defect");
+                }
+            });
             let senders: Vec<_> =
                 (0..PUBLISHERS).map(|number| scope.spawn(move || send(bus, moment, number, ready))).collect();
             senders.into_iter().for_each(|sender| sender.join().unwrap());

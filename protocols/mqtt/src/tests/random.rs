@@ -1,13 +1,18 @@
-use gateway_model::{Outcome, Reason, Reply, Request, Ticket};
+use gateway_model::{DeliveryId, Event, Outcome, Reason, Reply, Request, Settled, Ticket};
 
 use super::{Bench, CONNECT_5, CONNECT_311};
 use crate::Config;
 use crate::codec::{Header, Packet, Version};
 
 /// Marsaglia's xorshift64: enough disorder, and the same every time.
-struct Disorder(u64);
+pub(super) struct Disorder(u64);
 
 impl Disorder {
+    /// Never 0, from which nothing else would come.
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).max(1))
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -15,7 +20,7 @@ impl Disorder {
         self.0
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 }
@@ -86,6 +91,18 @@ fn answer_requests(bench: &mut Bench, disorder: &mut Disorder) {
             bench.reply(ticket, Reply::Published(Reason::Success));
         }
     }
+    let released: Vec<Ticket> = bench.out.released.drain(..).map(|(ticket, _)| ticket).collect();
+    for ticket in released {
+        if disorder.below(2) == 0 {
+            bench.reply(ticket, Reply::Released);
+        }
+    }
+    let settled: Vec<DeliveryId> = bench.out.settled.drain(..).map(|(id, _)| id).collect();
+    for id in settled {
+        if disorder.below(2) == 0 {
+            bench.handle(Event::Settled(id));
+        }
+    }
 }
 
 /// Everything that is written must be packets that our own decoder takes.
@@ -117,6 +134,12 @@ fn damaged_packets_never_panic_nor_make_us_write_nonsense() {
                 1 => Outcome::Done(Reason::NoMatchingSubscribers),
                 _ => Outcome::Done(Reason::Success),
             };
+            bench.out.release_outcome = match disorder.below(2) {
+                0 => Outcome::Later,
+                _ => Outcome::Done(Reason::Success),
+            };
+            bench.out.settles =
+                [Settled::Done, Settled::Later, Settled::Unknown, Settled::Misfit][disorder.below(4)];
             pending.extend(damaged(&mut disorder));
             let consumed = bench.receive(&pending);
             pending.drain(..consumed);

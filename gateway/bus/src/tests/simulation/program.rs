@@ -318,8 +318,7 @@ impl Program {
     fn use_void(&mut self) {
         let Some(void) = &self.void else { return };
         self.log.push("use a void attachment".to_owned());
-        let counters = self.scene.bus.counters();
-        assert!(void.attachment.deliver(counters, |_| panic!("void")).is_err());
+        assert!(self.scene.bus.deliver(&void.attachment, |_| panic!("void")).is_err());
         assert!(self.scene.subscribe(void, "#", Qos::ExactlyOnce).is_error());
         assert_eq!(self.scene.unsubscribe(void, "#"), Reason::NoSubscriptionExisted);
         assert!(!self.scene.settle(void, std::num::NonZeroU16::MIN, Settlement::Delivered));

@@ -1,0 +1,16 @@
+/// What few outboxes have, or for a while only.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// Retained messages in the queue.
+    pub(super) replayed: u32,
+    /// How many in flight are somebody else's now.
+    pub(super) withdrawn: u16,
+    /// How many of what is in flight are to be sent again.
+    pub(super) resend: u16,
+}
+
+impl Rare {
+    pub(super) fn is_nothing(&self) -> bool {
+        self.replayed == 0 && self.withdrawn == 0 && self.resend == 0
+    }
+}

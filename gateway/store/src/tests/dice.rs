@@ -1,0 +1,36 @@
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Random numbers that a seed repeats (SplitMix64).
+pub(super) struct Dice(pub u64);
+
+impl Dice {
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, sides: usize) -> usize {
+        (self.number() % sides as u64) as usize
+    }
+
+    pub fn one_in(&mut self, sides: usize) -> bool {
+        self.below(sides) == 0
+    }
+}
+
+/// Runs a test once per seed, and names the seed that fails. `TIDEGATE_SEED` runs that one only.
+pub(super) fn with_seeds(count: u64, test: impl Fn(u64)) {
+    let seeds = match std::env::var("TIDEGATE_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        Some(seed) => seed..seed + 1,
+        None => 0..count,
+    };
+    for seed in seeds {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(seed))) {
+            eprintln!("failed with TIDEGATE_SEED={seed}");
+            resume_unwind(panic);
+        }
+    }
+}
