@@ -184,7 +184,7 @@ fn a_wrong_set_ends_the_start(world: &mut World) -> Outcome {
         ("listener.mqtt.bind=nowhere", ["listener.mqtt.bind", "nowhere"]),
         ("no-equals-sign", ["no-equals-sign", "="]),
     ] {
-        let settings = Settings { file: String::new(), set: vec![setting.to_owned()] };
+        let settings = Settings::set(&[setting]);
         let finished = world.run("tidegate", &mut command(world, &Ports::choose(), &settings)?, 20)?;
         refused(&finished, &names)?;
     }
