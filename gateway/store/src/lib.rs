@@ -2,6 +2,7 @@
 
 mod appending;
 mod batch;
+mod cleaning;
 mod committer;
 mod decode;
 mod disk;
@@ -16,16 +17,17 @@ mod kind;
 mod log;
 mod memory;
 mod pages;
+mod pause;
 mod place;
 mod record;
 mod recovery;
 mod replay;
+mod retiring;
 mod scratch;
 mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
-mod walk;
 
 pub use appending::Appending;
 pub use decode::DecodeError;

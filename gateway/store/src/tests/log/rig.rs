@@ -100,6 +100,6 @@ impl Rig {
     }
 }
 
-pub fn moment() -> Moment {
+pub(in crate::tests) fn moment() -> Moment {
     Moment { instant: Instant::now(), unix_millis: 1_700_000_000_000 }
 }
