@@ -44,6 +44,11 @@ impl Bus {
         Promise::now(filters.iter().map(unsubscribe).collect())
     }
 
+    /// What the session of an attachment is subscribed to.
+    pub fn filters(&self, attachment: &Attachment) -> Vec<TopicFilter> {
+        attachment.session.state.lock().subscriptions.filters()
+    }
+
     /// The retained messages of a filter, at most `limit`.
     pub fn retained(&self, now: Instant, filter: &TopicFilter, limit: usize) -> Vec<Arc<Message>> {
         let mut retained = self.retained.lock();

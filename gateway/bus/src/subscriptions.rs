@@ -94,6 +94,14 @@ impl Subscriptions {
         filters
     }
 
+    pub(crate) fn filters(&self) -> Vec<TopicFilter> {
+        let filter = |one: &Subscription| one.filter.clone();
+        match self {
+            Self::Many(map) => map.keys().cloned().collect(),
+            few => few.as_slice().iter().map(filter).collect(),
+        }
+    }
+
     pub(crate) fn into_filters(self) -> Vec<TopicFilter> {
         match self {
             Self::None => Vec::new(),
