@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::audit::Suspicion;
 use crate::delayed::Delayed;
 use crate::group::{Group, Rules};
-use crate::outbox::{Ledger, Outbox};
+use crate::outbox::{Changes, Outbox};
 use crate::priorities::Priorities;
 use crate::retained::Retained;
 use crate::routes::Routes;
@@ -450,9 +450,9 @@ impl Bus {
             if took_over {
                 self.counters.add(Counter::SessionsTakenOver, 1);
             }
-            let mut ledger = Ledger::nowhere();
-            let left = state.outbox.take_shared(&mut ledger);
-            self.count_dropped(session, DropReason::SessionEnded, state.outbox.clear(&mut ledger));
+            let mut changes = Changes::nowhere();
+            let left = state.outbox.take_shared(&mut changes);
+            self.count_dropped(session, DropReason::SessionEnded, state.outbox.clear(&mut changes));
             let filters = std::mem::take(&mut state.subscriptions).into_filters();
             (filters, state.will.take(), took_over, left)
         };

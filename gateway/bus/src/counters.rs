@@ -61,7 +61,7 @@ pub enum DropReason {
     Poison,
     /// A command the device cannot be asked.
     BadCommand,
-    /// It could not be read again from where it was stored.
+    /// The store cannot read it again.
     Damaged,
     Other,
     /// A will, or a publish held back, that was refused when its time had come.

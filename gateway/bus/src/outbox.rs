@@ -1,8 +1,8 @@
 mod bounds;
+mod changes;
 mod drain;
 mod entry;
 mod flight;
-mod ledger;
 mod rare;
 mod restore;
 mod transfer;
@@ -13,10 +13,10 @@ use gateway_model::{DeliveryId, Message, Qos, Settled, Settlement};
 use gateway_store::{CopyState, Place};
 
 use self::bounds::Bounds;
+pub(crate) use self::changes::{Changes, Gone};
 pub(crate) use self::drain::Drain;
 pub(crate) use self::entry::Entry;
 use self::entry::Stage;
-pub(crate) use self::ledger::{Gone, Ledger};
 use self::rare::Rare;
 pub(crate) use self::transfer::Reach;
 use crate::{DropPolicy, DropReason, QueueLimits};
@@ -114,11 +114,11 @@ impl Outbox {
     /// Queues a copy. One that is listed stays so only if the log is to have it: then `listed` tells
     /// its ordinal.
     #[inline]
-    pub(crate) fn push(&mut self, mut entry: Entry, ledger: &mut Ledger<'_>) -> Pushed {
+    pub(crate) fn push(&mut self, mut entry: Entry, changes: &mut Changes<'_>) -> Pushed {
         self.matched = self.matched.wrapping_add(1);
         let mut evicted = 0;
         while !self.fits(&entry) {
-            if !self.evict_for(&entry, ledger) {
+            if !self.evict_for(&entry, changes) {
                 self.settled = self.settled.wrapping_add(evicted + 1);
                 return Pushed { listed: None, dropped: Some((DropReason::QueueFull, evicted + 1)) };
             }
@@ -148,8 +148,8 @@ impl Outbox {
     }
 
     /// The connection has gone and the session goes on: what waits is kept as references.
-    pub(crate) fn leave(&mut self, ledger: &mut Ledger<'_>) {
-        let _ = ledger;
+    pub(crate) fn leave(&mut self, changes: &mut Changes<'_>) {
+        let _ = changes;
         self.rest();
     }
 
@@ -184,12 +184,12 @@ impl Outbox {
         self.lose(1);
     }
 
-    /// What the log has to be told of a copy that it lists is in the ledger.
+    /// What the log has to be told of a copy that it lists is among the changes.
     pub(crate) fn settle(
         &mut self,
         id: DeliveryId,
         settlement: Settlement,
-        ledger: &mut Ledger<'_>,
+        changes: &mut Changes<'_>,
     ) -> Settled {
         let Some(place) = self.position(id) else { return Settled::Unknown };
         let entry = &mut self.entries[place];
@@ -197,7 +197,7 @@ impl Outbox {
         match settlement {
             Settlement::Received if entry.qos == Qos::ExactlyOnce => {
                 entry.stage = if entry.is_again() { Stage::Release } else { Stage::Received };
-                ledger.received = entry.is_listed().then(|| entry.ordinal());
+                changes.received = entry.is_listed().then(|| entry.ordinal());
                 return Settled::Done;
             }
             Settlement::Returned if !is_withdrawn => {
@@ -221,7 +221,7 @@ impl Outbox {
         self.in_flight -= 1;
         self.entries.swap(place, 0);
         let entry = self.entries.pop_front().expect("it was found");
-        ledger.leaves(&entry);
+        changes.leaves(&entry);
         if is_withdrawn {
             self.rare_mut().withdrawn -= 1;
         } else {
@@ -235,17 +235,17 @@ impl Outbox {
     }
 
     /// Empties the outbox; returns how many copies went.
-    pub(crate) fn clear(&mut self, ledger: &mut Ledger<'_>) -> u32 {
+    pub(crate) fn clear(&mut self, changes: &mut Changes<'_>) -> u32 {
         let gone = self.backlog() as u32;
         self.settled = self.settled.wrapping_add(gone);
-        self.entries.iter().for_each(|entry| ledger.leaves(entry));
+        self.entries.iter().for_each(|entry| changes.leaves(entry));
         self.entries = VecDeque::new();
         (self.queue_bytes, self.in_flight, self.rare) = (0, 0, None);
         gone
     }
 
     /// Drops what waits at QoS 0: its receiver is gone and it is not to be stored.
-    pub(crate) fn clear_qos0(&mut self, ledger: &mut Ledger<'_>) -> u32 {
+    pub(crate) fn clear_qos0(&mut self, changes: &mut Changes<'_>) -> u32 {
         let before = self.entries.len();
         let (mut bytes, mut replayed) = (0, 0);
         // Nothing in flight is at QoS 0.
@@ -254,7 +254,7 @@ impl Outbox {
             if !keep {
                 bytes += entry.message.size() as u32;
                 replayed += u32::from(entry.is_replayed());
-                ledger.leaves(entry);
+                changes.leaves(entry);
             }
             keep
         });
@@ -376,7 +376,7 @@ impl Outbox {
     /// oldest, or the newest if that is the policy. False if there is none.
     ///
     /// Where it is the number that is too large, replayed messages stay, as they do not count.
-    fn evict_for(&mut self, new: &Entry, ledger: &mut Ledger<'_>) -> bool {
+    fn evict_for(&mut self, new: &Entry, changes: &mut Changes<'_>) -> bool {
         let size = new.message.size();
         let limits = self.limits();
         if size > limits.bytes_max as usize {
@@ -397,7 +397,7 @@ impl Outbox {
             DropPolicy::Oldest | DropPolicy::Newest => return false,
         };
         let victim = self.remove_queued(victim).expect("it was found");
-        ledger.leaves(&victim);
+        changes.leaves(&victim);
         true
     }
 

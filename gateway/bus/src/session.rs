@@ -12,7 +12,7 @@ use gateway_model::{
 use gateway_store::{Place, Store};
 use parking_lot::Mutex;
 
-use crate::outbox::{Drain, Entry, Ledger, Outbox};
+use crate::outbox::{Changes, Drain, Entry, Outbox};
 use crate::subscriptions::Subscriptions;
 use crate::timers::Deadlines;
 use crate::{Counter, Counters, DropReason};
@@ -207,7 +207,7 @@ impl State {
             outbox.reject();
             return Some((DropReason::Offline, 1));
         }
-        let dropped = outbox.push(queued, &mut Ledger::nowhere()).dropped;
+        let dropped = outbox.push(queued, &mut Changes::nowhere()).dropped;
         self.wake();
         dropped
     }
@@ -221,14 +221,14 @@ impl State {
         }
         let rejected = (all - copies.len()) as u32;
         self.outbox.lose(rejected);
-        let over = self.outbox.merge(copies, &mut Ledger::nowhere(), &mut |_| {});
+        let over = self.outbox.merge(copies, &mut Changes::nowhere(), &mut |_| {});
         self.wake();
         [(DropReason::Offline, rejected), (DropReason::QueueFull, over)]
     }
 
     /// What waits at QoS 0 goes unless it is to be stored; returns how much that was.
     pub(crate) fn forget_qos0(&mut self) -> u32 {
-        if self.outbox.limits().store_qos0 { 0 } else { self.outbox.clear_qos0(&mut Ledger::nowhere()) }
+        if self.outbox.limits().store_qos0 { 0 } else { self.outbox.clear_qos0(&mut Changes::nowhere()) }
     }
 
     fn wake(&mut self) {
@@ -293,8 +293,8 @@ impl Attachment {
             return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
         }
         state.notified = false;
-        let mut ledger = Ledger::new(store);
-        let mut turn = Drain::new(&mut state.outbox, &mut ledger);
+        let mut changes = Changes::new(store);
+        let mut turn = Drain::new(&mut state.outbox, &mut changes);
         drain(&mut turn);
         let Drain { delivered, expired, sent, refused, waits_for, .. } = turn;
         state.outbox.rest();
@@ -307,7 +307,7 @@ impl Attachment {
             counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), count);
         }
         counters.add_dropped(self.client_id(), None, DropReason::Expired, expired);
-        counters.add_dropped(self.client_id(), None, DropReason::Damaged, ledger.damaged);
+        counters.add_dropped(self.client_id(), None, DropReason::Damaged, changes.damaged);
         Ok(Drained { left, sent, waits_for })
     }
 
@@ -317,7 +317,7 @@ impl Attachment {
             return Settled::Unknown;
         }
         let before = state.outbox.settled();
-        let settled = state.outbox.settle(id, settlement, &mut Ledger::nowhere());
+        let settled = state.outbox.settle(id, settlement, &mut Changes::nowhere());
         // What another member of a group has now is counted there.
         let is_counted = state.outbox.settled() != before;
         if settled != Settled::Done {

@@ -21,13 +21,22 @@ impl Image {
         }
     }
 
-    /// The same from what [`Record::encode`] wrote; of messages only their size is kept.
-    pub fn replay(&mut self, place: Place, bytes: &[u8]) -> Result<(), DecodeError> {
+    /// The same from what [`Record::encode`] wrote; of messages only their size is kept. Returns how
+    /// many hold the message in the beginning, 0 for what is no message.
+    pub fn replay(&mut self, place: Place, bytes: &[u8]) -> Result<usize, DecodeError> {
         match Record::decode_replayed(bytes)? {
-            Replayed::Message(outline) => self.message(place, outline),
-            Replayed::Other(record) => self.other(record),
+            Replayed::Message(outline) => {
+                let FirstHolders { copies, delayed, .. } = &outline.holders;
+                let holders =
+                    copies.len() + usize::from(outline.topic.is_some()) + usize::from(delayed.is_some());
+                self.message(place, outline);
+                Ok(holders)
+            }
+            Replayed::Other(record) => {
+                self.other(record);
+                Ok(0)
+            }
         }
-        Ok(())
     }
 
     /// Ends replaying, and says how many copies belong to no session. That takes damage: a session

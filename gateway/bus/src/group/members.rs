@@ -3,7 +3,7 @@ use std::hash::BuildHasher;
 use gateway_model::Message;
 
 use super::{Given, Member, Members, Room, Rules, give_back};
-use crate::outbox::{Entry, Ledger, Reach};
+use crate::outbox::{Changes, Entry, Reach};
 use crate::session::State;
 use crate::{Counter, Counters, Session, Sharing};
 
@@ -102,7 +102,7 @@ impl Members {
         let taken = if is_nobody_there {
             Vec::new()
         } else {
-            state.outbox.take(number, reach, &mut Ledger::nowhere(), place)
+            state.outbox.take(number, reach, &mut Changes::nowhere(), place)
         };
         let is_more = is_away && state.outbox.holds(number);
         drop(state);

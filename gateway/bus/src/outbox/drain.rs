@@ -3,12 +3,12 @@ use std::time::Instant;
 use gateway_model::{Deliveries, Outgoing, Qos};
 use gateway_store::Place;
 
-use super::{Entry, Ledger, Outbox};
+use super::{Changes, Entry, Outbox};
 
 /// One connection's turn with an outbox, and what happened in it.
 pub(crate) struct Drain<'a, 'b> {
     outbox: &'a mut Outbox,
-    ledger: &'a mut Ledger<'b>,
+    changes: &'a mut Changes<'b>,
     pub(crate) delivered: u32,
     pub(crate) expired: u32,
     /// Messages handed out, by QoS.
@@ -20,9 +20,9 @@ pub(crate) struct Drain<'a, 'b> {
 }
 
 impl<'a, 'b> Drain<'a, 'b> {
-    pub(crate) fn new(outbox: &'a mut Outbox, ledger: &'a mut Ledger<'b>) -> Self {
+    pub(crate) fn new(outbox: &'a mut Outbox, changes: &'a mut Changes<'b>) -> Self {
         let waits_for = Place::NOWHERE;
-        Self { outbox, ledger, delivered: 0, expired: 0, sent: [0; 3], refused: None, waits_for }
+        Self { outbox, changes, delivered: 0, expired: 0, sent: [0; 3], refused: None, waits_for }
     }
 }
 
@@ -39,7 +39,7 @@ impl Deliveries for Drain<'_, '_> {
             let head = outbox.entries.get(place)?;
             if head.message.is_expired(now) {
                 let expired = outbox.remove_queued(place)?;
-                self.ledger.leaves(&expired);
+                self.changes.leaves(&expired);
                 outbox.settled = outbox.settled.wrapping_add(1);
                 self.expired += 1;
                 continue;
@@ -48,7 +48,7 @@ impl Deliveries for Drain<'_, '_> {
                 if outbox.is_blocked() || !outbox.bears(head.message.size()) {
                     return None;
                 }
-                if let Some(until) = wait(head, self.ledger) {
+                if let Some(until) = wait(head, self.changes) {
                     self.waits_for = until;
                     return None;
                 }
@@ -57,7 +57,7 @@ impl Deliveries for Drain<'_, '_> {
                 return Some(next);
             }
             let taken = outbox.remove_queued(place)?;
-            self.ledger.leaves(&taken);
+            self.changes.leaves(&taken);
             let Entry { message, identifiers, qos, retain, .. } = taken;
             outbox.settled = outbox.settled.wrapping_add(1);
             self.delivered += 1;
@@ -91,11 +91,11 @@ impl Deliveries for Drain<'_, '_> {
 
 /// Until when a copy has to wait: at QoS 2 nothing may be sent that would come again under another
 /// identifier if the gateway crashed now.
-fn wait(entry: &Entry, ledger: &Ledger<'_>) -> Option<Place> {
+fn wait(entry: &Entry, changes: &Changes<'_>) -> Option<Place> {
     if entry.qos < Qos::ExactlyOnce || !entry.is_listed() {
         return None;
     }
     let place = entry.place();
-    let durable = ledger.store()?.durable();
+    let durable = changes.store()?.durable();
     (place >= durable).then(|| Place::from_number(place.number() + 1))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use gateway_store::{CopyImage, CopyState, Shared};
 
 use super::flight::far_from;
-use super::{Entry, Gone, Ledger, Outbox, Stage};
+use super::{Changes, Entry, Gone, Outbox, Stage};
 
 impl Outbox {
     /// Takes in what a session had when the gateway stopped. What has an ordinal before `sent_before`
@@ -16,7 +16,7 @@ impl Outbox {
         next_ordinal: u64,
         sent_before: u64,
         group: &dyn Fn(Shared) -> Option<u32>,
-        ledger: &mut Ledger<'_>,
+        changes: &mut Changes<'_>,
     ) {
         let beyond = copies.last_key_value().map_or(0, |(last, _)| last + 1);
         self.next_ordinal = self.next_ordinal.max(next_ordinal).max(beyond);
@@ -25,7 +25,7 @@ impl Outbox {
         for (ordinal, image) in copies {
             self.matched = self.matched.wrapping_add(1);
             let state = image.state;
-            let Some(mut entry) = self.load(ordinal, image, group, ledger) else { continue };
+            let Some(mut entry) = self.load(ordinal, image, group, changes) else { continue };
             if state == CopyState::Received {
                 (entry.serial, entry.stage) = (self.next_serial, Stage::Release);
                 self.next_serial = self.next_serial.wrapping_add(1);
@@ -52,12 +52,12 @@ impl Outbox {
         ordinal: u64,
         image: CopyImage,
         group: &dyn Fn(Shared) -> Option<u32>,
-        ledger: &mut Ledger<'_>,
+        changes: &mut Changes<'_>,
     ) -> Option<Entry> {
         let CopyImage { place, qos, retain, priority, state, identifiers, shared, .. } = image;
-        let Some(Ok(message)) = ledger.store().map(|store| store.read(place)) else {
-            ledger.damaged += 1;
-            ledger.gone.push(Gone { ordinal, place });
+        let Some(Ok(message)) = changes.store().map(|store| store.read(place)) else {
+            changes.damaged += 1;
+            changes.gone.push(Gone { ordinal, place });
             self.settled = self.settled.wrapping_add(1);
             return None;
         };

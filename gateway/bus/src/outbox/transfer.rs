@@ -1,6 +1,6 @@
 use gateway_model::Qos;
 
-use super::{Entry, Ledger, Outbox, Stage};
+use super::{Changes, Entry, Outbox, Stage};
 
 /// How far the taking of a group's copies reaches.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Outbox {
         &mut self,
         group: u32,
         reach: Reach,
-        ledger: &mut Ledger<'_>,
+        changes: &mut Changes<'_>,
         mut place: impl FnMut(&Entry) -> Option<P>,
     ) -> Vec<(P, Entry)> {
         let mut taken = Vec::new();
@@ -126,7 +126,7 @@ impl Outbox {
                 continue;
             };
             let is_late = matches!(reach, Reach::SentBefore(_));
-            ledger.leaves(&entry);
+            changes.leaves(&entry);
             entry.unlist();
             if !is_sent {
                 self.queue_bytes -= entry.message.size() as u32;
@@ -162,10 +162,10 @@ impl Outbox {
     }
 
     /// Takes out everything of groups that may go to others; the session has ended.
-    pub(crate) fn take_shared(&mut self, ledger: &mut Ledger<'_>) -> Vec<Entry> {
+    pub(crate) fn take_shared(&mut self, changes: &mut Changes<'_>) -> Vec<Entry> {
         let mut all = Vec::new();
         for group in self.groups() {
-            let taken = self.take(group, Reach::Sent, ledger, |_| Some(()));
+            let taken = self.take(group, Reach::Sent, changes, |_| Some(()));
             all.extend(taken.into_iter().map(|(_, entry)| entry));
         }
         all
@@ -185,10 +185,10 @@ impl Outbox {
     pub(crate) fn merge(
         &mut self,
         mut copies: Vec<Entry>,
-        ledger: &mut Ledger<'_>,
+        changes: &mut Changes<'_>,
         admit: &mut dyn FnMut(&mut Entry),
     ) -> u32 {
-        let _ = ledger;
+        let _ = changes;
         copies.sort_by_key(Entry::rank);
         let all = copies.len() as u32;
         self.matched = self.matched.wrapping_add(all);

@@ -10,7 +10,7 @@ use super::Entry;
 ///
 /// Whoever did it appends a Settled record with the ordinals and lets go of the places, when no lock
 /// of the bus is held any more.
-pub(crate) struct Ledger<'a> {
+pub(crate) struct Changes<'a> {
     store: Option<&'a Arc<dyn Store>>,
     /// Copies that the log listed and that have left.
     pub(crate) gone: SmallVec<[Gone; 2]>,
@@ -27,7 +27,7 @@ pub(crate) struct Gone {
     pub(crate) place: Place,
 }
 
-impl<'a> Ledger<'a> {
+impl<'a> Changes<'a> {
     pub(crate) fn new(store: &'a Arc<dyn Store>) -> Self {
         Self { store: Some(store), ..Self::nowhere() }
     }
