@@ -21,7 +21,10 @@ mod counters;
 mod delayed;
 mod drops;
 mod group;
+mod holding;
 mod limits;
+mod lock;
+mod opening;
 mod outbox;
 mod priorities;
 mod promise;
@@ -38,6 +41,7 @@ mod subscriptions;
 mod tests;
 mod timers;
 mod trie;
+mod turn;
 
 pub use audit::Audit;
 pub use bus::{Bus, SessionOptions, Totals};

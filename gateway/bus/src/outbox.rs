@@ -161,9 +161,10 @@ impl Outbox {
         sent.map(|(_, entry)| entry.ordinal() + 1).max().unwrap_or(0)
     }
 
-    /// The state of a copy that the log lists, if it is still here.
-    pub(crate) fn held(&self, ordinal: u64) -> Option<CopyState> {
-        Some(self.listed(ordinal)?.state())
+    /// The state of a copy that the log lists at `place`, if it is still here.
+    pub(crate) fn held(&self, ordinal: u64, place: Place) -> Option<CopyState> {
+        let entry = self.listed(ordinal)?;
+        (entry.place() == place).then(|| entry.state())
     }
 
     /// A copy that the log lists lies elsewhere from now on.

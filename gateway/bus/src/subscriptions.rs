@@ -94,11 +94,10 @@ impl Subscriptions {
         filters
     }
 
-    pub(crate) fn filters(&self) -> Vec<TopicFilter> {
-        let filter = |one: &Subscription| one.filter.clone();
+    pub(crate) fn to_vec(&self) -> Vec<Subscription> {
         match self {
-            Self::Many(map) => map.keys().cloned().collect(),
-            few => few.as_slice().iter().map(filter).collect(),
+            Self::Many(map) => map.values().cloned().collect(),
+            few => few.as_slice().to_vec(),
         }
     }
 
