@@ -47,6 +47,7 @@ pub fn bus(settings: &Settings) -> Result<Limits> {
         retained_bytes_max: usize::try_from(retained.bytes_max).unwrap_or(usize::MAX),
         retained_payload_bytes_max: retained.payload_bytes_max as usize,
         retained_expiry_max: at_most(retained.expiry_secs_max),
+        retained_qos0_write: at_most(retained.qos0_write_secs),
         delayed_messages_max: delayed.messages_max as usize,
         delayed_bytes_max: usize::try_from(delayed.bytes_max).unwrap_or(usize::MAX),
         queue_priorities: session.queue_priorities.iter().map(priority).collect::<Result<_>>()?,

@@ -15,7 +15,7 @@ pub struct Disk {
     engine: Arc<Engine>,
     /// `None` while it runs in a thread of its own.
     committer: Option<parking_lot::Mutex<Committer>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
     scratch: Scratch,
     damaged: Vec<Damaged>,
     torn: Option<Place>,
@@ -55,7 +55,8 @@ impl Disk {
     pub fn open(options: Options, files: Arc<dyn Files>, anchor: Moment) -> Result<(Self, Image), OpenError> {
         let (mut disk, image) = Self::open_unthreaded(options, files, anchor)?;
         let committer = disk.committer.take().expect("it has just been opened").into_inner();
-        disk.thread = Some(committer::spawn(committer, &disk.engine).map_err(OpenError::Thread)?);
+        let thread = committer::spawn(committer, &disk.engine).map_err(OpenError::Thread)?;
+        disk.thread = parking_lot::Mutex::new(Some(thread));
         Ok((disk, image))
     }
 
@@ -81,7 +82,7 @@ impl Disk {
         let disk = Self {
             engine,
             committer: Some(parking_lot::Mutex::new(committer)),
-            thread: None,
+            thread: parking_lot::Mutex::default(),
             scratch,
             damaged,
             torn,
@@ -98,6 +99,15 @@ impl Disk {
                 self.engine.wake();
                 true
             }
+        }
+    }
+
+    /// Writes everything that was appended, and ends: what is appended afterwards never becomes durable.
+    pub fn close(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            self.engine.stop();
+            // It has said why if it panicked.
+            let _ = thread.join();
         }
     }
 
@@ -149,10 +159,6 @@ impl Store for Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            self.engine.stop();
-            // It has said why if it panicked.
-            let _ = thread.join();
-        }
+        self.close();
     }
 }
