@@ -9,6 +9,7 @@ use gateway_model::{
 use gateway_store::Options;
 
 use super::reference::{Body, Counts, PRIORITIES, Reference, Rules, Sight, Wish, is_shared};
+use crate::session::Named;
 use crate::tests::scene::{self, Client, QOS, Scene, secs_of};
 use crate::{Counter, DropPolicy, DropReason, Limits, PriorityDefault, QueueLimits, Sharing};
 
@@ -133,6 +134,11 @@ impl Program {
     }
 
     fn clean(&mut self) {
+        // What is on its way and written anew is not known any more to have been retained once, so
+        // that it counts where queues are short.
+        if self.reference.rules.messages_max < 100 {
+            return;
+        }
         self.commit();
         self.log("clean".to_owned());
         self.scene.bus.clean();
@@ -164,6 +170,11 @@ impl Program {
                 (session.connected, session.subscriptions.len(), session.queue.len(), session.sent.len());
             let actual = (view.connected, view.subscriptions, view.queued, view.in_flight);
             assert_eq!(actual, expected, "client {client}: connected, subscriptions, queued, in flight");
+        }
+        for Named(session) in self.scene.bus.sessions.lock().iter() {
+            let client: usize = session.client_id.as_str()[1..].parse().unwrap();
+            let room = self.reference.sessions[&client].room(self.reference.rules);
+            assert_eq!(session.state.lock().outbox.messages_free(), room, "client {client}: room");
         }
         assert_eq!(self.counts(), self.reference.counts);
     }
