@@ -36,6 +36,9 @@ impl Deliveries for Drain<'_, '_> {
         }
         loop {
             let place = outbox.in_flight();
+            if outbox.head() == 0 && !outbox.refill(self.changes) {
+                return None;
+            }
             let head = outbox.entries.get(place)?;
             if head.message.is_expired(now) {
                 let expired = outbox.remove_queued(place)?;
