@@ -15,6 +15,7 @@ crate::cases!("operations":
     what_is_hardly_meant_is_warned_about_at_the_start,
     health_readiness_and_metrics_are_served,
     the_metrics_account_for_every_message,
+    what_is_dropped_is_told_by_reason_and_client,
     check_prints_the_origin_of_every_value,
     check_names_the_mistakes_of_a_file,
     a_wrong_set_ends_the_start,
@@ -70,6 +71,39 @@ fn the_metrics_account_for_every_message(world: &mut World) -> Outcome {
     }
     heard.messages(20, 10)?;
     gateway.account()?;
+    gateway.stop()
+}
+
+fn what_is_dropped_is_told_by_reason_and_client(world: &mut World) -> Outcome {
+    let set = ["session.queue_messages_max=5", "log.level=debug"].map(str::to_owned).into();
+    let gateway = Gateway::start_with(world, Settings { set, ..Settings::default() })?;
+    let port = gateway.ports.mqtt;
+    let mut away = Subscriber::start(world, port, &["-c", "-i", "away", "-t", "a/#", "-q", "1"])?;
+    away.process.signal("TERM")?;
+    away.process.finish(10)?;
+    for number in 0..12 {
+        publish(world, port, &["-t", "a/b", "-q", "1", "-m", &number.to_string()])?;
+    }
+    publish(world, port, &["-t", "a/c", "-m", "nobody is there"])?;
+    let (status, page) = get(gateway.ports.admin, "/api/v1/drops")?;
+    ensure_eq!(status, 200, "/api/v1/drops");
+    let page: serde_json::Value = serde_json::from_str(&page)?;
+    ensure_eq!(page["clients"].as_array().map(Vec::len), Some(1), "clients of {page}");
+    ensure_eq!(page["clients"][0]["client_id"], "away", "the client of {page}");
+    let expected = serde_json::json!({ "queue_full": 7, "offline": 1 });
+    ensure_eq!(page["clients"][0]["reasons"], expected, "its reasons");
+    ensure!(page["clients"][0]["last_unix_millis"].as_u64() > Some(1_600_000_000_000), "the time of {page}");
+    ensure_eq!(page["clients_omitted"], 0, "clients omitted");
+    ensure_eq!(page["total"]["queue_full"], 7, "the total of {page}");
+    let name = "tidegate_messages_dropped_total";
+    for (reason, count) in [("queue_full", 7), ("offline", 1)] {
+        let line = format!("{name}{{reason=\"{reason}\"}} {count}");
+        ensure!(gateway.metrics()?.lines().any(|sample| sample == line), "{line} is not there");
+    }
+    let told = gateway.process.line("reason=\"offline\"", 10)?;
+    ensure!(told.contains("message.dropped") && told.contains("client_id=away"), "the log has {told}");
+    ensure!(told.contains("topic=\"a/c\"") && told.contains("count=1"), "the log has {told}");
+    gateway.process.line("reason=\"queue_full\"", 10)?;
     gateway.stop()
 }
 

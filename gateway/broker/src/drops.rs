@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use gateway_bus::{ClientDrops, DropReason, Moment};
+use gateway_bus::{ClientDrops, DropReason, Dropped, Moment};
 use serde::Serialize;
 
 use crate::{Broker, clock};
@@ -27,7 +27,7 @@ impl<'a> From<&'a ClientDrops> for Client<'a> {
     fn from(drops: &'a ClientDrops) -> Self {
         Self {
             client_id: drops.client_id.as_str(),
-            reasons: drops.reasons.iter().map(|(reason, count)| (reason.name(), *count)).collect(),
+            reasons: drops.drops.iter().map(|dropped| (dropped.reason.name(), dropped.count)).collect(),
             last_unix_millis: drops.last_unix_millis,
         }
     }
@@ -56,12 +56,12 @@ impl Broker {
             return;
         }
         let lines_max = if tracing::enabled!(tracing::Level::TRACE) { usize::MAX } else { LINES_MAX };
-        let lines = drops.iter().flat_map(|client| client.reasons.iter().map(move |drop| (client, drop)));
-        for (client, (reason, count)) in lines.clone().take(lines_max) {
-            let topic = client.topic.as_deref();
-            tracing::debug!(client_id = %client.client_id, topic, reason = reason.name(), count, "message.dropped");
+        let lines = drops.iter().flat_map(|client| client.drops.iter().map(|drop| (&client.client_id, drop)));
+        for (client_id, Dropped { reason, count, topic }) in lines.clone().take(lines_max) {
+            let (reason, topic) = (reason.name(), topic.as_deref());
+            tracing::debug!(%client_id, topic, reason, count, "message.dropped");
         }
-        let rest = lines.skip(lines_max).map(|(_, (_, count))| *count);
+        let rest = lines.skip(lines_max).map(|(_, dropped)| dropped.count);
         let (lines, count) = rest.fold((0_u64, 0), |(lines, sum), count| (lines + 1, sum + count));
         if lines > 0 {
             tracing::debug!(lines, count, "message.dropped for more clients; /api/v1/drops has them");

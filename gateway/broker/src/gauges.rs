@@ -29,6 +29,8 @@ pub(crate) struct ListenerGauges {
     pub(crate) slowed: Tally,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
+    /// Bytes that waited for their peer when its connection ended.
+    pub(crate) bytes_unsent: AtomicU64,
     /// Datagrams that the socket could not take.
     pub(crate) datagrams_lost: AtomicU64,
 }

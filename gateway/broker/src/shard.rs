@@ -529,6 +529,9 @@ impl Shard {
         if let Carrier::Datagram { socket, address } = connection.carrier {
             self.sockets[socket as usize].peers.remove(&address);
         }
+        // Above QoS 0 its messages come again; those at QoS 0 count as delivered.
+        let unsent = connection.wire.as_ref().map_or(0, |wire| wire.len());
+        connection.gauges.bytes_unsent.fetch_add(unsent as u64, Ordering::Relaxed);
         connection.gauges.leave();
         self.free.push(key);
     }

@@ -153,6 +153,9 @@ impl Broker {
         });
         family("tidegate_bytes_received_total", "Bytes received", |of| of.bytes_in.load(Ordering::Relaxed));
         family("tidegate_bytes_sent_total", "Bytes sent", |of| of.bytes_out.load(Ordering::Relaxed));
+        family("tidegate_bytes_unsent_total", "Bytes that waited when their connection ended", |of| {
+            of.bytes_unsent.load(Ordering::Relaxed)
+        });
         family("tidegate_datagrams_lost_total", "Datagrams the socket could not take", |of| {
             of.datagrams_lost.load(Ordering::Relaxed)
         });

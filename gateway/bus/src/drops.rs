@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use foldhash::fast::FixedState;
 use gateway_model::{ClientId, Topic};
 use parking_lot::Mutex;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::DropReason;
 use crate::counters::LANES;
@@ -28,11 +28,18 @@ pub(crate) struct Drops {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientDrops {
     pub client_id: ClientId,
-    /// How many for which reason.
-    pub reasons: SmallVec<[(DropReason, u64); 2]>,
+    /// One entry for each reason.
+    pub drops: SmallVec<[Dropped; 1]>,
+    pub last_unix_millis: u64,
+}
+
+/// How many copies were dropped for a reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    pub reason: DropReason,
+    pub count: u64,
     /// The topic of one of them, if it is known.
     pub topic: Option<Topic>,
-    pub last_unix_millis: u64,
 }
 
 /// Clients that the table remembers; of more, those that lost something last.
@@ -40,14 +47,8 @@ const CLIENTS_MAX: usize = 10_000;
 /// Clients that a lane notes before it hands over: some hundred kilobytes.
 const LANE_CLIENTS_MAX: usize = 1024;
 
-type Notes = HashMap<ClientId, Note, FixedState>;
-
-/// What one client lost since the lane was collected.
-#[derive(Default)]
-struct Note {
-    reasons: SmallVec<[(DropReason, u64); 2]>,
-    topic: Option<Topic>,
-}
+/// What each client lost since the lane was collected.
+type Notes = HashMap<ClientId, SmallVec<[Dropped; 1]>, FixedState>;
 
 struct Table {
     clients: HashMap<ClientId, Record, FixedState>,
@@ -58,13 +59,10 @@ struct Table {
 
 #[derive(Default)]
 struct Record {
-    /// For each reason how many ever, and how many since it was last told.
-    reasons: SmallVec<[(DropReason, u64, u64); 1]>,
-    /// The latest, as far as it is known.
-    topic: Option<Topic>,
+    ever: SmallVec<[Dropped; 1]>,
+    /// What was not yet told.
+    fresh: SmallVec<[Dropped; 1]>,
     last_unix_millis: u64,
-    /// Something is new.
-    is_fresh: bool,
 }
 
 impl Drops {
@@ -88,17 +86,21 @@ impl Drops {
         count: u32,
     ) {
         let mut notes = self.lanes[lane].lock();
+        let dropped = || Dropped { reason, count: count.into(), topic: topic.cloned() };
         if let Some(note) = notes.get_mut(client_id) {
-            return note.add(reason, count.into());
+            // The topic is taken of the first only: many may follow.
+            match note.iter_mut().find(|known| known.reason == reason) {
+                Some(known) => known.count += u64::from(count),
+                None => note.push(dropped()),
+            }
+            return;
         }
         if notes.len() >= LANE_CLIENTS_MAX {
             let hasher = notes.hasher().clone();
             let full = std::mem::replace(&mut *notes, Notes::with_hasher(hasher));
             self.table.lock().take_in(full, self.collected_unix_millis.load(Ordering::Relaxed));
         }
-        let mut note = Note { topic: topic.cloned(), ..Note::default() };
-        note.add(reason, count.into());
-        notes.insert(client_id.clone(), note);
+        notes.insert(client_id.clone(), smallvec![dropped()]);
         drop(notes);
         self.is_noted.store(true, Ordering::Release);
     }
@@ -109,8 +111,12 @@ impl Drops {
             return Vec::new();
         }
         let mut table = self.table.lock();
-        let fresh = table.clients.iter_mut().filter(|(_, record)| record.is_fresh);
-        let mut fresh: Vec<_> = fresh.map(|(client_id, record)| record.tell(client_id)).collect();
+        let fresh = table.clients.iter_mut().filter(|(_, record)| !record.fresh.is_empty());
+        let tell = |(client_id, record): (&ClientId, &mut Record)| {
+            let drops = std::mem::take(&mut record.fresh);
+            ClientDrops { client_id: client_id.clone(), drops, last_unix_millis: record.last_unix_millis }
+        };
+        let mut fresh: Vec<_> = fresh.map(tell).collect();
         fresh.sort_unstable_by(|one, other| one.client_id.cmp(&other.client_id));
         fresh
     }
@@ -122,8 +128,12 @@ impl Drops {
             self.is_noted.store(true, Ordering::Release);
         }
         let table = self.table.lock();
-        let mut all: Vec<_> =
-            table.clients.iter().map(|(client_id, record)| record.view(client_id)).collect();
+        let view = |(client_id, record): (&ClientId, &Record)| ClientDrops {
+            client_id: client_id.clone(),
+            drops: record.ever.clone(),
+            last_unix_millis: record.last_unix_millis,
+        };
+        let mut all: Vec<_> = table.clients.iter().map(view).collect();
         all.sort_unstable_by(|one, other| {
             (other.last_unix_millis, &one.client_id).cmp(&(one.last_unix_millis, &other.client_id))
         });
@@ -146,20 +156,15 @@ impl Drops {
     }
 }
 
-impl Note {
-    fn add(&mut self, reason: DropReason, count: u64) {
-        match self.reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, so_far)) => *so_far += count,
-            None => self.reasons.push((reason, count)),
-        }
-    }
-}
-
 impl Table {
     fn take_in(&mut self, notes: Notes, unix_millis: u64) {
         for (client_id, note) in notes {
             let record = self.clients.entry(client_id).or_default();
-            record.add(note, unix_millis);
+            record.last_unix_millis = unix_millis;
+            for dropped in &note {
+                add(&mut record.ever, dropped);
+                add(&mut record.fresh, dropped);
+            }
         }
         let excess = self.clients.len().saturating_sub(self.clients_max);
         if excess == 0 {
@@ -177,38 +182,14 @@ impl Table {
     }
 }
 
-impl Record {
-    fn add(&mut self, note: Note, unix_millis: u64) {
-        for (reason, count) in note.reasons {
-            match self.reasons.iter_mut().find(|(known, ..)| *known == reason) {
-                Some((_, ever, fresh)) => (*ever, *fresh) = (*ever + count, *fresh + count),
-                None => self.reasons.push((reason, count, count)),
-            }
+/// Adds what is new to what was there; the later topic counts.
+fn add(drops: &mut SmallVec<[Dropped; 1]>, new: &Dropped) {
+    match drops.iter_mut().find(|known| known.reason == new.reason) {
+        Some(known) => {
+            known.count += new.count;
+            known.topic = new.topic.clone().or(known.topic.take());
         }
-        self.topic = note.topic.or(self.topic.take());
-        self.last_unix_millis = unix_millis;
-        self.is_fresh = true;
-    }
-
-    /// What is new, which is old from now on.
-    fn tell(&mut self, client_id: &ClientId) -> ClientDrops {
-        self.is_fresh = false;
-        let fresh = self.reasons.iter_mut().map(|(reason, _, fresh)| (*reason, std::mem::take(fresh)));
-        ClientDrops {
-            client_id: client_id.clone(),
-            reasons: fresh.filter(|(_, count)| *count > 0).collect(),
-            topic: self.topic.clone(),
-            last_unix_millis: self.last_unix_millis,
-        }
-    }
-
-    fn view(&self, client_id: &ClientId) -> ClientDrops {
-        ClientDrops {
-            client_id: client_id.clone(),
-            reasons: self.reasons.iter().map(|(reason, ever, _)| (*reason, *ever)).collect(),
-            topic: self.topic.clone(),
-            last_unix_millis: self.last_unix_millis,
-        }
+        None => drops.push(new.clone()),
     }
 }
 
@@ -226,6 +207,10 @@ mod tests {
         ClientId::parse(name).unwrap()
     }
 
+    fn counts(client: &ClientDrops) -> Vec<(DropReason, u64)> {
+        client.drops.iter().map(|dropped| (dropped.reason, dropped.count)).collect()
+    }
+
     fn names(drops: &[ClientDrops]) -> Vec<&str> {
         drops.iter().map(|client| client.client_id.as_str()).collect()
     }
@@ -240,13 +225,13 @@ mod tests {
         drops.note(0, &id("a"), None, DropReason::Expired, 2);
         let told = drops.collect(5);
         assert_eq!(names(&told), ["a"]);
-        assert_eq!(told[0].reasons[..], [(DropReason::QueueFull, 100_000), (DropReason::Expired, 2)]);
-        assert_eq!((told[0].topic.as_ref(), told[0].last_unix_millis), (Some(&topic), 5));
+        assert_eq!(counts(&told[0]), [(DropReason::QueueFull, 100_000), (DropReason::Expired, 2)]);
+        assert_eq!((told[0].drops[0].topic.as_ref(), told[0].last_unix_millis), (Some(&topic), 5));
         assert_eq!(drops.collect(6), [], "what was told is not told again");
         drops.note(0, &id("a"), None, DropReason::Expired, 1);
-        assert_eq!(drops.collect(7)[0].reasons[..], [(DropReason::Expired, 1)]);
+        assert_eq!(counts(&drops.collect(7)[0]), [(DropReason::Expired, 1)]);
         let (all, omitted) = drops.all(8);
-        assert_eq!(all[0].reasons[..], [(DropReason::QueueFull, 100_000), (DropReason::Expired, 3)]);
+        assert_eq!(counts(&all[0]), [(DropReason::QueueFull, 100_000), (DropReason::Expired, 3)]);
         assert_eq!((all[0].last_unix_millis, omitted), (7, 0));
     }
 
@@ -267,7 +252,7 @@ mod tests {
         }
         let (all, omitted) = drops.all(7);
         assert_eq!((names(&all), omitted), (vec!["e", "d", "a"], 2));
-        assert_eq!(all[2].reasons[..], [(DropReason::Offline, 2)]);
+        assert_eq!(counts(&all[2]), [(DropReason::Offline, 2)]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod trie;
 pub use audit::Audit;
 pub use bus::{Bus, SessionOptions, Totals};
 pub use counters::{Counter, Counters, DropReason};
-pub use drops::ClientDrops;
+pub use drops::{ClientDrops, Dropped};
 pub use gateway_model::Moment;
 pub use limits::{DropPolicy, Limits, QueueLimits, Sharing};
 pub use priorities::PriorityDefault;

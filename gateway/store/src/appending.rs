@@ -1,41 +1,62 @@
-use std::marker::PhantomData;
+use std::time::Instant;
 
+use parking_lot::MutexGuard;
+
+use crate::engine::Engine;
 use crate::{Place, Record};
 
 /// A turn at the end of the log. Nobody else appends until it is dropped.
 pub struct Appending<'a> {
-    log: PhantomData<&'a mut ()>,
+    engine: &'a Engine,
+    /// Let go before the committer is woken: it would only wait for it.
+    turn: Option<MutexGuard<'a, ()>>,
+    wake: bool,
 }
 
-impl Appending<'_> {
+impl<'a> Appending<'a> {
+    pub(crate) fn new(engine: &'a Engine, turn: MutexGuard<'a, ()>) -> Self {
+        Self { engine, turn: Some(turn), wake: false }
+    }
+
     /// Makes sure that a record of up to `bytes` bytes fits where the log is now, and says where it
     /// will be. `Record::size_max` tells how many a record may need.
     pub fn reserve(&mut self, bytes: usize) -> Place {
-        let _ = bytes;
-        unimplemented!()
+        self.engine.log.lock().reserve(bytes)
     }
 
     /// Appends a record; it is at the place returned. Somebody waits for it: the next sync starts as
     /// soon as the last one has ended.
     pub fn append(&mut self, record: &Record) -> Place {
-        let _ = record;
-        unimplemented!()
+        let mut log = self.engine.log.lock();
+        let place = self.engine.append(&mut log, record);
+        self.wake |= log.hurry();
+        place
     }
 
     /// Appends what nobody waits for: it goes to the disk with what comes next, or after a while.
     pub fn append_lazily(&mut self, record: &Record) -> Place {
-        let _ = record;
-        unimplemented!()
+        let mut log = self.engine.log.lock();
+        let place = self.engine.append(&mut log, record);
+        self.wake |= log.dawdle(place, Instant::now);
+        place
     }
 
     /// One holder of the message stored there has let go.
     pub fn let_go(&mut self, place: Place) {
-        let _ = place;
-        unimplemented!()
+        self.engine.log.lock().let_go(place);
     }
 
     /// All that was appended until now is durable when [`crate::Store::durable`] has reached this.
     pub fn end(&self) -> Place {
-        unimplemented!()
+        self.engine.log.lock().end()
+    }
+}
+
+impl Drop for Appending<'_> {
+    fn drop(&mut self) {
+        drop(self.turn.take());
+        if self.wake {
+            self.engine.wake();
+        }
     }
 }

@@ -1,10 +1,13 @@
 use std::collections::{BTreeMap, HashMap};
 
-use gateway_model::{Identifiers, Qos, Topic};
+use gateway_model::{Identifiers, Qos, Topic, TopicFilter};
+use parking_lot::Mutex;
 
-use crate::{CopyState, Place, SessionRecord, Shared};
+use crate::{CopyState, Holder, Holders, Place, SessionRecord, Shared};
 
 /// The state that a log amounts to: what was there when the gateway stopped.
+///
+/// `replay.rs` has it follow from records.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     /// By number.
@@ -12,6 +15,15 @@ pub struct Image {
     pub retained: HashMap<Topic, Place>,
     /// When they are due (milliseconds since 1970) and where they are, by serial.
     pub delayed: BTreeMap<u64, (u64, Place)>,
+    /// Above the number of every session of which a record speaks.
+    pub next_session: u64,
+    /// Above the serial of every delayed message of which a record speaks.
+    pub next_serial: u64,
+    /// Copies of sessions whose record has not come yet: cleaning writes a session anew behind the
+    /// messages that it holds.
+    pub(crate) orphans: HashMap<u64, BTreeMap<u64, CopyImage>>,
+    /// Where the filters of sessions with many subscriptions stand in their lists.
+    pub(crate) positions: HashMap<u64, HashMap<TopicFilter, usize>>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,4 +46,48 @@ pub struct CopyImage {
     pub state: CopyState,
     pub identifiers: Identifiers,
     pub shared: Option<Shared>,
+}
+
+impl Image {
+    /// The place of every hold on a message: as often as the message is held.
+    pub fn holds(&self) -> impl Iterator<Item = Place> {
+        let copies = self.sessions.values().flat_map(|session| session.copies.values());
+        let copies = copies.map(|copy| copy.place);
+        copies.chain(self.retained.values().copied()).chain(self.delayed.values().map(|(_, place)| *place))
+    }
+}
+
+/// So that a log can be cleaned while nothing runs.
+impl Holders for Mutex<Image> {
+    fn holds(&self, holder: Holder<'_>, place: Place) -> Option<CopyState> {
+        let image = self.lock();
+        let (at, state) = match holder {
+            Holder::Copy { session, ordinal } => {
+                let copy = image.sessions.get(&session)?.copies.get(&ordinal)?;
+                (copy.place, copy.state)
+            }
+            Holder::Retained(topic) => (*image.retained.get(topic)?, CopyState::default()),
+            Holder::Delayed { serial } => (image.delayed.get(&serial)?.1, CopyState::default()),
+        };
+        (at == place).then_some(state)
+    }
+
+    fn moved(&self, holder: Holder<'_>, from: Place, to: Place) {
+        let mut image = self.lock();
+        let place = match holder {
+            Holder::Copy { session, ordinal } => {
+                let session = image.sessions.get_mut(&session);
+                session.and_then(|session| session.copies.get_mut(&ordinal)).map(|copy| &mut copy.place)
+            }
+            Holder::Retained(topic) => image.retained.get_mut(topic),
+            Holder::Delayed { serial } => image.delayed.get_mut(&serial).map(|(_, place)| place),
+        };
+        if let Some(place) = place.filter(|place| **place == from) {
+            *place = to;
+        }
+    }
+
+    fn session(&self, number: u64) -> Option<SessionRecord> {
+        Some(self.lock().sessions.get(&number)?.record.clone())
+    }
 }

@@ -189,9 +189,10 @@ impl Endpoint {
 impl Adapter for Endpoint {
     fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
         match self.exchanges.receive(now, bytes, out.wire()) {
+            Received::Request(datagram) if self.is_waiting(&datagram, out) => {}
             Received::Request(datagram) => self.request(now, datagram, Origin::of(&datagram), out),
             Received::Acknowledged(tag) => self.notified(now, tag, out),
-            Received::Reset(tag) => self.lost_observer(now, tag, "rejected", out),
+            Received::Reset(tag) => self.lost_observer(now, tag, "unobserved", out),
             // We ask nothing of a CoAP peer.
             Received::Response { .. } | Received::Handled => {}
         }

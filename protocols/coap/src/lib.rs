@@ -4,6 +4,12 @@
 //! (one source address); the driver demultiplexes. It is not a bus either: topics, retained
 //! messages and queues are the gateway's, and `/ps/{topic}` is a window onto them.
 //!
+//! A request that publishes is answered when what it published is durable, as far as anybody wants
+//! it durable. If that takes long, a Confirmable one gets an empty acknowledgement first (RFC 7252
+//! section 5.2.2); a full store is 5.03 with a Max-Age. The session behind a peer ends with it:
+//! CoAP has no way to come back to one, so an observation and what waits for it do not outlive the
+//! gateway, and a client observes again when notifications stay away (RFC 7641 section 3.3.1).
+//!
 //! How to read it, from the wire inwards:
 //! - [`datagram`] admits what RFC 7252 calls a message, [`message`] builds one on coap-lite.
 //! - [`exchange`] is the message layer for one peer: reliability, deduplication, matching.

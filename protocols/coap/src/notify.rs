@@ -52,7 +52,7 @@ impl Endpoint {
     pub(crate) fn pull(&mut self, now: Instant, outbox: &mut dyn Deliveries, out: &mut dyn Sink) {
         while out.has_room() && self.may_pull() {
             let Some(outgoing) = outbox.next(now) else { break };
-            self.take(now, outgoing, out);
+            self.take(now, outgoing, outbox, out);
         }
     }
 
@@ -64,7 +64,7 @@ impl Endpoint {
         self.config.observe_queue == ObserveQueue::Latest || !self.observations.list.iter().any(holds)
     }
 
-    fn take(&mut self, now: Instant, outgoing: Outgoing, out: &mut dyn Sink) {
+    fn take(&mut self, now: Instant, outgoing: Outgoing, outbox: &mut dyn Deliveries, out: &mut dyn Sink) {
         if outgoing.released {
             return self.settle_one(outgoing.id, Settlement::Delivered, out);
         }
@@ -75,19 +75,29 @@ impl Endpoint {
         };
         let count = self.observations.list.iter().filter(|observation| is_for(observation)).count();
         if count == 0 {
-            return self.settle_one(outgoing.id, Settlement::Dropped("unobserved"), out);
+            return match outgoing.id {
+                Some(id) => self.settle(id, Settlement::Dropped("unobserved"), out),
+                None => outbox.refuse_last("unobserved"),
+            };
         }
         if let (Some(id), true) = (outgoing.id, count > 1) {
             self.observations.parcels.push(Parcel { id, remaining: count, delivered: false });
         }
         let mut superseded = Vec::new();
         for observation in self.observations.list.iter_mut().filter(|observation| is_for(observation)) {
-            let waiting =
-                Waiting { message: outgoing.message.clone(), delivery: outgoing.id, qos: outgoing.qos };
+            let (message, is_shared) = (outgoing.message.clone(), count > 1);
+            let waiting = Waiting { message, delivery: outgoing.id, qos: outgoing.qos, is_shared };
             superseded.extend(enqueue(&self.config, observation, waiting));
         }
-        for id in superseded {
-            self.settle(id, Settlement::Dropped("superseded"), out);
+        for older in superseded {
+            match older.delivery {
+                Some(id) => self.settle(id, Settlement::Dropped("superseded"), out),
+                // Of two at QoS 0 that were taken one is not sent: which of them is all the same.
+                None if outgoing.id.is_none() && count == 1 && !older.is_shared => {
+                    outbox.refuse_last("superseded")
+                }
+                None => {}
+            }
         }
         self.notify(now, out);
     }
@@ -212,17 +222,17 @@ impl Endpoint {
     }
 }
 
-/// Adds a message to an observation's queue; returns the deliveries it pushed out.
-fn enqueue(config: &Config, observation: &mut Observation, waiting: Waiting) -> Vec<DeliveryId> {
+/// Adds a message to an observation's queue; returns what it pushed out.
+fn enqueue(config: &Config, observation: &mut Observation, waiting: Waiting) -> Vec<Waiting> {
     let mut superseded = Vec::new();
     let queue = &mut observation.waiting;
     if config.observe_queue == ObserveQueue::Latest
         && let Some(index) = queue.iter().position(|older| older.message.topic == waiting.message.topic)
     {
-        superseded.extend(queue.remove(index).and_then(|older| older.delivery));
+        superseded.extend(queue.remove(index));
     }
     if queue.len() >= config.observe_waiting_max.max(1) {
-        superseded.extend(queue.pop_front().and_then(|older| older.delivery));
+        superseded.extend(queue.pop_front());
     }
     queue.push_back(waiting);
     superseded

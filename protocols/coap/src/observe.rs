@@ -51,6 +51,8 @@ pub(crate) struct Waiting {
     pub(crate) message: Arc<Message>,
     pub(crate) delivery: Option<DeliveryId>,
     pub(crate) qos: Qos,
+    /// Other observations were to be told of it too.
+    pub(crate) is_shared: bool,
 }
 
 /// A delivery that several observations share; settled when the last of them is done.
@@ -235,7 +237,7 @@ impl Endpoint {
     pub(crate) fn cancel_token(&mut self, now: Instant, token: Token, out: &mut dyn Sink) {
         let Some(index) = self.observations.position(token) else { return };
         if let Some(number) = self.observations.list.get(index).map(|observation| observation.number) {
-            self.end_observation(now, number, Settlement::Dropped("cancelled"), out);
+            self.end_observation(now, number, Settlement::Dropped("unobserved"), out);
         }
     }
 

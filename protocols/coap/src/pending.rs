@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use gateway_model::{Publish, Sink, Ticket};
 
+use crate::datagram::Datagram;
 use crate::discovery::Listing;
 use crate::endpoint::Endpoint;
+use crate::exchange::Origin;
 use crate::message::Code;
 use crate::publish::Condition;
 use crate::request::ReplyTo;
@@ -63,6 +65,14 @@ impl PendingRequests {
         self.0.remove(index)
     }
 
+    fn of(&self, datagram: &Datagram<'_>) -> Option<&Pending> {
+        let (message_id, token) = (datagram.message_id, datagram.token);
+        self.0.iter().find(|pending| {
+            let origin = pending.to.origin;
+            origin.message_id == message_id && origin.token == token
+        })
+    }
+
     pub(crate) fn take_waiting_for_session(&mut self) -> Vec<Pending> {
         let is_waiting = |pending: &Pending| matches!(pending.what, What::Session(_));
         let (waiting, others) = std::mem::take(&mut self.0).into_iter().partition(is_waiting);
@@ -81,6 +91,16 @@ impl PendingRequests {
 }
 
 impl Endpoint {
+    /// Whether this request waits already: a duplicate that is so late that the message layer, which
+    /// remembers only the last ones, does not know it any more. It must not be carried out again.
+    pub(crate) fn is_waiting(&mut self, datagram: &Datagram<'_>, out: &mut dyn Sink) -> bool {
+        let Some(pending) = self.pending.of(datagram) else { return false };
+        if pending.to.origin.acknowledged {
+            self.exchanges.acknowledge(&mut Origin::of(datagram), out.wire());
+        }
+        true
+    }
+
     /// Lets a request wait and returns the ticket under which its answer must come.
     /// `None` if too many wait already: it was refused with 5.03.
     pub(crate) fn wait(

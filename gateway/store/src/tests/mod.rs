@@ -1,3 +1,7 @@
 mod codec;
 mod dice;
+mod disk;
+mod domain;
+mod log;
 mod records;
+mod replay;

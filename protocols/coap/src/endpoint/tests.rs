@@ -3,6 +3,7 @@
 
 mod block;
 mod core;
+mod durability;
 mod link;
 mod lossy;
 mod observe;

@@ -100,7 +100,8 @@ fn td_coap_obs_05_a_silent_client_is_given_up() {
 
 #[test]
 fn td_coap_obs_06_reset_cancels_con_and_non() {
-    for (event, expected) in [(qos1("1"), vec![(1, Settlement::Dropped("rejected"))]), (qos0("1"), vec![])] {
+    for (event, expected) in [(qos1("1"), vec![(1, Settlement::Dropped("unobserved"))]), (qos0("1"), vec![])]
+    {
         let mut peer = Peer::new();
         peer.observe("ps/a", 5);
         let sent = peer.deliver(event);
@@ -231,6 +232,16 @@ fn rfc7641_4_5_2_only_the_latest_state_waits() {
     assert_eq!(next.iter().map(text).collect::<Vec<_>>(), ["4"]);
     peer.ack(&next[0]);
     assert_eq!(settled(&mut peer), [(1, Settlement::Delivered), (4, Settlement::Delivered)]);
+}
+
+#[test]
+fn what_an_observer_is_not_told_at_qos_0_is_counted() {
+    let mut peer = Peer::new();
+    peer.observe("ps/a", 5);
+    let first = peer.deliver(qos1("1"));
+    ["2", "3", "4"].into_iter().for_each(|payload| assert!(peer.deliver(qos0(payload)).is_empty()));
+    assert_eq!(peer.outbox.1, 2, "two were superseded");
+    assert_eq!(peer.ack(&first[0]).iter().map(text).collect::<Vec<_>>(), ["4"]);
 }
 
 #[test]

@@ -1,0 +1,323 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{io, slice};
+
+use crate::Place;
+use crate::batch::Batch;
+use crate::disk::Mode;
+use crate::engine::Engine;
+use crate::files::File;
+use crate::segment::{self, Header};
+
+/// Writes what has been appended, syncs it and says so: all that changes the files of an open log.
+pub(crate) struct Committer {
+    /// The segment written to.
+    file: Option<(u32, Arc<dyn File>)>,
+    /// Could not be written yet.
+    unwritten: Option<Arc<Batch>>,
+    /// Written and not synced. If a sync fails nobody knows what the disk has of these, so they are
+    /// written again.
+    unsynced: Vec<Arc<Batch>>,
+    rewrite: bool,
+    synced: Place,
+    synced_at: Instant,
+    /// After a failure, when to try again and how long to wait after the next one.
+    retry: Option<(Instant, Duration)>,
+    /// When to look for space again.
+    look: Option<Instant>,
+}
+
+/// How long what nobody waits for may stay unwritten.
+const LAZY_MAX: Duration = Duration::from_secs(1);
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Runs it in a thread of its own until the engine stops.
+pub(crate) fn spawn(mut committer: Committer, engine: &Arc<Engine>) -> io::Result<JoinHandle<()>> {
+    let engine = Arc::clone(engine);
+    thread::Builder::new().name("store".to_owned()).spawn(move || {
+        engine.set_committer(thread::current());
+        // Whoever stopped it before that could not wake it.
+        while !engine.is_stopping() {
+            match committer.pass(&engine) {
+                Some(wait) => thread::park_timeout(wait),
+                None => thread::park(),
+            }
+        }
+        committer.commit(&engine);
+    })
+}
+
+impl Committer {
+    pub fn new(engine: &Engine) -> Self {
+        Self {
+            file: None,
+            unwritten: None,
+            unsynced: Vec::new(),
+            rewrite: false,
+            synced: engine.durable(),
+            synced_at: Instant::now(),
+            retry: None,
+            look: None,
+        }
+    }
+
+    /// Everything before it survives a power cut.
+    #[cfg(test)]
+    pub fn synced(&self) -> Place {
+        self.synced
+    }
+
+    /// Does what is due, and says how long nothing else will be; `None`: until it is woken.
+    fn pass(&mut self, engine: &Engine) -> Option<Duration> {
+        let now = Instant::now();
+        if let Some((at, _)) = self.retry
+            && at > now
+        {
+            return Some(at - now);
+        }
+        let lazy_due = {
+            let log = engine.log.lock();
+            let lazy_due = log.lazy_since.map(|since| since + LAZY_MAX);
+            if log.urgent { Some(now) } else { lazy_due }
+        };
+        let sync_due = match engine.options.mode {
+            Mode::Interval(interval) if !self.unsynced.is_empty() => Some(self.synced_at + interval),
+            _ => None,
+        };
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let work = due(lazy_due) || due(sync_due) || self.retry.is_some() || self.has_retiring(engine);
+        if work && !self.work(engine, due(sync_due)) {
+            return self.retry.map(|(at, _)| at.saturating_duration_since(now));
+        }
+        if due(self.look) || engine.log.lock().wanted().is_some() && self.look.is_none() {
+            self.prepare(engine);
+        }
+        if work {
+            // While this was written more may have come.
+            return Some(Duration::ZERO);
+        }
+        let next = [lazy_due, sync_due, self.look].into_iter().flatten().min();
+        next.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Writes and syncs everything that there is. Whether it worked.
+    pub fn commit(&mut self, engine: &Engine) -> bool {
+        let worked = self.work(engine, true);
+        self.prepare(engine);
+        worked
+    }
+
+    /// Makes the next segment ahead if it is time, so that a full disk is known before it hurts.
+    pub fn prepare(&mut self, engine: &Engine) {
+        let before = engine.room();
+        self.look = None;
+        let wanted = {
+            let log = engine.log.lock();
+            let left = engine.options.bytes_max.saturating_sub(log.bytes_on_disk());
+            log.wanted().map(|number| (number, left >= engine.options.segment_bytes.into()))
+        };
+        let made = match wanted {
+            Some((number, true)) => match self.make(engine, number, engine.options.segment_bytes) {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::debug!(%error, "no space for another segment of the store");
+                    false
+                }
+            },
+            Some((_, false)) => false,
+            None => true,
+        };
+        if !made {
+            self.look = Some(Instant::now() + RETRY_MAX);
+        }
+        let mut log = engine.log.lock();
+        log.set_no_space(!made);
+        engine.measure(&log);
+        drop(log);
+        announce(engine, before);
+    }
+
+    fn work(&mut self, engine: &Engine, sync: bool) -> bool {
+        let before = engine.room();
+        match self.write_all(engine, sync) {
+            Ok(()) => {
+                if self.retry.take().is_some() {
+                    tracing::info!("the store writes again");
+                    engine.set_failing(false);
+                }
+                announce(engine, before);
+                true
+            }
+            Err(error) => {
+                engine.counters.failures.fetch_add(1, Relaxed);
+                let wait = self.retry.map_or(RETRY_MIN, |(_, wait)| wait);
+                if self.retry.is_none() {
+                    tracing::error!(%error, "the store cannot write; it refuses new messages until it can");
+                    engine.set_failing(true);
+                }
+                self.retry = Some((Instant::now() + wait, (2 * wait).min(RETRY_MAX)));
+                announce(engine, before);
+                false
+            }
+        }
+    }
+
+    fn write_all(&mut self, engine: &Engine, sync: bool) -> io::Result<()> {
+        if self.rewrite {
+            for index in 0..self.unsynced.len() {
+                let batch = Arc::clone(&self.unsynced[index]);
+                self.write(engine, &batch)?;
+            }
+            self.sync(engine)?;
+        }
+        loop {
+            let batch = match self.unwritten.take() {
+                Some(batch) => batch,
+                None => match engine.between_turns(|log| log.take(self.synced)) {
+                    Some(batch) => batch,
+                    None => break,
+                },
+            };
+            if let Err(error) = self.commit_batch(engine, &batch) {
+                self.unwritten = Some(batch);
+                return Err(error);
+            }
+            engine.log.lock().landed(&batch);
+            if engine.options.mode != Mode::Sync {
+                publish(engine, slice::from_ref(&batch));
+            }
+            self.unsynced.push(batch);
+            if engine.options.mode == Mode::Sync {
+                self.sync(engine)?;
+            }
+        }
+        if sync || self.unsynced_bytes() > engine.options.pending_bytes_max || self.has_retiring(engine) {
+            self.sync(engine)?;
+        }
+        self.retire(engine)
+    }
+
+    fn unsynced_bytes(&self) -> u64 {
+        self.unsynced.iter().map(|batch| batch.bytes.len() as u64).sum()
+    }
+
+    /// Writes a batch where it belongs; before a segment is left behind it is synced.
+    fn commit_batch(&mut self, engine: &Engine, batch: &Arc<Batch>) -> io::Result<()> {
+        if self.unsynced.last().is_some_and(|last| last.segment != batch.segment) {
+            self.sync(engine)?;
+        }
+        self.write(engine, batch)
+    }
+
+    fn write(&mut self, engine: &Engine, batch: &Batch) -> io::Result<()> {
+        let file = self.file_of(engine, batch)?;
+        file.write_at(&batch.bytes, batch.offset.into())?;
+        engine.counters.bytes_written.fetch_add(batch.bytes.len() as u64, Relaxed);
+        Ok(())
+    }
+
+    fn file_of(&mut self, engine: &Engine, batch: &Batch) -> io::Result<Arc<dyn File>> {
+        if let Some((number, file)) = &self.file
+            && *number == batch.segment
+        {
+            return Ok(Arc::clone(file));
+        }
+        let size = engine.log.lock().segments.get(&batch.segment).map_or(0, |segment| segment.size);
+        if size < batch.segment_size.into() {
+            self.make(engine, batch.segment, batch.segment_size)?;
+        }
+        let file = engine.files.open(&segment::name(batch.segment))?;
+        self.file = Some((batch.segment, Arc::clone(&file)));
+        Ok(file)
+    }
+
+    /// Makes the file of a segment, or makes it larger.
+    fn make(&mut self, engine: &Engine, number: u32, size: u32) -> io::Result<()> {
+        let (salt, existed) = {
+            let log = engine.log.lock();
+            (log.salt(), log.exists(number))
+        };
+        let name = segment::name(number);
+        let make = || {
+            let file = engine.files.create(&name)?;
+            file.allocate(size.into())?;
+            let header = Header { version: segment::VERSION, number, salt };
+            file.write_at(&header.encode(), 0)?;
+            file.sync()?;
+            engine.files.sync_names()
+        };
+        if let Err(error) = make() {
+            if !existed {
+                // Half of a file would only take space. If it stays, it is made whole later.
+                let _ = engine.files.remove(&name);
+            }
+            return Err(error);
+        }
+        engine.counters.bytes_written.fetch_add(segment::HEADER as u64, Relaxed);
+        engine.counters.syncs.fetch_add(1, Relaxed);
+        engine.log.lock().made(number, size.into());
+        Ok(())
+    }
+
+    fn sync(&mut self, engine: &Engine) -> io::Result<()> {
+        let Some(last) = self.unsynced.last() else { return Ok(()) };
+        let end = last.end();
+        let (_, file) = self.file.as_ref().expect("it has been written to");
+        self.rewrite = true;
+        file.sync()?;
+        self.rewrite = false;
+        engine.counters.syncs.fetch_add(1, Relaxed);
+        self.synced = end;
+        self.synced_at = Instant::now();
+        if engine.options.mode == Mode::Sync {
+            publish(engine, &self.unsynced);
+        }
+        let mut log = engine.log.lock();
+        self.unsynced.drain(..).for_each(|batch| log.reuse(batch));
+        Ok(())
+    }
+
+    fn has_retiring(&self, engine: &Engine) -> bool {
+        let end = self.unsynced.last().map_or(self.synced, |batch| batch.end());
+        engine.retiring.lock().first().is_some_and(|(_, once)| *once <= end)
+    }
+
+    /// Removes segments that nobody needs any more, strictly the oldest first.
+    fn retire(&mut self, engine: &Engine) -> io::Result<()> {
+        loop {
+            let due = engine.retiring.lock().first().copied().filter(|(_, once)| *once <= self.synced);
+            let Some((number, _)) = due else { return Ok(()) };
+            engine.close(number);
+            match engine.files.remove(&segment::name(number)) {
+                // From an attempt before, which then failed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+            engine.files.sync_names()?;
+            engine.log.lock().segments.remove(&number);
+            engine.retiring.lock().remove(0);
+            self.look = self.look.map(|_| Instant::now());
+        }
+    }
+}
+
+/// Says that batches are as durable as the settings promise.
+fn publish(engine: &Engine, batches: &[Arc<Batch>]) {
+    let Some(last) = batches.last() else { return };
+    let mut log = engine.log.lock();
+    batches.iter().for_each(|batch| log.durable(batch));
+    engine.measure(&log);
+    drop(log);
+    engine.set_durable(last.end());
+    engine.ring();
+}
+
+/// Says so if the room has changed.
+fn announce(engine: &Engine, before: crate::Room) {
+    if engine.room() != before {
+        engine.ring();
+    }
+}

@@ -1,0 +1,158 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_model::{Message, Moment, Notify};
+
+use crate::committer::{self, Committer};
+use crate::engine::Engine;
+use crate::files::Files;
+use crate::recovery::{self, Damaged, OpenError};
+use crate::scratch::Scratch;
+use crate::{Appending, Figures, Holders, Image, Pages, Place, ReadError, Room, Store};
+
+/// Keeps everything in a directory.
+pub struct Disk {
+    engine: Arc<Engine>,
+    /// `None` while it runs in a thread of its own.
+    committer: Option<parking_lot::Mutex<Committer>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    scratch: Scratch,
+    damaged: Vec<Damaged>,
+    torn: Option<Place>,
+}
+
+/// How a store is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub mode: Mode,
+    /// The size of one file of the log.
+    pub segment_bytes: u32,
+    /// Of all files of the log; beyond it nothing new is taken in.
+    pub bytes_max: u64,
+    /// Appended and not yet durable; beyond it the store is behind.
+    pub pending_bytes_max: u64,
+}
+
+/// What durable means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Synced to the disk: it survives a power cut.
+    Sync,
+    /// Written: it survives the end of the process. What was written is synced so long after, so a
+    /// power cut loses that much at most.
+    Interval(Duration),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { mode: Mode::Sync, segment_bytes: 8 << 20, bytes_max: 1 << 30, pending_bytes_max: 4 << 20 }
+    }
+}
+
+impl Disk {
+    /// Opens what is there, and begins to write in a thread of its own. `anchor` converts between
+    /// the instants of messages and the wall clock's time that is stored.
+    pub fn open(options: Options, files: Arc<dyn Files>, anchor: Moment) -> Result<(Self, Image), OpenError> {
+        let (mut disk, image) = Self::open_unthreaded(options, files, anchor)?;
+        let committer = disk.committer.take().expect("it has just been opened").into_inner();
+        disk.thread = Some(committer::spawn(committer, &disk.engine).map_err(OpenError::Thread)?);
+        Ok((disk, image))
+    }
+
+    /// Opens what is there, and writes when [`Disk::commit`] is called: for whoever needs to know
+    /// what happens when.
+    pub fn open_unthreaded(
+        options: Options,
+        files: Arc<dyn Files>,
+        anchor: Moment,
+    ) -> Result<(Self, Image), OpenError> {
+        let scratch = Scratch::open(Arc::clone(&files))?;
+        let mut image = Image::default();
+        let mut recovered = recovery::recover(&*files, &mut image)?;
+        let orphans = image.finish();
+        if orphans > 0 {
+            tracing::error!(orphans, "queued messages belong to sessions that were lost to damage");
+        }
+        recovered.count(image.holds());
+        let (damaged, torn) = (recovered.damaged.clone(), recovered.torn);
+        let engine = Arc::new(Engine::new(options, files, anchor, recovered));
+        let mut committer = Committer::new(&engine);
+        committer.prepare(&engine);
+        let disk = Self {
+            engine,
+            committer: Some(parking_lot::Mutex::new(committer)),
+            thread: None,
+            scratch,
+            damaged,
+            torn,
+        };
+        Ok((disk, image))
+    }
+
+    /// Writes and syncs everything that was appended, and whatever else is due. Whether it worked;
+    /// what did not is done again the next time. With a thread of its own it only wakes that.
+    pub fn commit(&self) -> bool {
+        match &self.committer {
+            Some(committer) => committer.lock().commit(&self.engine),
+            None => {
+                self.engine.wake();
+                true
+            }
+        }
+    }
+
+    /// What was found damaged when it was opened.
+    pub fn damaged(&self) -> &[Damaged] {
+        &self.damaged
+    }
+
+    /// Where the log was cut when it was opened, if something unfinished was behind.
+    pub fn torn(&self) -> Option<Place> {
+        self.torn
+    }
+}
+
+impl Store for Disk {
+    fn begin(&self) -> Option<Appending<'_>> {
+        Some(self.engine.begin())
+    }
+
+    fn durable(&self) -> Place {
+        self.engine.durable()
+    }
+
+    fn read(&self, place: Place) -> Result<Arc<Message>, ReadError> {
+        self.engine.read(place)
+    }
+
+    fn room(&self) -> Room {
+        self.engine.room()
+    }
+
+    fn clean(&self, holders: &dyn Holders) -> bool {
+        let _ = holders;
+        false
+    }
+
+    fn watch(&self, watcher: Arc<dyn Notify>) {
+        self.engine.watch(watcher);
+    }
+
+    fn pages(&self) -> Option<&dyn Pages> {
+        Some(&self.scratch)
+    }
+
+    fn figures(&self) -> Figures {
+        self.engine.figures()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.engine.stop();
+            // It has said why if it panicked.
+            let _ = thread.join();
+        }
+    }
+}
