@@ -8,6 +8,8 @@ mod paging;
 mod rare;
 mod restore;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -331,7 +333,7 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
+mod size {
     use super::*;
 
     /// The smallest message that waits is to cost at most 250 bytes.

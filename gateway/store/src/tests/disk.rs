@@ -6,7 +6,8 @@ use gateway_model::{ClientId, Expiry, Message, Moment, Notify, Qos, Topic};
 use smallvec::smallvec;
 
 use crate::{
-    Copy, CopyState, Disk, Files, MessageRecord, Options, Place, Record, Room, SessionRecord, Simulated, Store,
+    Copy, CopyState, Disk, Files, MessageRecord, Options, Place, Record, Room, SessionRecord, Simulated,
+    Store,
 };
 
 struct Bell(mpsc::Sender<()>);

@@ -133,3 +133,72 @@ fn zigzag(difference: u64) -> u64 {
 fn unzigzag(number: u64) -> u64 {
     number >> 1 ^ (number & 1).wrapping_neg()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn reference(place: u64, ordinal: u64) -> Reference {
+        Reference {
+            place: Place::from_number(place),
+            ordinal,
+            identifiers: Identifiers::None,
+            size: 200,
+            group: 0,
+            ticket: 0,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            state: CopyState::Waiting,
+            may_be_known: false,
+        }
+    }
+
+    fn samples() -> Vec<Reference> {
+        let many = Identifiers::Many(Arc::new(vec![1, 300, u32::MAX]));
+        let plain = reference(1 << 32 | 24, 7);
+        vec![
+            plain.clone(),
+            Reference { qos: Qos::AtMostOnce, retain: true, ..reference(1 << 32 | 200, 8) },
+            Reference { qos: Qos::ExactlyOnce, may_be_known: true, ..reference(3, 0) },
+            Reference { state: CopyState::Replayed, identifiers: Identifiers::One(9), ..plain.clone() },
+            Reference { state: CopyState::Moved, group: 5, ticket: u32::MAX, ..reference(u64::MAX, 1 << 62) },
+            Reference { identifiers: many, size: u32::MAX, ..reference(0, u64::MAX >> 1) },
+        ]
+    }
+
+    fn read(mut bytes: &[u8]) -> Vec<Reference> {
+        let mut previous = Previous::default();
+        std::iter::from_fn(|| decode(&mut bytes, &mut previous)).collect()
+    }
+
+    #[test]
+    fn references_come_back() {
+        let (mut bytes, mut previous) = (Vec::new(), Previous::default());
+        samples().iter().for_each(|reference| encode(reference, &mut previous, &mut bytes));
+        assert_eq!(read(&bytes), samples());
+        // What is cut short is read as far as it goes.
+        for length in 0..bytes.len() {
+            let some = read(&bytes[..length]);
+            assert_eq!(some, samples()[..some.len()]);
+        }
+    }
+
+    #[test]
+    fn most_references_take_six_bytes() {
+        let (mut bytes, mut previous) = (Vec::new(), Previous::default());
+        (0..1000).for_each(|number| encode(&reference(150 * number, number), &mut previous, &mut bytes));
+        assert!(bytes.len() <= 6000, "{}", bytes.len());
+    }
+
+    #[test]
+    fn bad_bytes_are_no_references() {
+        let mut number = 1u64;
+        for _ in 0..20_000 {
+            number = number.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            let bytes: Vec<u8> = (0..number >> 58).map(|at| (number >> (at % 57)) as u8).collect();
+            read(&bytes);
+        }
+    }
+}
