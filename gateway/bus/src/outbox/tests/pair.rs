@@ -18,6 +18,8 @@ pub(super) struct Pair {
     pub(super) plain: Outbox,
     /// What the log lists, by ordinal.
     pub(super) listed: BTreeMap<u64, Place>,
+    /// Taken out, to be merged later.
+    aside: Vec<(Entry, Entry)>,
     /// In flight, by topic: identifiers in both.
     pub(super) in_flight: Vec<(String, DeliveryId, DeliveryId)>,
     next: u32,
@@ -57,6 +59,7 @@ impl Pair {
             paged: Outbox::new(window, limits, true),
             plain: Outbox::new(window, limits, false),
             listed: BTreeMap::new(),
+            aside: Vec::new(),
             in_flight: Vec::new(),
             next: 0,
             now: Instant::now(),
@@ -135,8 +138,13 @@ impl Pair {
         self.plain.restart(window);
     }
 
-    /// Takes out up to `room` copies of a group; puts back those that `returns` says.
+    /// Takes out up to `room` copies of a group. Those that `returns` says are put back, others when
+    /// this is called again.
     pub(super) fn take(&mut self, group: u32, reach: Reach, room: usize, returns: impl Fn(usize) -> bool) {
+        let aside = std::mem::take(&mut self.aside).into_iter();
+        let (now, later) = aside.partition(|(entry, _)| entry.group == group);
+        self.aside = later;
+        self.merge(now);
         let placing = |mut left: usize| {
             move |_: &Entry| {
                 let found = left > 0;
@@ -155,14 +163,14 @@ impl Pair {
         assert_eq!(topics(&ours), topics(&theirs));
         let taken = topics(&ours);
         self.in_flight.retain(|(topic, ..)| !taken.contains(topic));
-        let some = |taken: Vec<((), Entry)>| {
-            let entries = taken.into_iter().map(|(_, entry)| entry).enumerate();
-            entries.filter(|(at, _)| returns(*at)).map(|(_, entry)| entry).collect::<Vec<_>>()
-        };
-        self.merge(some(ours), some(theirs));
+        let both = ours.into_iter().zip(theirs).map(|((_, ours), (_, theirs))| (ours, theirs));
+        let (now, later): (Vec<_>, Vec<_>) = both.enumerate().partition(|(at, _)| returns(*at));
+        self.merge(now.into_iter().map(|(_, both)| both).collect());
+        self.aside.extend(later.into_iter().map(|(_, both)| both));
     }
 
-    fn merge(&mut self, ours: Vec<Entry>, theirs: Vec<Entry>) {
+    fn merge(&mut self, both: Vec<(Entry, Entry)>) {
+        let (ours, theirs) = both.into_iter().unzip();
         let (shelf, listed) = (self.shelf.clone(), &mut self.listed);
         let mut changes = Changes::new(&self.store);
         let mut admit = |entry: &mut Entry| {

@@ -8,7 +8,7 @@ use crate::outbox::Reach;
 use crate::{DropPolicy, QueueLimits};
 
 const SEEDS: u64 = 2000;
-const STEPS: usize = 60;
+const STEPS: usize = 40;
 
 /// Random numbers that a seed repeats (SplitMix64).
 struct Dice(u64);
@@ -54,7 +54,7 @@ fn run(seed: u64) {
     };
     let mut pair = Pair::new(1 + dice.below(20) as u16, limits);
     let priorities = if dice.one_in(2) { 1 } else { 1 + dice.below(4) };
-    let many: Identifiers = (0..400).map(|number| u32::MAX - number).collect::<Vec<_>>().into();
+    let many: Identifiers = (0..150).map(|number| u32::MAX - number).collect::<Vec<_>>().into();
     let mut ticket = 0;
     let mut is_away = false;
     for _ in 0..STEPS {
