@@ -97,6 +97,11 @@ impl Outbox {
         self.bounds.limits()
     }
 
+    /// A session that came through a restart has those of its opener only now.
+    pub(crate) fn set_limits(&mut self, limits: QueueLimits) {
+        self.bounds = Bounds::new(limits, self.is_durable());
+    }
+
     pub(crate) fn is_durable(&self) -> bool {
         self.bounds.is_durable()
     }
@@ -151,10 +156,12 @@ impl Outbox {
         sent.map(|(_, entry)| entry.ordinal() + 1).max().unwrap_or(0).max(behind)
     }
 
-    /// The state of a copy that the log lists, if it is still here.
-    pub(crate) fn held(&self, ordinal: u64) -> Option<CopyState> {
-        let at_hand = self.listed(ordinal).map(Entry::state);
-        at_hand.or_else(|| self.tail()?.find(ordinal))
+    /// The state of a copy that the log lists at `place`, if it is still here.
+    pub(crate) fn held(&self, ordinal: u64, place: Place) -> Option<CopyState> {
+        match self.listed(ordinal) {
+            Some(entry) => (entry.place() == place).then(|| entry.state()),
+            None => self.tail()?.find(ordinal, place),
+        }
     }
 
     /// A copy that the log lists lies elsewhere from now on.

@@ -36,8 +36,10 @@ impl Deliveries for Drain<'_, '_> {
         }
         loop {
             let place = outbox.in_flight();
-            if outbox.head() == 0 && !outbox.refill(self.changes) {
-                return None;
+            if outbox.head() == 0
+                && let Some(until) = outbox.refill(self.changes)
+            {
+                self.waits_for = until;
             }
             let head = outbox.entries.get(place)?;
             if head.message.is_expired(now) {

@@ -47,13 +47,11 @@ impl Outbox {
 
     /// Empties the outbox; returns how many copies went.
     pub(crate) fn clear(&mut self, changes: &mut Changes<'_>) -> u32 {
-        let mut gone = self.entries.len() as u32 - u32::from(self.withdrawn());
+        let gone = self.backlog() as u32;
         self.entries.iter().for_each(|entry| changes.leaves(entry));
         while let Some((_, item)) = self.tail_mut().and_then(|tail| tail.pop_front()) {
             changes.leaves_behind(&item);
-            gone += 1;
         }
-        self.account_for_lost(changes);
         self.settled = self.settled.wrapping_add(gone);
         self.entries = VecDeque::new();
         (self.queue_bytes, self.in_flight, self.rare) = (0, 0, None);
@@ -87,7 +85,6 @@ impl Outbox {
                 }
                 false
             });
-            self.account_for_lost(changes);
         }
         self.queue_bytes -= bytes;
         if replayed > 0 {
@@ -117,8 +114,7 @@ impl Outbox {
     fn evict_behind(&mut self, priority: u8, drop: DropPolicy, live: bool, changes: &mut Changes<'_>) -> u32 {
         let is_last = drop == DropPolicy::Newest;
         let item: Option<Item> = self.tail_mut().and_then(|tail| tail.evict(priority, is_last, live));
-        self.account_for_lost(changes);
-        for item in &item {
+        if let Some(item) = &item {
             changes.leaves_behind(item);
             self.dequeue(item);
         }

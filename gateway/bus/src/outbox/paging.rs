@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use gateway_store::Store;
+use gateway_store::{Place, Store};
 
-use super::tail::Item;
+use super::tail::{Item, Reference};
 use super::{Changes, Entry, Outbox, Rare, Tail};
 
 /// Messages of a queue at hand, while a connection holds the session: enough that what is read again
@@ -10,6 +10,13 @@ use super::{Changes, Entry, Outbox, Rare, Tail};
 const HEAD_MESSAGES: usize = 512;
 /// And their bytes.
 const HEAD_BYTES: u32 = 256 * 1024;
+
+/// Why there is no message to a reference.
+pub(super) enum Unread {
+    /// It is not written yet.
+    Early(Reference),
+    Damaged(Reference),
+}
 
 /// What of a durable session's queue is at hand, and what is in its tail. All that is at hand goes
 /// before all in the tail.
@@ -43,7 +50,7 @@ impl Outbox {
 
     /// How many are not.
     pub(super) fn behind(&self) -> usize {
-        self.tail().map_or(0, |tail| tail.sums().count as usize)
+        self.tail().map_or(0, |tail| (tail.sums().count + tail.lost().count) as usize)
     }
 
     /// Puts a copy that is accounted for into its place.
@@ -74,55 +81,57 @@ impl Outbox {
         }
     }
 
-    /// Reads the next messages of the tail, when none is at hand any more. Whether there is one now.
-    pub(super) fn refill(&mut self, changes: &mut Changes<'_>) -> bool {
-        let Some(store) = self.tail().map(|tail| tail.store().clone()) else { return false };
-        while self.head() == 0 {
+    /// Reads the next messages of the tail, when none is at hand any more. What is not written yet
+    /// cannot be read: then this is until when to wait.
+    pub(super) fn refill(&mut self, changes: &mut Changes<'_>) -> Option<Place> {
+        let store = self.tail()?.store().clone();
+        let mut until = None;
+        while self.head() == 0 && self.behind() > 0 && until.is_none() {
             for _ in 0..HEAD_MESSAGES / 2 {
                 if self.head_bytes() >= HEAD_BYTES / 2 {
                     break;
                 }
-                let next = self.tail_mut().and_then(Tail::pop_front);
-                self.account_for_lost(changes);
-                let Some((priority, item)) = next else { break };
-                let entry = self.read(&store, priority, item, changes);
-                self.entries.extend(entry);
+                let Some((priority, item)) = self.tail_mut().and_then(Tail::pop_front) else { break };
+                match self.read(&store, priority, item) {
+                    Ok(entry) => self.entries.push_back(entry),
+                    Err(Unread::Early(reference)) => {
+                        until = Some(Place::from_number(reference.place.number() + 1));
+                        let items = vec![Item::Reference(reference)];
+                        self.tail_mut()?.push_front(priority, items);
+                        break;
+                    }
+                    Err(Unread::Damaged(reference)) => self.drop_damaged(reference, changes),
+                }
             }
-            if self.behind() == 0 {
-                break;
-            }
+            self.drop_lost(changes);
         }
         self.rest();
-        self.head() > 0
+        until.filter(|_| self.head() == 0)
     }
 
-    /// An item of the tail with its message. One that cannot be read is dropped.
-    pub(super) fn read(
-        &mut self,
-        store: &Arc<dyn Store>,
-        priority: u8,
-        item: Item,
-        changes: &mut Changes<'_>,
-    ) -> Option<Entry> {
+    /// An item of the tail with its message.
+    pub(super) fn read(&mut self, store: &Arc<dyn Store>, priority: u8, item: Item) -> Result<Entry, Unread> {
         let reference = match item {
-            Item::Whole(entry) => return Some(entry),
+            Item::Whole(entry) => return Ok(entry),
             Item::Reference(reference) => reference,
         };
         match store.read(reference.place) {
             Ok(message) => {
                 // The same, unless it was counted otherwise by who wrote it.
                 self.queue_bytes = self.queue_bytes - reference.size + message.size() as u32;
-                Some(reference.into_entry(message, priority))
+                Ok(reference.into_entry(message, priority))
             }
-            Err(_) => {
-                changes.gone.push(reference.gone());
-                changes.damaged += 1;
-                self.settled = self.settled.wrapping_add(1);
-                let item = Item::Reference(reference);
-                self.dequeue(&item);
-                None
-            }
+            // Whoever publishes it has a place, and has not written there yet.
+            Err(_) if reference.place >= store.durable() => Err(Unread::Early(reference)),
+            Err(_) => Err(Unread::Damaged(reference)),
         }
+    }
+
+    pub(super) fn drop_damaged(&mut self, reference: Reference, changes: &mut Changes<'_>) {
+        changes.gone.push(reference.gone());
+        changes.damaged += 1;
+        self.settled = self.settled.wrapping_add(1);
+        self.dequeue(&Item::Reference(reference));
     }
 
     /// An item of the tail does not wait any more.
@@ -133,9 +142,9 @@ impl Outbox {
         }
     }
 
-    /// Drops what the tail could not read again. The log is not told, as nobody knows what it was: it
-    /// comes again after a restart.
-    pub(super) fn account_for_lost(&mut self, changes: &mut Changes<'_>) {
+    /// Drops what the tail could not read again, which waited until now. The log is not told of pages,
+    /// as nobody knows what was on them: it comes again after a restart.
+    fn drop_lost(&mut self, changes: &mut Changes<'_>) {
         let Some(tail) = self.tail_mut() else { return };
         let lost = tail.take_lost();
         if lost.count > 0 {
@@ -147,7 +156,7 @@ impl Outbox {
     }
 
     fn head_bytes(&self) -> u32 {
-        self.queue_bytes - self.tail().map_or(0, |tail| tail.sums().bytes)
+        self.queue_bytes - self.tail().map_or(0, |tail| tail.sums().bytes + tail.lost().bytes)
     }
 
     fn is_long(&self) -> bool {

@@ -1,11 +1,13 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use gateway_store::{CopyImage, CopyState, Shared};
+use gateway_store::{CopyImage, CopyState, Shared, Store};
 
 use super::flight::far_from;
+use super::paging::Unread;
 use super::tail::{Item, Reference};
-use super::{Changes, Outbox, Stage, Tail};
+use super::{Changes, Entry, Outbox, Stage, Tail};
 
 impl Outbox {
     /// Takes in what a session had when the gateway stopped. What has an ordinal before `sent_before`
@@ -40,7 +42,7 @@ impl Outbox {
                 continue;
             }
             let item = Item::Reference(reference);
-            let Some(mut entry) = self.read(store, priority, item, changes) else { continue };
+            let Some(mut entry) = self.read_at_start(store, priority, item, changes) else { continue };
             self.queue_bytes -= entry.message.size() as u32;
             (entry.serial, entry.stage) = (self.next_serial, Stage::Release);
             self.next_serial = self.next_serial.wrapping_add(1);
@@ -58,8 +60,25 @@ impl Outbox {
             return;
         }
         for (priority, reference) in waiting {
-            let entry = self.read(store, priority, Item::Reference(reference), changes);
+            let entry = self.read_at_start(store, priority, Item::Reference(reference), changes);
             self.entries.extend(entry);
+        }
+    }
+
+    fn read_at_start(
+        &mut self,
+        store: &Arc<dyn Store>,
+        priority: u8,
+        item: Item,
+        changes: &mut Changes<'_>,
+    ) -> Option<Entry> {
+        match self.read(store, priority, item) {
+            Ok(entry) => Some(entry),
+            // Nothing is written while a gateway starts: what is not there does not come.
+            Err(Unread::Early(reference) | Unread::Damaged(reference)) => {
+                self.drop_damaged(reference, changes);
+                None
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Tail {
     /// The highest priority first; nearly always one.
     runs: SmallVec<[Run; 1]>,
     sums: Sums,
-    /// What could not be read again since that was asked for last.
+    /// What could not be read again and was not dropped yet.
     lost: Sums,
     /// How many items each group has here.
     groups: Vec<(u32, u32)>,
@@ -43,8 +43,13 @@ impl Tail {
         self.sums
     }
 
+    /// What could not be read again: it is no part of the sums any more.
+    pub(crate) fn lost(&self) -> Sums {
+        self.lost
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.sums.count == 0
+        self.sums.count == 0 && self.lost.count == 0
     }
 
     /// Of what is first.
@@ -102,11 +107,12 @@ impl Tail {
         self.turn(at, |run, paging| run.evict(is_last, live, paging))
     }
 
-    /// The state of a copy. What cannot be read may be it: then it waits, so that the log keeps it.
-    pub(crate) fn find(&self, ordinal: u64) -> Option<CopyState> {
+    /// The state of a copy at a place. What cannot be read may be it: then it waits, so that the log
+    /// keeps it.
+    pub(crate) fn find(&self, ordinal: u64, place: Place) -> Option<CopyState> {
         let pages = self.store.pages();
         self.runs.iter().find_map(|run| match run.find(ordinal, pages) {
-            Ok(found) => found.map(|reference| reference.state),
+            Ok(found) => found.filter(|found| found.place == place).map(|found| found.state),
             Err(_) => Some(CopyState::Waiting),
         })
     }
@@ -163,7 +169,11 @@ impl Tail {
         }
     }
 
-    /// What could not be read again since this was asked last: it is no part of the sums any more.
+    /// The message of an item that was taken out cannot be read.
+    pub(crate) fn add_lost(&mut self, reference: Reference) {
+        self.lost.add(Sums::of(&Item::Reference(reference)));
+    }
+
     pub(crate) fn take_lost(&mut self) -> Sums {
         std::mem::take(&mut self.lost)
     }

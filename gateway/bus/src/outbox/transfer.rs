@@ -1,5 +1,6 @@
 use gateway_model::Qos;
 
+use super::paging::Unread;
 use super::tail::Item;
 use super::{Changes, Entry, Outbox, Stage, Tail};
 
@@ -164,13 +165,24 @@ impl Outbox {
         let mut left = tail.count(group);
         if left > 0 {
             let store = tail.store().clone();
+            let mut damaged = Vec::new();
             tail.rewrite(|priority, item, kept| {
                 if item.group() != group {
                     kept.push(item);
                     return false;
                 }
                 left -= 1;
-                let Some(mut entry) = self.read(&store, priority, item, changes) else { return left == 0 };
+                let mut entry = match self.read(&store, priority, item) {
+                    Ok(entry) => entry,
+                    Err(Unread::Early(reference)) => {
+                        kept.push(Item::Reference(reference));
+                        return true;
+                    }
+                    Err(Unread::Damaged(reference)) => {
+                        damaged.push(reference);
+                        return left == 0;
+                    }
+                };
                 let Some(place) = place(&entry) else {
                     kept.push(Item::new(entry));
                     return true;
@@ -181,9 +193,12 @@ impl Outbox {
                 taken.push((place, entry));
                 left == 0
             });
+            for reference in damaged {
+                changes.gone.push(reference.gone());
+                tail.add_lost(reference);
+            }
         }
         self.rare_mut().tail = Some(tail);
-        self.account_for_lost(changes);
     }
 
     /// Whether something in flight moves too.
@@ -272,7 +287,6 @@ impl Outbox {
         if let Some(tail) = self.tail_mut() {
             tail.merge(behind);
         }
-        self.account_for_lost(changes);
         self.shorten(changes);
     }
 }

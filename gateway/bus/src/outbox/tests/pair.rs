@@ -189,7 +189,7 @@ impl Pair {
     /// Cleaning moves what the log still lists.
     pub(super) fn shift(&mut self, ordinal: u64) {
         let from = self.listed[&ordinal];
-        assert!(self.paged.held(ordinal).is_some(), "{ordinal} is held");
+        assert!(self.paged.held(ordinal, from).is_some(), "{ordinal} is held");
         let to = self.shelf.shift(from);
         self.paged.moved(ordinal, to);
         self.listed.insert(ordinal, to);
@@ -208,9 +208,13 @@ impl Pair {
     }
 
     pub(super) fn check_listed(&self) {
-        for ordinal in self.listed.keys() {
-            assert!(self.paged.held(*ordinal).is_some(), "{ordinal} is held");
-            assert_eq!(self.paged.held(ordinal + 1).is_some(), self.listed.contains_key(&(ordinal + 1)));
+        for (ordinal, place) in &self.listed {
+            assert!(self.paged.held(*ordinal, *place).is_some(), "{ordinal} is held");
+            assert_eq!(self.paged.held(*ordinal, Place::NOWHERE), None);
+            let next = ordinal + 1;
+            if !self.listed.contains_key(&next) {
+                assert_eq!(self.paged.held(next, *place), None);
+            }
         }
     }
 

@@ -34,12 +34,16 @@ impl Shelf {
 
     /// As cleaning would: the message lies elsewhere.
     pub(super) fn shift(&self, from: Place) -> Place {
-        let message = self.messages.lock().remove(&from).expect("it is there");
+        let message = self.take(from);
         self.put(&message)
     }
 
-    pub(super) fn lose(&self, place: Place) {
-        self.messages.lock().remove(&place);
+    pub(super) fn take(&self, place: Place) -> Arc<Message> {
+        self.messages.lock().remove(&place).expect("it is there")
+    }
+
+    pub(super) fn give_back(&self, place: Place, message: Arc<Message>) {
+        self.messages.lock().insert(place, message);
     }
 
     pub(super) fn set_durable(&self, place: Place) {
