@@ -58,6 +58,7 @@ mod websocket;
 
 pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
 pub use broker::{Broker, DoorLimits, Principal};
+pub use clock::moment;
 pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
 pub use meter::ClientLimits;
 pub use services::ServicesSettings;

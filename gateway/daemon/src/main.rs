@@ -2,7 +2,8 @@
 //!
 //! The only crate that knows the protocols and the bridges. Read `catalog.rs` for what there is,
 //! `serve.rs` for how it is put together; `settings.rs` is `tidegate check`, `client.rs` is
-//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd`.
+//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd`,
+//! `storage.rs` is `tidegate store`.
 
 mod access;
 mod banner;
@@ -14,6 +15,7 @@ mod passwd;
 mod reload;
 mod serve;
 mod settings;
+mod storage;
 mod warnings;
 
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Some(Command::Pub(options)) => client::publish(&options),
         Some(Command::Sub(options)) => client::subscribe(&options),
         Some(Command::Passwd(options)) => passwd::run(&options),
+        Some(Command::Store(options)) => storage::run(&options),
     }
 }
 
