@@ -2,19 +2,23 @@
 //!
 //! The only crate that knows the protocols and the bridges. Read `catalog.rs` for what there is,
 //! `serve.rs` for how it is put together; `settings.rs` is `tidegate check`, `client.rs` is
-//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd`,
-//! `storage.rs` is `tidegate store`.
+//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd` and `storage.rs`
+//! `tidegate store`.
 
 mod access;
 mod banner;
+mod bridges;
 mod catalog;
 mod cli;
 mod client;
+mod limits;
 mod logging;
+mod node_id;
 mod passwd;
 mod reload;
 mod serve;
 mod settings;
+mod status;
 mod storage;
 mod warnings;
 
