@@ -1,19 +1,19 @@
 //! A protocol for devices that can do no better than lines of text:
 //!
 //! ```text
-//! device:  SUB plant/+/command⏎          gateway:  plant/7/command open the valve⏎
-//!          PUB plant/7/level 42⏎
+//! device:  SUB plant/+/command⏎          gateway:  OK⏎   plant/7/command open the valve⏎
+//!          PUB plant/7/level 42⏎                   OK⏎
 //! ```
+//!
+//! `OK` is said when what the line asked for is durable, and the next line is not read before.
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use gateway_model::{
     Adapter, Close, Deliveries, Event, Open, Outcome, Peer, Protocol, Publish, Qos, Reason, Reply, Request,
-    Settlement, Sink, Subscription, Ticket, TopicFilter,
+    Sink, Subscription, Ticket, TopicFilter,
 };
 
-/// No line may be longer, in bytes.
 const LINE_LEN_MAX: usize = 4096;
 
 pub struct Lines;
@@ -24,42 +24,52 @@ impl Protocol for Lines {
     }
 }
 
-/// One device. Fresh ──first byte──▶ Opening ──Opened──▶ Open
+/// One device: Fresh ──first byte──▶ Busy ──Opened──▶ Open ──line──▶ Busy ──reply──▶ Open
+/// While it is busy nothing is read.
+#[derive(Clone, Copy, PartialEq)]
 enum Connection {
     Fresh,
-    Opening,
+    Busy,
     Open,
+}
+
+impl Connection {
+    /// The last line is done with. After one that was refused no other is read.
+    fn answer(&mut self, reason: Reason, out: &mut dyn Sink) {
+        if reason.is_error() {
+            return out.close(Close::because(reason));
+        }
+        *self = Self::Open;
+        out.wire().extend(b"OK\n");
+    }
 }
 
 impl Adapter for Connection {
     fn receive(&mut self, _: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
-        match self {
-            // Nothing is consumed until the session is open: the driver shows the bytes again.
-            Self::Fresh => {
-                *self = Self::Opening;
-                out.request(Ticket(0), Request::Open(Box::new(Open::transient())));
-                0
-            }
-            Self::Opening => 0,
-            Self::Open => {
-                let mut consumed = 0;
-                while let Some(len) = bytes[consumed..].iter().position(|byte| *byte == b'\n') {
-                    if let Err(reason) = command(&bytes[consumed..consumed + len], out) {
-                        out.close(Close::because(reason));
-                    }
-                    consumed += len + 1;
-                }
-                if bytes.len() - consumed > LINE_LEN_MAX {
-                    out.close(Close::because(Reason::PacketTooLarge));
-                }
-                consumed
-            }
+        if *self == Self::Fresh {
+            *self = Self::Busy;
+            out.request(Ticket(0), Request::Open(Box::new(Open::transient())));
         }
+        // What is not consumed now the driver shows again, after every event too.
+        let mut consumed = 0;
+        while let (Self::Open, Some(len)) = (*self, bytes[consumed..].iter().position(|b| *b == b'\n')) {
+            *self = Self::Busy;
+            if let Ok(Outcome::Done(reason)) | Err(reason) = command(&bytes[consumed..consumed + len], out) {
+                self.answer(reason, out);
+            }
+            consumed += len + 1;
+        }
+        if *self == Self::Open && bytes.len() - consumed > LINE_LEN_MAX {
+            out.close(Close::because(Reason::PacketTooLarge));
+        }
+        consumed
     }
 
     fn handle(&mut self, _: Instant, event: Event, out: &mut dyn Sink) {
         match event {
             Event::Reply(_, Reply::Opened(Ok(_))) => *self = Self::Open,
+            Event::Reply(_, Reply::Published(reason)) => self.answer(reason, out),
+            Event::Reply(_, Reply::Subscribed(reasons)) => self.answer(reasons[0], out),
             Event::Reply(_, Reply::Opened(Err(refusal))) => out.close(Close::because(refusal.reason)),
             Event::Evicted(reason) => out.close(Close::because(reason)),
             _ => {}
@@ -74,10 +84,7 @@ impl Adapter for Connection {
             wire.push(b' ');
             wire.append(&outgoing.message.payload);
             wire.push(b'\n');
-            // Lines are not acknowledged: written is delivered.
-            if let Some(id) = outgoing.id {
-                out.settle(id, Settlement::Delivered);
-            }
+            // At QoS 0 what is taken is delivered. Above, say with `settle` what became of it.
         }
     }
 
@@ -90,22 +97,19 @@ impl Adapter for Connection {
     }
 }
 
-fn command(line: &[u8], out: &mut dyn Sink) -> Result<(), Reason> {
+fn command(line: &[u8], out: &mut dyn Sink) -> Result<Outcome, Reason> {
     match line.split_at_checked(4) {
         Some((b"PUB ", rest)) => {
             let mut parts = rest.splitn(2, |byte| *byte == b' ');
             let topic = out.topic(parts.next().unwrap_or_default()).map_err(|_| Reason::TopicNameInvalid)?;
-            let payload = Bytes::copy_from_slice(parts.next().unwrap_or_default());
-            match out.publish(Ticket(0), Publish::new(topic, payload), None) {
-                Outcome::Done(reason) if reason.is_error() => Err(reason),
-                _ => Ok(()),
-            }
+            let payload = parts.next().unwrap_or_default().to_vec();
+            let publish = Publish { qos: Qos::AtLeastOnce, ..Publish::new(topic, payload) };
+            Ok(out.publish(Ticket(0), publish, None))
         }
         Some((b"SUB ", filter)) => {
             let filter = TopicFilter::parse_bytes(filter).map_err(|_| Reason::TopicFilterInvalid)?;
-            let subscription = Subscription::new(filter, Qos::AtMostOnce);
-            out.request(Ticket(0), Request::Subscribe(vec![subscription]));
-            Ok(())
+            out.request(Ticket(0), Request::Subscribe(vec![Subscription::new(filter, Qos::AtMostOnce)]));
+            Ok(Outcome::Later)
         }
         _ => Err(Reason::MalformedPacket),
     }

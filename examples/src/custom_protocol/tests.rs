@@ -23,13 +23,33 @@ fn open() -> (Connection, Recorder) {
 #[test]
 fn lines_publish_and_subscribe_however_they_are_cut() {
     let (mut connection, mut recorder) = open();
-    let bytes = b"SUB plant/+\nPUB plant/7 level 42\nPUB a";
-    assert_eq!(connection.receive(Instant::now(), bytes, &mut recorder), bytes.len() - 5);
-    let Some((_, Request::Subscribe(subscriptions))) = recorder.requests.pop_front() else { panic!() };
+    let (now, bytes) = (Instant::now(), b"SUB plant/+\nPUB plant/7 level 42\nPUB a");
+    assert_eq!(connection.receive(now, bytes, &mut recorder), 12);
+    let Some((ticket, Request::Subscribe(subscriptions))) = recorder.requests.pop_front() else { panic!() };
     assert_eq!(subscriptions[0].filter, TopicFilter::parse("plant/+").unwrap());
+    let granted = Reply::Subscribed(vec![Reason::Success]);
+    connection.handle(now, Event::Reply(ticket, granted), &mut recorder);
+    assert_eq!(connection.receive(now, &bytes[12..], &mut recorder), bytes.len() - 12 - 5);
     let (_, publish) = &recorder.published[0];
     assert_eq!((&*publish.topic, &publish.payload[..]), ("plant/7", &b"level 42"[..]));
+    assert_eq!(recorder.take_bytes(), b"OK\nOK\n");
     assert_eq!(recorder.closed, None);
+}
+
+#[test]
+fn ok_means_that_it_is_safe() {
+    for (reason, answer) in [(Reason::Success, &b"OK\n"[..]), (Reason::QuotaExceeded, b"")] {
+        let (mut connection, mut recorder) = open();
+        recorder.publish_outcome = Outcome::Later;
+        let bytes = b"PUB a 1\nPUB a 2\n";
+        assert_eq!(connection.receive(Instant::now(), bytes, &mut recorder), 8);
+        assert_eq!(connection.receive(Instant::now(), &bytes[8..], &mut recorder), 0);
+        assert_eq!(recorder.take_bytes(), b"");
+        let published = Event::Reply(recorder.published[0].0, Reply::Published(reason));
+        connection.handle(Instant::now(), published, &mut recorder);
+        assert_eq!(recorder.take_bytes(), answer);
+        assert_eq!(recorder.closed.map(|close| close.reason), reason.is_error().then_some(reason));
+    }
 }
 
 #[test]

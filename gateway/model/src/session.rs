@@ -87,7 +87,7 @@ pub struct Opened {
     pub session_present: bool,
     /// The expiry granted: what was asked for, cut to the gateway's limit.
     pub expiry: Expiry,
-    /// Packet identifiers that the adapter held with [`crate::Sink::hold`] before.
+    /// Packet identifiers that the session holds from before: see [`crate::Sink::publish`].
     pub held: Vec<NonZeroU16>,
     /// What the authentication method has to say in the end.
     pub authentication_data: Option<Bytes>,

@@ -2,10 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::{Message, Moment, Notify};
+use parking_lot::Mutex;
 
+use crate::cleaning::Cleaner;
 use crate::committer::{self, Committer};
 use crate::engine::Engine;
 use crate::files::Files;
+use crate::pause::Pause;
 use crate::recovery::{self, Damaged, OpenError};
 use crate::scratch::Scratch;
 use crate::{Appending, Figures, Holders, Image, Pages, Place, ReadError, Room, Store};
@@ -14,8 +17,11 @@ use crate::{Appending, Figures, Holders, Image, Pages, Place, ReadError, Room, S
 pub struct Disk {
     engine: Arc<Engine>,
     /// `None` while it runs in a thread of its own.
-    committer: Option<parking_lot::Mutex<Committer>>,
-    thread: parking_lot::Mutex<Option<std::thread::JoinHandle<()>>>,
+    committer: Option<Mutex<Committer>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    cleaner: Mutex<Cleaner>,
+    /// For cleaning, as long as the disk is behind.
+    pause: Arc<Pause>,
     scratch: Scratch,
     damaged: Vec<Damaged>,
     torn: Option<Place>,
@@ -49,6 +55,9 @@ impl Default for Options {
     }
 }
 
+/// How long cleaning waits for the disk before it asks whether it is still wanted.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 impl Disk {
     /// Opens what is there, and begins to write in a thread of its own. `anchor` converts between
     /// the instants of messages and the wall clock's time that is stored.
@@ -56,7 +65,7 @@ impl Disk {
         let (mut disk, image) = Self::open_unthreaded(options, files, anchor)?;
         let committer = disk.committer.take().expect("it has just been opened").into_inner();
         let thread = committer::spawn(committer, &disk.engine).map_err(OpenError::Thread)?;
-        disk.thread = parking_lot::Mutex::new(Some(thread));
+        disk.thread = Mutex::new(Some(thread));
         Ok((disk, image))
     }
 
@@ -67,7 +76,6 @@ impl Disk {
         files: Arc<dyn Files>,
         anchor: Moment,
     ) -> Result<(Self, Image), OpenError> {
-        let scratch = Scratch::open(Arc::clone(&files))?;
         let mut image = Image::default();
         let mut recovered = recovery::recover(&*files, &mut image)?;
         let orphans = image.finish();
@@ -75,14 +83,19 @@ impl Disk {
             tracing::error!(orphans, "queued messages belong to sessions that were lost to damage");
         }
         recovered.count(image.holds());
+        let scratch = Scratch::open(Arc::clone(&files));
         let (damaged, torn) = (recovered.damaged.clone(), recovered.torn);
         let engine = Arc::new(Engine::new(options, files, anchor, recovered));
         let mut committer = Committer::new(&engine);
         committer.prepare(&engine);
+        let pause = Arc::new(Pause::default());
+        engine.watch(pause.clone());
         let disk = Self {
             engine,
-            committer: Some(parking_lot::Mutex::new(committer)),
-            thread: parking_lot::Mutex::default(),
+            committer: Some(Mutex::new(committer)),
+            thread: Mutex::default(),
+            cleaner: Mutex::default(),
+            pause,
             scratch,
             damaged,
             torn,
@@ -140,8 +153,13 @@ impl Store for Disk {
     }
 
     fn clean(&self, holders: &dyn Holders) -> bool {
-        let _ = holders;
-        false
+        if self.engine.is_loaded() {
+            if self.committer.is_none() {
+                self.pause.wait(PAUSE_MAX, || !self.engine.is_loaded());
+            }
+            return true;
+        }
+        self.cleaner.lock().step(&self.engine, holders)
     }
 
     fn watch(&self, watcher: Arc<dyn Notify>) {

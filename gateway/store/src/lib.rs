@@ -2,6 +2,7 @@
 
 mod appending;
 mod batch;
+mod cleaning;
 mod committer;
 mod decode;
 mod disk;
@@ -10,21 +11,23 @@ mod engine;
 mod files;
 mod frame;
 mod holders;
+mod identity;
 mod image;
 mod kind;
 mod log;
 mod memory;
 mod pages;
+mod pause;
 mod place;
 mod record;
 mod recovery;
 mod replay;
+mod retiring;
 mod scratch;
 mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
-mod walk;
 
 pub use appending::Appending;
 pub use decode::DecodeError;
@@ -33,6 +36,7 @@ pub use files::{Directory, File, Files};
 #[cfg(any(test, feature = "testing"))]
 pub use files::{Fault, Operation, Simulated};
 pub use holders::{Holder, Holders};
+pub use identity::Identity;
 pub use image::{CopyImage, Image, SessionImage};
 pub use memory::Memory;
 pub use pages::{PAGE_BYTES, PageNumber, Pages};

@@ -425,6 +425,11 @@ impl Contents {
         Ok(contents)
     }
 
+    /// Whether the disk gave everything back.
+    pub fn is_whole(&self) -> bool {
+        self.unreadable.is_empty()
+    }
+
     fn batch_at(&self, offset: usize, salt: u32) -> Option<batch::Header> {
         let header = batch::Header::decode(&self.bytes, self.number, offset)?;
         (header.salt == salt).then_some(header)

@@ -65,6 +65,11 @@ impl PendingRequests {
         self.0.remove(index)
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_waiting_for(&self, ticket: Ticket) -> bool {
+        self.0.iter().any(|pending| pending.ticket == ticket)
+    }
+
     fn of(&self, datagram: &Datagram<'_>) -> Option<&Pending> {
         let (message_id, token) = (datagram.message_id, datagram.token);
         self.0.iter().find(|pending| {

@@ -1,6 +1,7 @@
 //! A registered device: what it said, whether it is awake, what it is being asked.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::codec::Reading;
 use crate::config::Config;
 use crate::downlink::{Active, Observation};
 use crate::endpoint::IGNORED;
+use crate::kept::Kept;
 use crate::path::Path;
 use crate::registration::{Registration, Update};
 use crate::registry::Listed;
@@ -38,6 +40,10 @@ pub(crate) struct Device {
     /// What the gateway itself wants from the device, before any command.
     pub(crate) wishes: VecDeque<Wish>,
     pub(crate) next_tag: u64,
+    /// What was last kept of `observed_to_keep`.
+    kept_observed: Box<[Path]>,
+    /// The observations may have changed since.
+    observations_noted: bool,
 }
 
 /// A request of the gateway's own.
@@ -69,6 +75,8 @@ impl Device {
             observations: Vec::new(),
             wishes: VecDeque::new(),
             next_tag: 0,
+            kept_observed: Box::default(),
+            observations_noted: false,
             registration,
             config,
         };
@@ -121,12 +129,45 @@ impl Device {
     }
 
     /// To be called when the observations have changed.
-    pub(crate) fn note_observations(&self) {
+    pub(crate) fn note_observations(&mut self) {
+        self.listed.note_observed(self.observed().collect());
+        self.observations_noted = true;
+    }
+
+    /// What is observed or about to be.
+    fn observed(&self) -> impl Iterator<Item = Path> + '_ {
         let wished = self.wishes.iter().filter_map(|wish| match wish {
             Wish::Observe(path) => Some(*path),
             Wish::Read(_) => None,
         });
-        self.listed.note_observed(self.observations.iter().map(Observation::path).chain(wished).collect());
+        let under_way = self.active.as_ref().and_then(|active| active.observed());
+        self.observations.iter().map(Observation::path).chain(under_way).chain(wished)
+    }
+
+    /// What has to be kept of the observations: not those that begin by themselves.
+    fn observed_to_keep(&self) -> Box<[Path]> {
+        let is_asked_for = |path: &Path| !self.config.auto_observed().any(|auto| auto == *path);
+        let mut observed: Vec<Path> = self.observed().filter(is_asked_for).collect();
+        observed.sort_unstable();
+        observed.dedup();
+        observed.into()
+    }
+
+    /// Whether the observations are others than were kept.
+    pub(crate) fn has_observations_to_keep(&mut self) -> bool {
+        std::mem::take(&mut self.observations_noted) && self.observed_to_keep() != self.kept_observed
+    }
+
+    /// What is to be kept with the session, now.
+    pub(crate) fn kept(&mut self, address: SocketAddr) -> Bytes {
+        self.kept_observed = self.observed_to_keep();
+        let kept = Kept {
+            location: self.listed.location.clone(),
+            address,
+            registration: self.registration.clone(),
+            observed: self.kept_observed.clone(),
+        };
+        kept.encode()
     }
 
     fn wish_for_observations(&mut self) {

@@ -46,6 +46,13 @@ pub(crate) struct Active {
     observing: bool,
 }
 
+impl Active {
+    /// What the gateway itself wants to observe: a command to observe comes again by itself.
+    pub(crate) fn observed(&self) -> Option<Path> {
+        (self.caller.is_none() && matches!(self.action, Action::Observe)).then_some(self.path)
+    }
+}
+
 /// Where the answer to a command goes.
 pub(crate) struct Caller {
     id: Option<Json>,

@@ -1,22 +1,25 @@
 //! One UDP source address: the interfaces that a device uses towards the server.
 //!
 //! ```text
-//!   unregistered ─ POST /rd ─▶ opening ─ session opened ─▶ registered ─ DELETE /rd/{id} ─▶ closed
+//!   unregistered ─ POST /rd ─▶ opening ─ session opened ─▶ registered ─ DELETE /rd/{id} ─▶ leaving ─ kept ─▶ closed
 //!        │ POST /rd/{id}    ──▶  │                            │ ▲  │ lifetime over ──────────▶ closed
-//!        │ of another port       │ refused: 4.01, 4.03        │ │  │ it moved away ──────────▶ closed
+//!        │ of another port,      │ refused: 4.01, 4.03        │ │  │ it moved away ──────────▶ closed
+//!        │ or before a restart   │                            │ │  │
 //!        │ nothing for 60 s      ▼                            └─┘ POST /rd, POST /rd/{id}, POST /dp
 //!        ▼                     closed
 //!      closed
 //! ```
 
+mod keeping;
+mod resuming;
 mod send;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use coap_lite::{CoapOption, Packet};
+use coap_lite::Packet;
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Event, Expiry, Open, Opened, Peer, Qos, Reason, Refusal, Reply,
     Request, RetainHandling, Settlement, Sink, Subscription, Ticket, Will,
@@ -28,19 +31,24 @@ use protocol_coap::message::{Code, add_uint, number, with_payload};
 
 use crate::config::Config;
 use crate::device::{Device, lifetime};
+use crate::endpoint::keeping::Waiting;
 use crate::endpoint::send::PendingSend;
 use crate::registration::{self, Registration, Update};
-use crate::registry::{Listed, Moved, Registry};
+use crate::registry::{Listed, Registry};
 use crate::translate::{self, OFFLINE_DELAY, State, Topics};
 
 /// Replies under this ticket need no reaction.
 pub(crate) const IGNORED: Ticket = Ticket(0);
 const OPEN: Ticket = Ticket(1);
 const SUBSCRIBE: Ticket = Ticket(2);
-/// Tickets from here on belong to Sends.
-const SEND_MIN: u64 = 16;
+/// Tickets from here on belong to Sends, and to what is kept.
+const NUMBERED_MIN: u64 = 16;
 /// How long an address may stay without a registration.
 const UNREGISTERED: Duration = Duration::from_secs(60);
+/// Answers to one device that may wait for the store; beyond it, 5.03.
+pub(crate) const ANSWERS_WAITING_MAX: usize = 16;
+/// How long a device is asked to stay away after 4.29 and 5.03, as Max-Age.
+const RETRY_AFTER_SECS: u32 = 5;
 /// Bodies that one device may have under way at a time: a registration and a Send.
 const UPLOADS_MAX: usize = 2;
 
@@ -48,7 +56,8 @@ pub(crate) struct Endpoint {
     config: Arc<Config>,
     registry: Arc<Registry>,
     address: Box<str>,
-    host: IpAddr,
+    /// The same, its IP address in canonical form: IPv4 as such.
+    peer: SocketAddr,
     seed: u64,
     /// Counts registrations, for their locations.
     serial: u64,
@@ -57,13 +66,21 @@ pub(crate) struct Endpoint {
     stage: Stage,
     /// Sends whose values are not yet durable.
     sends: Vec<PendingSend>,
-    next_send: u64,
+    /// Answers that wait until the registration is kept.
+    waiting: Vec<Waiting>,
+    /// The registration as it is now is not kept yet, but will be under this ticket.
+    keeping: Option<Ticket>,
+    next_ticket: u64,
 }
 
 enum Stage {
-    Unregistered { until: Instant },
+    Unregistered {
+        until: Instant,
+    },
     Opening(Box<Opening>),
     Registered(Box<Device>),
+    /// It said goodbye, and is answered when that is durable.
+    Leaving(Asked, Ticket),
     Closed,
 }
 
@@ -79,7 +96,9 @@ enum Goal {
     /// A device that had another address moves here with the registration at this location.
     Move(Box<str>, Update),
     /// The goodbye of a device that had another address: its session is taken over to be ended.
-    Deregister,
+    Deregister(Box<str>),
+    /// A Send by a device that registered before a restart: its Content-Format and its body.
+    Send(Box<str>, (Option<u32>, Bytes)),
 }
 
 /// A request's origin and the Block1 option that its answer repeats.
@@ -106,16 +125,23 @@ impl Endpoint {
         Self {
             registry,
             address: peer.address.to_string().into(),
-            host: peer.address.ip().to_canonical(),
+            peer: SocketAddr::new(peer.address.ip().to_canonical(), peer.address.port()),
             exchanges: Exchanges::new(transmission, seed),
             uploads: Uploads::new(uploads),
             seed,
             serial: 0,
             stage: Stage::Unregistered { until: now + UNREGISTERED },
             sends: Vec::new(),
-            next_send: SEND_MIN,
+            waiting: Vec::new(),
+            keeping: None,
+            next_ticket: NUMBERED_MIN,
             config,
         }
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket - 1)
     }
 
     fn device(&mut self) -> Option<&mut Device> {
@@ -141,6 +167,10 @@ impl Endpoint {
             }
         };
         let asked = (origin, block);
+        if self.waiting.len() + self.sends.len() >= ANSWERS_WAITING_MAX {
+            let text = "too many requests wait for the store";
+            return self.refuse(now, asked, Code::SERVICE_UNAVAILABLE, text, out);
+        }
         // A path of more than two segments is none of ours.
         let mut segments = request.texts(number::URI_PATH);
         let path = [segments.next(), segments.next(), segments.next()];
@@ -148,7 +178,10 @@ impl Endpoint {
             (Code::POST, [Some("rd"), None, None]) => self.register(now, asked, request, &body, out),
             (Code::POST, [Some("rd"), Some(id), None]) => self.update(now, asked, id, request, &body, out),
             (Code::DELETE, [Some("rd"), Some(id), None]) => self.deregister(now, asked, id, out),
-            (Code::POST, [Some("dp"), None, None]) => self.receive_send(now, asked, request, &body, out),
+            (Code::POST, [Some("dp"), None, None]) => {
+                let content_format = request.uint(number::CONTENT_FORMAT, 2);
+                self.receive_send(now, asked, content_format, &body, out);
+            }
             (_, [Some("rd"), _, None] | [Some("dp"), None, None]) => {
                 self.refuse(
                     now,
@@ -197,7 +230,7 @@ impl Endpoint {
         match &mut self.stage {
             Stage::Registered(device) if device.registration.endpoint == registration.endpoint => {
                 let location = registration::location(self.seed, self.serial);
-                let listed = self.registry.list(location, self.host, &registration);
+                let listed = self.registry.list(location, self.peer.ip(), &registration);
                 self.serial += 1;
                 device.replace(now, registration, listed, &mut self.exchanges, out);
                 self.registered(now, asked, out);
@@ -210,7 +243,8 @@ impl Endpoint {
                 }
             }
             Stage::Unregistered { .. } => self.begin(now, asked, registration, Goal::Register, out),
-            Stage::Closed => {}
+            // A device that comes back at once finds a new adapter with its retransmission.
+            Stage::Leaving(..) | Stage::Closed => {}
         }
     }
 
@@ -264,13 +298,8 @@ impl Endpoint {
                 self.registered(now, asked, out);
             }
             Goal::Move(location, update) => self.moved(now, asked, location, update, out),
-            Goal::Deregister => {
-                let listed = self.list(&registration);
-                let device =
-                    Device::new(now, self.config.clone(), registration, listed, self.address.clone());
-                self.stage = Stage::Registered(Box::new(device));
-                self.goodbye(now, asked, out);
-            }
+            Goal::Deregister(location) => self.resumed_by_goodbye(now, asked, location, out),
+            Goal::Send(location, send) => self.resumed_by_send(now, asked, location, send, out),
         }
     }
 
@@ -288,27 +317,10 @@ impl Endpoint {
         self.stage = Stage::Registered(Box::new(device));
     }
 
-    /// The rest of an Update that came from another address than the device had.
-    fn moved(&mut self, now: Instant, asked: Asked, location: Box<str>, update: Update, out: &mut dyn Sink) {
-        let Some(Moved { listed, registration, observed }) = self.registry.take(location, self.host) else {
-            // It ended while its session was being opened here.
-            self.unknown(now, asked, out);
-            return out.close(Close::GOODBYE);
-        };
-        self.settle(now, registration, listed, out);
-        let Stage::Registered(device) = &mut self.stage else { return };
-        device.resume_observations(&observed);
-        device.update(now, update);
-        device.heard(now);
-        device.publish_event("update", out);
-        device.publish_status(State::Online, out);
-        self.answer(now, asked, Code::CHANGED, out);
-    }
-
     fn list(&mut self, registration: &Registration) -> Listed {
         let location = registration::location(self.seed, self.serial);
         self.serial += 1;
-        self.registry.list(location, self.host, registration)
+        self.registry.list(location, self.peer.ip(), registration)
     }
 
     /// Says so to everyone.
@@ -317,10 +329,9 @@ impl Endpoint {
         device.heard(now);
         device.publish_event("register", out);
         device.publish_status(State::Online, out);
-        let mut packet = coded(Code::CREATED, asked.1);
-        packet.add_option(CoapOption::LocationPath, b"rd".to_vec());
-        packet.add_option(CoapOption::LocationPath, device.listed.location.as_bytes().to_vec());
-        self.exchanges.reply(now, asked.0, &mut packet, out.wire());
+        let location = device.listed.location.clone();
+        self.keep(out);
+        self.answer_when_kept(now, asked, Some(location), out);
     }
 
     /// OMA LwM2M Core 1.1 section 6.2.2.
@@ -334,7 +345,7 @@ impl Endpoint {
         out: &mut dyn Sink,
     ) {
         let here = self.device().is_some_and(|device| *device.listed.location == *id);
-        let elsewhere = if here { None } else { self.find(id) };
+        let elsewhere = if here { None } else { self.find(now, id) };
         if !here && elsewhere.is_none() {
             return self.unknown(now, asked, out);
         }
@@ -352,67 +363,11 @@ impl Endpoint {
         if changed || was_asleep {
             device.publish_status(State::Online, out);
         }
-        self.answer(now, asked, Code::CHANGED, out);
-    }
-
-    /// The device has got another address: its session follows it here, and the adapter that had
-    /// it is told that it was taken over.
-    fn move_here(
-        &mut self,
-        now: Instant,
-        asked: Asked,
-        (location, mut registration): (Box<str>, Registration),
-        update: Update,
-        out: &mut dyn Sink,
-    ) {
-        match &self.stage {
-            Stage::Unregistered { .. } => {
-                registration.apply(update.clone());
-                self.begin(now, asked, registration, Goal::Move(location, update), out);
-            }
-            Stage::Opening(_) => {
-                self.refuse(now, asked, Code::SERVICE_UNAVAILABLE, "the session is being opened", out);
-            }
-            Stage::Registered(_) => self.leave_to_another(out),
-            Stage::Closed => {}
+        // An Update that only says "still here" promises nothing new, and writes nothing.
+        if changed {
+            self.keep(out);
         }
-    }
-
-    /// The registration that a device at this address may speak for.
-    fn find(&self, location: &str) -> Option<Registration> {
-        self.registry.find(location, self.host, self.config.update_from_other_address)
-    }
-
-    fn unknown(&mut self, now: Instant, asked: Asked, out: &mut dyn Sink) {
-        self.refuse(now, asked, Code::NOT_FOUND, "unknown registration: register again", out);
-    }
-
-    /// Another device behind the address. A session is opened once per adapter: the retransmission
-    /// of this request will find a new one.
-    fn leave_to_another(&mut self, out: &mut dyn Sink) {
-        out.close(Close::because(Reason::SessionTakenOver));
-        self.stage = Stage::Closed;
-    }
-
-    /// OMA LwM2M Core 1.1 section 6.2.3.
-    fn deregister(&mut self, now: Instant, asked: Asked, id: &str, out: &mut dyn Sink) {
-        if self.device().is_some_and(|device| *device.listed.location == *id) {
-            return self.goodbye(now, asked, out);
-        }
-        match self.find(id) {
-            Some(registration) if matches!(self.stage, Stage::Unregistered { .. }) => {
-                self.begin(now, asked, registration, Goal::Deregister, out);
-            }
-            _ => self.refuse(now, asked, Code::NOT_FOUND, "unknown registration", out),
-        }
-    }
-
-    fn goodbye(&mut self, now: Instant, asked: Asked, out: &mut dyn Sink) {
-        let Some(device) = self.device() else { return };
-        device.publish_event("deregister", out);
-        device.publish_status(State::Offline, out);
-        self.answer(now, asked, Code::DELETED, out);
-        self.end(now, Close { expiry: Some(Expiry::Immediately), ..Close::GOODBYE }, out);
+        self.answer_when_kept(now, asked, None, out);
     }
 
     fn answer(&mut self, now: Instant, (origin, block): Asked, code: Code, out: &mut dyn Sink) {
@@ -424,12 +379,16 @@ impl Endpoint {
 
     fn refuse(&mut self, now: Instant, (origin, block): Asked, code: Code, text: &str, out: &mut dyn Sink) {
         let mut packet = coded(code, block);
+        if matches!(code, Code::SERVICE_UNAVAILABLE | Code::TOO_MANY_REQUESTS) {
+            add_uint(&mut packet, number::MAX_AGE, RETRY_AFTER_SECS);
+        }
         packet.payload = text.as_bytes().to_vec();
         self.exchanges.reply(now, origin, &mut packet, out.wire());
     }
 
     /// What the device could not be asked stays in its queue.
     fn end(&mut self, now: Instant, close: Close, out: &mut dyn Sink) {
+        self.waiting.clear();
         if let Stage::Registered(mut device) = std::mem::replace(&mut self.stage, Stage::Closed) {
             device.take_back(now, &mut self.exchanges, out);
         }
@@ -450,6 +409,7 @@ impl Endpoint {
             Stage::Registered(device) if device.is_expired(now) => {
                 device.publish_event("expire", out);
                 device.publish_status(State::Offline, out);
+                self.keep_nothing(out);
                 let close = Close { publish_will: false, ..Close::because(Reason::KeepAliveTimeout) };
                 self.end(now, close, out);
             }
@@ -459,8 +419,15 @@ impl Endpoint {
     }
 
     fn pump(&mut self, now: Instant, out: &mut dyn Sink) {
+        let is_answered = self.waiting.is_empty();
         if let Stage::Registered(device) = &mut self.stage {
-            device.pump(now, &mut self.exchanges, out);
+            // A device that is not registered yet, as far as it knows, need not answer requests.
+            if is_answered {
+                device.pump(now, &mut self.exchanges, out);
+            }
+            if device.has_observations_to_keep() {
+                self.keep(out);
+            }
         }
     }
 }
@@ -503,21 +470,31 @@ impl Adapter for Endpoint {
                 }
             }
             Event::Reply(ticket, Reply::Published(reason)) => self.published(now, ticket, reason, out),
+            Event::Reply(ticket, Reply::Kept) => self.kept(now, ticket, out),
             Event::Reply(..) => {}
             Event::Timeout => self.time_passed(now, out),
             Event::Evicted(reason) => {
                 // After a take-over the new adapter says what state the device is in.
                 let publish_will = reason != Reason::SessionTakenOver;
-                self.end(now, Close { publish_will, ..Close::because(reason) }, out);
+                // An Update may have changed the lifetime since the session was opened.
+                let expiry = self.device().map(|device| Expiry::After(lifetime(&device.registration)));
+                let expiry = expiry.filter(|_| publish_will);
+                self.end(now, Close { publish_will, expiry, ..Close::because(reason) }, out);
             }
             Event::Settled(_) => {}
-            Event::Closed => self.stage = Stage::Closed,
+            Event::Closed => {
+                self.stage = Stage::Closed;
+                self.waiting.clear();
+            }
         }
         self.pump(now, out);
     }
 
     fn deliver(&mut self, now: Instant, outbox: &mut dyn Deliveries, out: &mut dyn Sink) {
         let Stage::Registered(device) = &mut self.stage else { return };
+        if !self.waiting.is_empty() {
+            return;
+        }
         while device.is_ready() && out.has_room() {
             let Some(outgoing) = outbox.next(now) else { return };
             if outgoing.released {
@@ -534,7 +511,7 @@ impl Adapter for Endpoint {
         let own = match &self.stage {
             Stage::Unregistered { until } => Some(*until),
             Stage::Registered(device) => Some(device.next_timeout()),
-            Stage::Opening(_) => None,
+            Stage::Opening(_) | Stage::Leaving(..) => None,
             Stage::Closed => return None,
         };
         [own, self.exchanges.next_timeout(), self.uploads.next_timeout()].into_iter().flatten().min()
@@ -557,12 +534,11 @@ fn coded(code: Code, block: Option<Block>) -> Packet {
 fn refusal_code(reason: Reason) -> Code {
     match reason {
         Reason::BadUserNameOrPassword | Reason::BadAuthenticationMethod => Code::UNAUTHORIZED,
-        Reason::ServerBusy | Reason::ServerUnavailable | Reason::ServerShuttingDown => {
-            Code::SERVICE_UNAVAILABLE
-        }
-        Reason::QuotaExceeded | Reason::ConnectionRateExceeded | Reason::MessageRateTooHigh => {
-            Code::TOO_MANY_REQUESTS
-        }
+        Reason::QuotaExceeded
+        | Reason::ServerBusy
+        | Reason::ServerUnavailable
+        | Reason::ServerShuttingDown => Code::SERVICE_UNAVAILABLE,
+        Reason::ConnectionRateExceeded | Reason::MessageRateTooHigh => Code::TOO_MANY_REQUESTS,
         Reason::ClientIdentifierNotValid | Reason::TopicNameInvalid => Code::BAD_REQUEST,
         _ => Code::FORBIDDEN,
     }

@@ -39,9 +39,17 @@
 //! `update_from_other_address` says otherwise; a device then registers again, which resumes its
 //! session.
 //!
+//! A registration outlives a restart of the gateway, until its lifetime, which then starts anew, is
+//! over. 2.01, 2.04 and 2.02 leave when what they say is durable. After a restart the gateway does
+//! not call a device, it waits for it: the device's status is offline until its next Update, Send or
+//! goodbye, which goes on as if nothing had happened, and then what was observed is observed again
+//! and the queued commands are sent. Until then its notifications are answered with a Reset. If it
+//! never comes, it stays offline: its session ends after its lifetime, without an `expire` event.
+//!
 //! Read `endpoint` (what the device asks of us), then `device` and `downlink` (what we ask of it),
 //! then `translate`; the formats are in `codec`.
 
+mod absent;
 mod answer;
 pub mod codec;
 mod command;
@@ -49,6 +57,7 @@ mod config;
 mod device;
 mod downlink;
 mod endpoint;
+mod kept;
 pub mod objects;
 mod path;
 mod registration;
@@ -62,7 +71,8 @@ mod value;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gateway_model::{Adapter, Peer, Protocol};
+use bytes::Bytes;
+use gateway_model::{Adapter, ClientId, Peer, Protocol};
 
 pub use config::{Config, ConfigError, PayloadMode};
 pub use path::{Path, PathError};
@@ -85,5 +95,19 @@ impl Lwm2m {
 impl Protocol for Lwm2m {
     fn connect(&self, now: Instant, peer: &Peer, seed: u64) -> Box<dyn Adapter> {
         Box::new(endpoint::Endpoint::new(now, self.config.clone(), self.registry.clone(), peer, seed))
+    }
+
+    fn restore(&self, now: Instant, client_id: &ClientId, kept: &Bytes) {
+        let Some(endpoint) = client_id.as_str().strip_prefix(&*self.config.client_id_prefix) else { return };
+        if kept.is_empty() {
+            return;
+        }
+        match kept::Kept::decode(kept) {
+            Ok(kept) if *kept.registration.endpoint == *endpoint => self.registry.restore(now, kept),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(endpoint, %error, "registration not restored: the device has to register again");
+            }
+        }
     }
 }

@@ -1,13 +1,17 @@
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use crate::absent::Absent;
+use crate::kept::Kept;
 use crate::path::Path;
 use crate::registration::Registration;
 
 /// The registrations of all addresses, by location: a device behind a NAT that rebinds, or one that
 /// opens a new socket each time, updates and says goodbye from another port than it registered
-/// from. Locked when a registration or its observations change, and for a lookup; never per message.
+/// from. And the first message of a device after a restart of the gateway finds here what it had
+/// registered before. Locked when a registration or its observations change, and for a lookup; never per message.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     directory: Mutex<Directory>,
@@ -16,6 +20,7 @@ pub(crate) struct Registry {
 #[derive(Debug, Default)]
 struct Directory {
     by_location: HashMap<Box<str>, Entry>,
+    absent: Absent,
     next_owner: u64,
 }
 
@@ -44,6 +49,11 @@ pub(crate) struct Moved {
 }
 
 impl Registry {
+    /// Knows a registration from before a restart again.
+    pub(crate) fn restore(&self, now: Instant, kept: Kept) {
+        self.lock().absent.insert(now, kept);
+    }
+
     pub(crate) fn list(
         self: &Arc<Self>,
         location: Box<str>,
@@ -51,6 +61,7 @@ impl Registry {
         registration: &Registration,
     ) -> Listed {
         let mut directory = self.lock();
+        directory.absent.remove_endpoint(&registration.endpoint);
         let owner = directory.new_owner();
         let entry = Entry { owner, host, registration: registration.clone(), observed: Box::default() };
         directory.by_location.insert(location.clone(), entry);
@@ -58,20 +69,52 @@ impl Registry {
     }
 
     /// The registration at a location, if it was made from that host, or hosts do not matter.
-    pub(crate) fn find(&self, location: &str, host: IpAddr, any_host: bool) -> Option<Registration> {
-        let directory = self.lock();
-        let entry = directory.by_location.get(location)?;
-        (any_host || entry.host == host).then(|| entry.registration.clone())
+    pub(crate) fn find(
+        &self,
+        now: Instant,
+        location: &str,
+        host: IpAddr,
+        any_host: bool,
+    ) -> Option<Registration> {
+        let mut directory = self.lock();
+        directory.absent.expire(now);
+        let (from, registration) = match directory.by_location.get(location) {
+            Some(entry) => (entry.host, &entry.registration),
+            None => {
+                let kept = directory.absent.get(location)?;
+                (kept.address.ip(), &kept.registration)
+            }
+        };
+        (any_host || from == host).then(|| registration.clone())
+    }
+
+    /// The registration of the device that had this address before a restart and was not heard of
+    /// since, and its location.
+    pub(crate) fn find_absent(&self, now: Instant, address: SocketAddr) -> Option<(Box<str>, Registration)> {
+        let mut directory = self.lock();
+        directory.absent.expire(now);
+        let kept = directory.absent.at(address)?;
+        Some((kept.location.clone(), kept.registration.clone()))
     }
 
     /// Makes a registration the caller's, at the same location.
     pub(crate) fn take(self: &Arc<Self>, location: Box<str>, host: IpAddr) -> Option<Moved> {
         let mut directory = self.lock();
         let owner = directory.new_owner();
+        if let Some(Kept { address, registration, observed, .. }) = directory.absent.remove(&location) {
+            let entry = Entry { owner, host: address.ip(), registration, observed };
+            directory.by_location.insert(location.clone(), entry);
+        }
         let entry = directory.by_location.get_mut(&location)?;
         (entry.owner, entry.host) = (owner, host);
         let (registration, observed) = (entry.registration.clone(), entry.observed.clone());
         Some(Moved { listed: Listed { registry: self.clone(), location, owner }, registration, observed })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> (usize, usize) {
+        let directory = self.lock();
+        (directory.by_location.len(), directory.absent.len())
     }
 
     /// The directory is whole at every step, so a panic elsewhere does not spoil it.

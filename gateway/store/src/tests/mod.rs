@@ -5,3 +5,4 @@ mod domain;
 mod log;
 mod records;
 mod replay;
+mod simulation;

@@ -3,11 +3,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use gateway_model::{Reason, Sink, Ticket};
 use protocol_coap::block::Block;
-use protocol_coap::datagram::Datagram;
 use protocol_coap::exchange::Origin;
-use protocol_coap::message::{Code, number};
+use protocol_coap::message::Code;
 
-use super::{Asked, Endpoint, refusal_code};
+use super::{Asked, Endpoint, Goal, Stage, refusal_code};
 use crate::codec::Format;
 use crate::path::Path;
 use crate::translate::Source;
@@ -28,17 +27,16 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        request: &Datagram<'_>,
+        content_format: Option<u32>,
         body: &Bytes,
         out: &mut dyn Sink,
     ) {
-        let ticket = Ticket(self.next_send);
+        let ticket = self.next_ticket();
         let Some(device) = self.device() else {
-            return self.refuse(now, asked, Code::NOT_FOUND, "register first", out);
+            return self.receive_send_unregistered(now, asked, content_format, body, out);
         };
-        let content_format =
-            request.uint(number::CONTENT_FORMAT, 2).and_then(|format| u16::try_from(format).ok());
-        let format = content_format.and_then(Format::from_number);
+        let number = content_format.and_then(|number| u16::try_from(number).ok());
+        let format = number.and_then(Format::from_number);
         let Some(format @ (Format::SenmlJson | Format::SenmlCbor)) = format else {
             return self.refuse(now, asked, Code::UNSUPPORTED_CONTENT_FORMAT, "send SenML: 110 or 112", out);
         };
@@ -48,11 +46,28 @@ impl Endpoint {
         };
         let (left, refused) = device.publish_values(&readings, Source::Send, ticket, out);
         let send = PendingSend { ticket, origin: asked.0, block: asked.1, left, refused };
-        self.next_send += 1;
         if left == 0 {
             self.accepted(now, &send, out);
         } else {
             self.sends.push(send);
+        }
+    }
+
+    /// It may have registered before a restart.
+    fn receive_send_unregistered(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        content_format: Option<u32>,
+        body: &Bytes,
+        out: &mut dyn Sink,
+    ) {
+        match self.registry.find_absent(now, self.peer) {
+            Some((location, registration)) if matches!(self.stage, Stage::Unregistered { .. }) => {
+                let goal = Goal::Send(location, (content_format, body.clone()));
+                self.begin(now, asked, registration, goal, out);
+            }
+            _ => self.refuse(now, asked, Code::NOT_FOUND, "register first", out),
         }
     }
 

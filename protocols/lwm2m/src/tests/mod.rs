@@ -5,6 +5,7 @@ mod device_management;
 mod hostile;
 mod registration;
 mod reporting;
+mod restart;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +29,12 @@ struct Bench {
     outbox: Outbox,
     now: Instant,
     message_id: u16,
+    /// What the gateway keeps with the session.
+    kept: Option<Bytes>,
+    /// How often it was asked to.
+    keeps: usize,
+    /// The store takes its time: see `keep`.
+    slow: bool,
 }
 
 impl Bench {
@@ -40,7 +47,16 @@ impl Bench {
         let now = Instant::now();
         let peer = Peer::new(address.parse().unwrap(), "test".into());
         let adapter = protocol.connect(now, &peer, seed);
-        Self { adapter, out: Recorder::default(), outbox: Outbox::default(), now, message_id: 100 }
+        Self {
+            adapter,
+            out: Recorder::default(),
+            outbox: Outbox::default(),
+            now,
+            message_id: 100,
+            kept: None,
+            keeps: 0,
+            slow: false,
+        }
     }
 
     /// Registered as `ep1`, with what that caused taken away.
@@ -157,7 +173,23 @@ impl Bench {
         packets
     }
 
+    /// Everything that is to be kept is kept; what the device gets.
+    fn keep(&mut self) -> Vec<Packet> {
+        let is_keep = |(_, request): &(_, Request)| matches!(request, Request::Keep(_));
+        while let Some(place) = self.out.requests.iter().position(is_keep) {
+            let Some((ticket, Request::Keep(kept))) = self.out.requests.remove(place) else { panic!() };
+            self.kept = Some(kept);
+            self.keeps += 1;
+            self.adapter.handle(self.now, Event::Reply(ticket, Reply::Kept), &mut self.out);
+        }
+        self.datagrams()
+    }
+
     fn packets(&mut self) -> Vec<Packet> {
+        if self.slow { self.datagrams() } else { self.keep() }
+    }
+
+    fn datagrams(&mut self) -> Vec<Packet> {
         self.out.take_datagrams().iter().map(|bytes| Packet::from_bytes(bytes).unwrap()).collect()
     }
 

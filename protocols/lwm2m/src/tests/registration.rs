@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-fn update(location: &str, query: &[&str]) -> Packet {
+pub(super) fn update(location: &str, query: &[&str]) -> Packet {
     let mut packet = request(Code::POST, ["rd", location]);
     for text in query {
         packet.add_option(CoapOption::UriQuery, text.as_bytes().to_vec());
@@ -245,12 +245,12 @@ fn a_move_that_is_refused_or_too_late_leaves_nothing_behind() {
 }
 
 /// Sends an observe command, which the device accepts.
-fn observe(bench: &mut Bench, words: &str) {
+pub(super) fn observe(bench: &mut Bench, words: &str) {
     let asked = bench.command(words, "");
     bench.respond(&asked[0], observed());
 }
 
-fn observed() -> Packet {
+pub(super) fn observed() -> Packet {
     let mut packet = answer(Code::CONTENT, Some(0), b"1");
     add_uint(&mut packet, number::OBSERVE, 1);
     packet
@@ -387,6 +387,9 @@ fn int_306_send() {
     bench.adapter.handle(bench.now, published(Reason::Success), &mut bench.out);
     assert_eq!(code_of(&bench.packets()[0]), Code::CHANGED);
 
+    bench.out.publish_outcome = Outcome::Done(Reason::QuotaExceeded);
+    let full = &bench.ask(send(110, pack))[0];
+    assert_eq!((code_of(full), uint(full, number::MAX_AGE)), (Code::SERVICE_UNAVAILABLE, Some(5)));
     bench.out.publish_outcome = Outcome::Done(Reason::NotAuthorized);
     assert_eq!(code_of(&bench.ask(send(110, pack))[0]), Code::FORBIDDEN);
     assert_eq!(code_of(&bench.ask(send(110, b"[{"))[0]), Code::BAD_REQUEST);

@@ -105,6 +105,20 @@ fn pubcomp_never_passes_the_pubrec_of_its_publish() {
 }
 
 #[test]
+fn a_late_pubcomp_does_not_free_the_identifier_of_another_publish() {
+    let mut bench = Bench::open_5();
+    (bench.out.publish_outcome, bench.out.release_outcome) = (Outcome::Later, Outcome::Later);
+    bench.exchange(b"\x34\x06\x00\x01a\x00\x07\x00\x62\x02\x00\x07");
+    bench.reply(bench.out.published[0].0, Reply::Published(Reason::QuotaExceeded));
+    assert_eq!(bench.out.take_bytes(), b"\x50\x03\x00\x07\x97");
+    assert_eq!(bench.exchange(b"\x34\x06\x00\x01a\x00\x07\x00"), b"");
+    bench.reply(bench.out.released[0].0, Reply::Released);
+    assert_eq!(bench.out.take_bytes(), b"\x70\x03\x00\x07\x92");
+    assert_eq!(bench.exchange(b"\x3c\x06\x00\x01a\x00\x07\x00"), b"");
+    assert_eq!(bench.published().len(), 2, "the second is known");
+}
+
+#[test]
 fn a_refused_publish_holds_nothing_and_releases_nothing() {
     for later in [false, true] {
         let mut bench = Bench::open_5();
@@ -173,6 +187,7 @@ fn a_second_pubrec_brings_no_pubrel_before_its_time() {
     assert_eq!(bench.exchange(b"\x50\x02\x00\x07"), b"");
     bench.out.settles = Settled::Done;
     assert_eq!(bench.exchange(b"\x50\x02\x00\x07"), b"");
+    assert_eq!(bench.out.settled.len(), 1);
     // Nor does a delivery that is taken up again.
     let again = gateway_model::Outgoing { released: true, ..numbered(message("hi"), 7, Qos::ExactlyOnce) };
     assert_eq!(bench.deliver([again]), b"");

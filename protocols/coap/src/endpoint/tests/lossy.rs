@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_model::{Adapter, Event, Qos, WireBuffer};
+use gateway_model::{Adapter, Event, Outcome, Qos, Reason, Reply, WireBuffer};
 
 use super::peer::*;
 use crate::datagram::Datagram;
@@ -64,8 +64,21 @@ impl Client {
     }
 }
 
+/// With one of what waits for it.
+fn store_is_done(peer: &mut Peer, random: &mut Random) {
+    let waiting: Vec<_> = peer.waiting_for_store().collect();
+    if !waiting.is_empty() {
+        let ticket = waiting[random.next() as usize % waiting.len()];
+        let published = Event::Reply(ticket, Reply::Published(Reason::Success));
+        peer.endpoint.handle(peer.now, published, &mut peer.out);
+    }
+}
+
 /// One exchange of everything under way, or else the next moment at which something happens.
 fn step(peer: &mut Peer, client: &mut Client, link: &mut Link) {
+    if link.random.next().is_multiple_of(4) {
+        store_is_done(peer, &mut link.random);
+    }
     Link::carry(&mut link.random, client.take(), &mut link.to_gateway);
     for bytes in std::mem::take(&mut link.to_gateway) {
         peer.endpoint.receive(peer.now, &bytes, &mut peer.out);
@@ -80,6 +93,7 @@ fn step(peer: &mut Peer, client: &mut Client, link: &mut Link) {
     if !client.wire.is_empty() || !peer.outbox.0.is_empty() {
         return;
     }
+    store_is_done(peer, &mut link.random);
     let timeouts = [client.exchanges.next_timeout(), peer.endpoint.next_timeout()];
     let Some(next) = timeouts.into_iter().flatten().min() else { return };
     peer.now = peer.now.max(next);
@@ -107,6 +121,7 @@ fn td_coap_core_15_16_and_obs_11_over_a_lossy_link() {
             step(&mut peer, &mut client, &mut link);
         }
         assert!(client.state.is_some(), "seed {seed}: registered");
+        peer.out.publish_outcome = Outcome::Later;
         for tag in 0..20u64 {
             let mut post = ask_with(Code::POST, "ps/event", &[tag as u8]);
             client.exchanges.request(peer.now, &mut post, Tag(tag), false, &mut client.wire).unwrap();

@@ -9,7 +9,7 @@ use coap_lite::{CoapOption, MessageType, Packet};
 use gateway_model::testing::{Outbox, Recorder};
 use gateway_model::{
     Adapter, ClientId, DeliveryId, Event, Expiry, Identifiers, Message, Opened, Outgoing, Properties,
-    Publish, Qos, Reason, Refusal, Reply, Request, Subscription, Topic, TopicFilter,
+    Publish, Qos, Reason, Refusal, Reply, Request, Subscription, Ticket, Topic, TopicFilter,
 };
 
 use crate::endpoint::Endpoint;
@@ -163,6 +163,12 @@ impl Peer {
         self.endpoint.deliver(self.now, &mut self.outbox, &mut self.out);
         self.serve();
         self.sent()
+    }
+
+    /// The publishes that the adapter has not heard of yet.
+    pub(super) fn waiting_for_store(&self) -> impl Iterator<Item = Ticket> {
+        let published = self.out.published.iter().map(|(ticket, _)| *ticket);
+        published.filter(|ticket| self.endpoint.pending.is_waiting_for(*ticket))
     }
 
     /// Answers every request of the adapter, as the gateway would.
