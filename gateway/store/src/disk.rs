@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +122,29 @@ impl Disk {
             self.engine.stop();
             // It has said why if it panicked.
             let _ = thread.join();
+        }
+    }
+
+    /// Writes everything that is held anew and removes the segments that it was in. Only for a log that
+    /// was opened with [`Disk::open_unthreaded`]. If it fails in between, nothing is lost.
+    pub fn compact(&self, holders: &dyn Holders) -> io::Result<()> {
+        let mut cleaner = self.cleaner.lock();
+        let last = self.engine.segments().last().map(|(number, _)| *number);
+        cleaner.force(&self.engine);
+        loop {
+            let more = cleaner.step(&self.engine, holders);
+            if (!more || self.engine.is_loaded()) && !self.commit() {
+                return Err(io::Error::other("the disk is full, or fails"));
+            }
+            if !more {
+                break;
+            }
+        }
+        match self.engine.segments().first() {
+            Some((number, _)) if Some(*number) <= last => {
+                Err(io::Error::other("there is no space to work in"))
+            }
+            _ => Ok(()),
         }
     }
 
