@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::harness::coap::{has_code, request};
 use crate::harness::mqtt::{Subscriber, publish};
+use crate::harness::random::Random;
 use crate::harness::raw::{packet, text};
 use crate::harness::world::eventually;
 use crate::harness::{Gateway, Outcome, World};
@@ -42,7 +43,7 @@ fn broken_mqtt_packets_end_in_a_closed_connection(world: &mut World) -> Outcome 
                 let mut bytes = connect(version, &format!("broken-{round}"));
                 for _ in 0..1 + random.below(4) {
                     let mut packet = sample(version, random.below(7));
-                    random.bend(&mut packet);
+                    bend(&mut random, &mut packet);
                     bytes.extend(packet);
                 }
                 throw(gateway.ports.mqtt, &bytes)?;
@@ -66,7 +67,7 @@ fn random_bytes_on_websocket_end_in_a_closed_connection(world: &mut World) -> Ou
             let mut bytes = upgrade.clone().into_bytes();
             match round % 3 {
                 0 => bytes = random.bytes(2000),
-                1 => random.bend(&mut bytes),
+                1 => bend(&mut random, &mut bytes),
                 _ => bytes.extend(random.bytes(2000)),
             }
             throw(port, &bytes)?;
@@ -88,7 +89,7 @@ fn random_and_broken_datagrams_are_survived(world: &mut World) -> Outcome {
                     _ => datagram(&mut random),
                 };
                 if round % 3 == 1 {
-                    random.bend(&mut bytes);
+                    bend(&mut random, &mut bytes);
                 }
                 socket.send_to(&bytes, ("127.0.0.1", port))?;
             }
@@ -231,43 +232,16 @@ fn datagram(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn seeded() -> Self {
-        let seed = std::env::var("TIDEGATE_TESTS_SEED").ok().and_then(|text| text.parse().ok());
-        Self(seed.unwrap_or(20_260_101))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn bytes(&mut self, longest: usize) -> Vec<u8> {
-        let length = 1 + self.below(longest);
-        (0..length).map(|_| self.next() as u8).collect()
-    }
-
-    /// Cuts, flips, doubles or swells.
-    fn bend(&mut self, bytes: &mut Vec<u8>) {
-        let at = self.below(bytes.len());
-        match self.below(4) {
-            0 => bytes.truncate(at),
-            1 => bytes[at] ^= 1 << self.below(8),
-            2 => bytes.extend_from_within(at..),
-            _ => {
-                let rubbish = self.bytes(300);
-                bytes.splice(at..at, rubbish);
-            }
+/// Cuts, flips, doubles or swells.
+fn bend(random: &mut Random, bytes: &mut Vec<u8>) {
+    let at = random.below(bytes.len());
+    match random.below(4) {
+        0 => bytes.truncate(at),
+        1 => bytes[at] ^= 1 << random.below(8),
+        2 => bytes.extend_from_within(at..),
+        _ => {
+            let rubbish = random.bytes(300);
+            bytes.splice(at..at, rubbish);
         }
     }
 }

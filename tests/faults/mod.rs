@@ -2,10 +2,27 @@
 
 use crate::harness::Case;
 
+mod absent;
+mod crash;
 mod excess;
+mod full_disk;
 mod garbage;
 mod overload;
+mod slow_disk;
+mod store_files;
 
 pub fn cases() -> Vec<Case> {
-    [excess::cases, garbage::cases, overload::cases].into_iter().flat_map(|cases| cases()).collect()
+    [
+        crash::cases,
+        crash::proof::cases,
+        excess::cases,
+        full_disk::cases,
+        garbage::cases,
+        overload::cases,
+        slow_disk::cases,
+        store_files::cases,
+    ]
+    .into_iter()
+    .flat_map(|cases| cases())
+    .collect()
 }

@@ -93,7 +93,7 @@ impl Hosts {
     fn serve(&self, world: &mut World, ports: Ports, file: &str) -> Outcome<crate::harness::Process> {
         let set = [("mqtt", ports.mqtt), ("coap", ports.coap)]
             .map(|(name, port)| format!("listener.{name}.bind={GATEWAY}:{port}"));
-        let inner = command(world, &ports, &Settings { file: file.to_owned(), set: set.into() })?;
+        let inner = command(world, &ports, &Settings { set: set.into(), ..Settings::file(file) })?;
         let mut outer = on(&self.gateway, inner.get_program());
         outer.args(inner.get_args());
         let gateway = world.spawn("tidegate", &mut outer)?;

@@ -172,7 +172,7 @@ fn an_update_keeps_a_device_registered(world: &mut World) -> Outcome {
 
 /// So that a lifetime of a few seconds is granted as it is asked for.
 fn short_lives() -> Settings {
-    Settings { file: String::new(), set: vec!["lwm2m.lifetime_secs_min=1".to_owned()] }
+    Settings::set(&["lwm2m.lifetime_secs_min=1"])
 }
 
 /// An MQTT client that sees everything of one device.

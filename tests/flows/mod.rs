@@ -12,6 +12,7 @@ mod lwm2m;
 mod mqtt;
 mod operations;
 mod readme;
+mod restart;
 mod rules;
 mod scram;
 mod services;
@@ -34,6 +35,7 @@ pub fn cases() -> Vec<Case> {
             rules::cases,
             scram::cases,
             readme::cases,
+            restart::cases,
             examples::cases,
             services::cases,
             sharing::cases,

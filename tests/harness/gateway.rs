@@ -32,6 +32,8 @@ pub struct Settings {
     pub file: String,
     /// `--set` arguments, `key=value`. They win over the ports chosen here.
     pub set: Vec<String>,
+    /// Variables of its environment.
+    pub env: Vec<(String, String)>,
 }
 
 impl Ports {
@@ -55,8 +57,13 @@ impl Ports {
 }
 
 impl Settings {
+    /// With `--set` arguments.
+    pub fn set(settings: &[&str]) -> Self {
+        Self { set: settings.iter().map(|setting| (*setting).to_owned()).collect(), ..Self::default() }
+    }
+
     pub fn file(text: impl Into<String>) -> Self {
-        Self { file: text.into(), set: Vec::new() }
+        Self { file: text.into(), ..Self::default() }
     }
 }
 
@@ -80,6 +87,11 @@ impl Gateway {
             self.stop()?;
         }
         Self::start_on(world, ports, settings)
+    }
+
+    /// Starts another one on the same ports and data, without waiting for anything.
+    pub fn spawn_again(&self, world: &mut World) -> Outcome<Process> {
+        world.spawn("tidegate", &mut command(world, &self.ports, &self.settings)?)
     }
 
     fn start_on(world: &mut World, ports: Ports, settings: Settings) -> Outcome<Self> {
@@ -143,7 +155,7 @@ pub fn command(world: &World, ports: &Ports, settings: &Settings) -> Outcome<Com
     for setting in ports.binds().iter().chain(&settings.set) {
         command.arg("--set").arg(setting);
     }
-    command.current_dir(&world.dir);
+    command.current_dir(&world.dir).envs(settings.env.iter().cloned());
     Ok(command)
 }
 

@@ -149,7 +149,8 @@ fn answer_all(stream: TcpStream, shared: &Shared) -> Option<()> {
     }
 }
 
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Hook> {
+/// The next request of a connection; `None` at its end.
+pub fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Hook> {
     let first = read_line(reader)?;
     let path = first.split(' ').nth(1)?.to_owned();
     let mut headers = Vec::new();

@@ -10,6 +10,7 @@ pub mod lwm2m;
 pub mod mqtt;
 pub mod place;
 pub mod process;
+pub mod random;
 pub mod raw;
 pub mod scram;
 pub mod suite;

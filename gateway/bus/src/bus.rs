@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,48 +6,53 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use gateway_model::{
-    ClientId, Deliveries, DeliveryId, Expiry, Moment, Notify, Open, Opened, Outgoing, Reason, Settled,
-    Settlement, Will,
-};
-use gateway_store::{Memory, Store};
-use parking_lot::{Mutex, RwLock};
+use gateway_model::{Deliveries, DeliveryId, Moment, Outgoing, Reason, Settled, Settlement};
+use gateway_store::{Memory, Record, Store};
 
 use crate::audit::Suspicion;
 use crate::delayed::Delayed;
 use crate::group::{Group, Rules};
-use crate::outbox::{Changes, Outbox};
+use crate::lock::{Mutex, RwLock};
 use crate::priorities::Priorities;
 use crate::retained::Retained;
 use crate::routes::Routes;
-use crate::session::{Named, State};
+use crate::session::Named;
 use crate::timers::Timers;
+use crate::turn::Turn;
 use crate::{
-    Attachment, ClientDrops, Counter, Counters, Drained, DropReason, Limits, Promise, QueueLimits,
-    RouteCache, Session, SessionView,
+    Attachment, ClientDrops, Counters, Drained, DropReason, Limits, Promise, QueueLimits, RouteCache,
+    Session, SessionView,
 };
 
 /// Sessions, routes and retained messages, and the one way in: [`Bus::publish`].
 pub struct Bus {
     pub(crate) limits: Limits,
     pub(crate) store: Arc<dyn Store>,
+    /// The store keeps something.
+    pub(crate) keeps: bool,
     hasher: FixedState,
-    sessions: Mutex<HashSet<Named, FixedState>>,
+    pub(crate) sessions: Mutex<Sessions>,
+    /// Those of them that the log knows, by number. Locked alone.
+    pub(crate) durable: Mutex<HashMap<u64, Arc<Session>, FixedState>>,
     pub(crate) retained: Mutex<Retained>,
     pub(crate) routes: RwLock<Routes>,
     /// Grows with every change of the routes; what was looked up before is out of date.
     pub(crate) generation: AtomicU64,
-    timers: Mutex<Timers>,
+    pub(crate) timers: Mutex<Timers>,
     /// Locked alone, as is `watched`.
     pub(crate) delayed: Mutex<Delayed>,
     pub(crate) rules: Rules,
     /// Groups with members that may hang, or with messages that wait for room.
     pub(crate) watched: Mutex<Vec<Arc<Group>>>,
-    next_session: AtomicU64,
+    pub(crate) next_session: AtomicU64,
+    /// A moment that is not long ago, for those who have none. Locked alone.
+    clock: Mutex<Option<Moment>>,
     /// Locked alone.
     pub(crate) suspicion: Mutex<Suspicion>,
     pub(crate) counters: Counters,
 }
+
+pub(crate) type Sessions = HashSet<Named, FixedState>;
 
 /// Where a session differs from the configured limits.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,10 +78,7 @@ pub struct Totals {
 }
 
 /// How often groups are looked at whose members may hang.
-const REVIEW_EVERY: Duration = Duration::from_secs(1);
-
-/// How many filters of a session that ends are taken out of the routes under one lock.
-const FILTERS_AT_A_TIME: usize = 256;
+pub(crate) const REVIEW_EVERY: Duration = Duration::from_secs(1);
 
 impl Bus {
     /// `seed` makes the hashing of topics unpredictable; the same seed gives the same behaviour.
@@ -93,6 +95,9 @@ impl Bus {
         Self {
             limits,
             store: Arc::new(Memory),
+            keeps: false,
+            durable: Mutex::new(HashMap::with_hasher(hasher.clone())),
+            clock: Mutex::default(),
             sessions: Mutex::new(HashSet::with_hasher(hasher.clone())),
             retained: Mutex::default(),
             routes: RwLock::new(Routes::new(hasher.clone(), priorities)),
@@ -110,7 +115,8 @@ impl Bus {
 
     /// The same, with a store for what is to outlive the process.
     pub fn with_store(self, store: Arc<dyn Store>) -> Self {
-        Self { store, ..self }
+        let keeps = store.begin().is_some();
+        Self { store, keeps, ..self }
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -144,129 +150,13 @@ impl Bus {
         RouteCache::new(self.limits.route_cache_topics_max, self.hasher.clone())
     }
 
-    /// Opens a session under `client_id`, or resumes it; whoever holds it loses it.
-    pub fn open(
-        &self,
-        moment: Moment,
-        client_id: ClientId,
-        open: Open,
-        options: SessionOptions,
-        notify: Arc<dyn Notify>,
-    ) -> Result<(Attachment, Promise<Opened>), Reason> {
-        let expiry = self.grant(open.expiry);
-        let window_max = options.in_flight_max.unwrap_or(self.limits.in_flight_max);
-        let window = open.receive_maximum.clamp(1, window_max.max(1));
-        let mut sessions = self.sessions.lock();
-        let previous = sessions.get(&client_id).map(|named| named.0.clone());
-        if previous.is_none() && sessions.len() >= self.limits.sessions_max {
-            return Err(Reason::QuotaExceeded);
-        }
-        let resumes = |session: &Arc<Session>| session.state.lock().may_be_resumed_by(options.owner);
-        let session_present = !open.clean_start && previous.as_ref().is_some_and(resumes);
-        let mut wills = Vec::new();
-        let mut took_over = false;
-        let session = match previous {
-            Some(session) if session_present => session,
-            previous => {
-                if let Some(previous) = previous {
-                    let will;
-                    (took_over, will) = self.end(&previous);
-                    self.counters.add(Counter::SessionsDiscarded, 1);
-                    wills.extend(will);
-                }
-                let number = self.next_session.fetch_add(1, Ordering::Relaxed);
-                let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue), false);
-                let session = Arc::new(Session::new(client_id.clone(), number, outbox));
-                sessions.replace(Named(session.clone()));
-                self.counters.add(Counter::SessionsOpened, 1);
-                session
-            }
-        };
-        let (attachment, held) = {
-            let mut state = session.state.lock();
-            if session_present {
-                took_over = state.is_attached();
-                wills.extend(self.take_over(&mut state));
-                self.counters.add(Counter::SessionsResumed, 1);
-            }
-            state.owner = options.owner;
-            state.will = open.will;
-            state.set_expiry(expiry);
-            let held = state.held();
-            (session.attach(&mut state, notify, window, took_over), held)
-        };
-        drop(sessions);
-        if session_present {
-            self.come_back(&session);
-        }
-        wills.into_iter().for_each(|will| self.publish_will(moment, &client_id, *will));
-        let opened = Opened { client_id, session_present, expiry, held, authentication_data: None };
-        Ok((attachment, Promise::now(opened)))
-    }
-
-    /// The connection ends. Void attachments change nothing; whether this one was not.
-    pub fn detach(
-        &self,
-        moment: Moment,
-        attachment: &Attachment,
-        publish_will: bool,
-        expiry: Option<Expiry>,
-    ) -> bool {
-        let session = &attachment.session;
-        let mut state = session.state.lock();
-        if !attachment.holds(&state) {
-            return false;
-        }
-        state.release();
-        if let Some(expiry) = expiry {
-            state.set_expiry(self.grant(expiry));
-        }
-        let will = state.will.take().filter(|_| publish_will);
-        let expiry = state.expiry();
-        if expiry == Expiry::Immediately {
-            drop(state);
-            self.remove(session);
-            will.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
-            return true;
-        }
-        // What others of a group may take goes to them first.
-        let groups = state.outbox.groups();
-        if groups.is_empty() {
-            self.count_dropped(session, DropReason::Offline, state.forget_qos0());
-        }
-        let now_due = match will {
-            Some(will) if !will.delay.is_zero() => {
-                state.deadlines.get_or_insert_default().will = Some(moment.instant + will.delay);
-                state.will = Some(will);
-                None
-            }
-            will => will,
-        };
-        if let Expiry::After(expiry) = expiry {
-            state.deadlines.get_or_insert_default().expiry = Some(moment.instant + expiry);
-        }
-        if let Some(deadlines) = &mut state.deadlines {
-            self.timers.lock().arm(session, deadlines);
-        }
-        drop(state);
-        if !groups.is_empty() {
-            self.hand_on(session, groups);
-            let mut state = session.state.lock();
-            if !state.is_attached() {
-                self.count_dropped(session, DropReason::Offline, state.forget_qos0());
-            }
-        }
-        now_due.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
-        true
-    }
-
     /// Lets `drain` pull from the outbox, unless the attachment is void: then it says why.
     pub fn deliver(
         &self,
         attachment: &Attachment,
         drain: impl FnOnce(&mut dyn Deliveries),
     ) -> Result<Drained, Reason> {
-        attachment.deliver(&self.counters, &self.store, drain)
+        attachment.deliver(&self.counters, &mut self.turn(), drain)
     }
 
     /// Takes one delivery, for a receiver that goes message by message (a bridge).
@@ -283,30 +173,55 @@ impl Bus {
         id: DeliveryId,
         settlement: Settlement,
     ) -> Promise<Settled> {
-        Promise::now(attachment.settle(&self.counters, id, settlement))
+        let mut turn = self.turn();
+        let settled = attachment.settle(&self.counters, &mut turn, id, settlement);
+        turn.promise(settled)
     }
 
     /// Forgets an identifier of the peer's exactly-once publishes.
     pub fn release(&self, attachment: &Attachment, id: NonZeroU16) -> Promise<()> {
-        attachment.hold(id, false);
-        Promise::now(())
+        let session = &attachment.session;
+        let mut turn = self.turn();
+        if session.is_durable() {
+            turn.begin();
+        }
+        if attachment.release(id) {
+            turn.append(&Record::Released { session: session.number, id });
+        }
+        turn.promise(())
     }
 
     /// Keeps what a protocol wants kept with its session, as long as that lasts.
     pub fn keep(&self, attachment: &Attachment, bytes: Bytes) -> Promise<()> {
-        let _ = (attachment, bytes);
-        Promise::now(())
+        let session = &attachment.session;
+        let mut turn = self.turn();
+        if session.is_durable() {
+            turn.begin();
+        }
+        if attachment.keep(bytes.clone()) {
+            turn.append(&Record::Kept { session: session.number, bytes });
+        }
+        turn.promise(())
     }
 
     /// Does what has become due; returns when to call again, if anything waits.
     pub fn poll(&self, moment: Moment) -> Option<Instant> {
+        self.set_clock(moment);
         self.tidy_timers();
         self.end_waiting(moment);
-        self.release_delayed(moment);
+        let postponed = self.release_delayed(moment);
         self.review_groups(moment);
+        let write = self.write_retained(moment);
         let watch = (!self.watched.lock().is_empty()).then(|| moment.instant + REVIEW_EVERY);
-        let (timer, delayed) = (self.timers.lock().next(), self.delayed.lock().next());
-        [timer, delayed, watch].into_iter().flatten().min()
+        let timer = self.timers.lock().next();
+        let delayed = postponed.or_else(|| self.delayed.lock().next().map(|next| next.due));
+        [timer, delayed, watch, write].into_iter().flatten().min()
+    }
+
+    /// Makes room in the store, if that is worth it; whether there is more to do. For a thread that has
+    /// time, one at a time.
+    pub fn clean(&self) -> bool {
+        self.store.clean(self)
     }
 
     /// Lets a publishing thread's cache go of routes that are out of date.
@@ -361,30 +276,25 @@ impl Bus {
         (delayed.count(), delayed.bytes())
     }
 
+    /// What one call does to the store. It must be the first thing that the call makes.
+    #[inline]
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        Turn::new(&self.store, self.keeps)
+    }
+
+    pub(crate) fn set_clock(&self, moment: Moment) {
+        if self.keeps {
+            *self.clock.lock() = Some(moment);
+        }
+    }
+
+    pub(crate) fn clock(&self) -> Option<Moment> {
+        *self.clock.lock()
+    }
+
     #[cfg(test)]
     pub(crate) fn timer_count(&self) -> usize {
         self.timers.lock().len()
-    }
-
-    /// Publishes wills and ends sessions whose time has come.
-    fn end_waiting(&self, moment: Moment) {
-        loop {
-            let next = self.timers.lock().pop(moment.instant);
-            let Some((at, session)) = next else { return };
-            let Some(session) = session.upgrade() else { continue };
-            let mut state = session.state.lock();
-            let Some((will_is_due, is_expired)) = state.look(at, moment.instant) else { continue };
-            // A session that ends is the last moment for its will (MQTT 5.0 section 3.1.2.5).
-            let will = if will_is_due || is_expired { state.will.take() } else { None };
-            if let (false, Some(deadlines)) = (is_expired, &mut state.deadlines) {
-                self.timers.lock().arm(&session, deadlines);
-            }
-            drop(state);
-            if is_expired {
-                self.remove(&session);
-            }
-            will.into_iter().for_each(|will| self.publish_will(moment, &session.client_id, *will));
-        }
     }
 
     /// Keeps of a crowd of timers those that still count.
@@ -400,70 +310,5 @@ impl Bus {
                 self.timers.lock().put(at, session);
             }
         }
-    }
-
-    fn grant(&self, expiry: Expiry) -> Expiry {
-        match (expiry, self.limits.session_expiry_max) {
-            (Expiry::After(wish), _) if wish.is_zero() => Expiry::Immediately,
-            (Expiry::After(wish), Some(max)) => Expiry::After(wish.min(max)),
-            (Expiry::Never, Some(max)) => Expiry::After(max),
-            (expiry, _) => expiry,
-        }
-    }
-
-    /// The connection of a session that goes on is replaced. A will is due unless it may wait for
-    /// exactly this (MQTT 5.0 section 3.1.3.2.2).
-    fn take_over(&self, state: &mut State) -> Option<Box<Will>> {
-        let will = state.will.take();
-        if !state.evict(Reason::SessionTakenOver) {
-            return None;
-        }
-        self.counters.add(Counter::SessionsTakenOver, 1);
-        will.filter(|will| will.delay.is_zero())
-    }
-
-    fn remove(&self, session: &Arc<Session>) {
-        {
-            let mut sessions = self.sessions.lock();
-            let is_current = |present: &Named| Arc::ptr_eq(&present.0, session);
-            if sessions.get(&session.client_id).is_some_and(is_current) {
-                // Between the moment that made it due and this lock it may have been resumed.
-                if session.state.lock().is_attached() {
-                    return;
-                }
-                sessions.remove(&session.client_id);
-            }
-        }
-        self.end(session);
-    }
-
-    /// Ends a session: subscriptions, queue and all. Whether a connection held it, and its will, if
-    /// that is still due.
-    fn end(&self, session: &Arc<Session>) -> (bool, Option<Box<Will>>) {
-        let (filters, will, took_over, left) = {
-            let mut state = session.state.lock();
-            if state.ended {
-                return (false, None);
-            }
-            state.ended = true;
-            let took_over = state.evict(Reason::SessionTakenOver);
-            if took_over {
-                self.counters.add(Counter::SessionsTakenOver, 1);
-            }
-            let mut changes = Changes::nowhere();
-            let left = state.outbox.take_shared(&mut changes);
-            self.count_dropped(session, DropReason::SessionEnded, state.outbox.clear(&mut changes));
-            let filters = std::mem::take(&mut state.subscriptions).into_filters();
-            (filters, state.will.take(), took_over, left)
-        };
-        self.counters.add(Counter::SessionsEnded, 1);
-        // Others look up routes in between: there may be a hundred thousand filters.
-        for some in filters.chunks(FILTERS_AT_A_TIME) {
-            let mut routes = self.routes.write();
-            some.iter().for_each(|filter| routes.unsubscribe(filter, session));
-            self.generation.fetch_add(1, Ordering::Release);
-        }
-        self.bequeath(session, left);
-        (took_over, will)
     }
 }

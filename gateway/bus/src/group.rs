@@ -2,16 +2,20 @@ mod member;
 mod members;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use gateway_model::{Message, Qos};
-use parking_lot::{Mutex, MutexGuard};
+use gateway_store::Shared;
 
 use self::member::{Member, Standing};
+use crate::lock::{Mutex, MutexGuard};
 use crate::outbox::{Entry, Reach};
+use crate::publishing::again;
 use crate::routes::Subscriber;
 use crate::session::State;
+use crate::turn::{Holds, Turn};
 use crate::{Counters, DropReason, Session, Sharing};
 
 /// The members of one shared subscription, `$share/{name}/{filter}`: each message goes to one of
@@ -24,8 +28,16 @@ pub(crate) struct Group {
     pub(crate) name: Box<str>,
     /// What its messages are marked with in outboxes; unique while it lasts, not 0.
     pub(crate) number: u32,
+    /// What the log knows it by.
+    mark: u64,
+    /// Sessions that outlive their connections are, or were, members.
+    durable: AtomicBool,
     members: Mutex<Members>,
 }
+
+/// A group has got its first durable member since the caller thought that it had none: he is to begin
+/// to append, and to try again.
+pub(crate) struct NeedsLog;
 
 #[derive(Default)]
 struct Members {
@@ -48,6 +60,13 @@ pub(crate) struct Rules {
     pub(crate) hasher: FixedState,
 }
 
+/// With what messages are moved.
+pub(crate) struct Hands<'h, 't> {
+    pub(crate) turn: &'h mut Turn<'t>,
+    pub(crate) rules: &'h Rules,
+    pub(crate) counters: &'h Counters,
+}
+
 /// What became of a message that was given to a group.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Given {
@@ -62,7 +81,7 @@ struct Copy<'a> {
     message: &'a Arc<Message>,
     priority: u8,
     group: u32,
-    ticket: u32,
+    shared: Shared,
 }
 
 /// What another member could still hold.
@@ -77,13 +96,21 @@ struct Room {
 }
 
 impl Group {
-    pub(crate) fn new(name: &str, number: u32) -> Self {
-        Self { name: name.into(), number, members: Mutex::default() }
+    pub(crate) fn new(name: &str, number: u32, mark: u64) -> Self {
+        Self { name: name.into(), number, mark, durable: AtomicBool::new(false), members: Mutex::default() }
+    }
+
+    /// Whether the log may have to know what happens in it.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Relaxed)
     }
 
     /// Adds a member or replaces its options; whether it is new.
     pub(crate) fn join(&self, subscriber: Subscriber) -> bool {
         let mut members = self.members.lock();
+        if subscriber.session.is_durable() {
+            self.durable.store(true, Ordering::Relaxed);
+        }
         match members.position(&subscriber.session) {
             Some(place) => {
                 members.list[place].subscriber = subscriber;
@@ -111,18 +138,23 @@ impl Group {
     /// is, the one that can take it best.
     pub(crate) fn give(
         &self,
+        turn: &mut Turn<'_>,
         rules: &Rules,
         message: &Arc<Message>,
         priority: u8,
         counters: &Counters,
-    ) -> Given {
+    ) -> Result<Given, NeedsLog> {
         let mut members = self.members.lock();
-        let copy = Copy { message, priority, group: self.number, ticket: members.ticket };
+        if message.qos > Qos::AtMostOnce && self.is_durable() && !turn.is_ready() {
+            return Err(NeedsLog);
+        }
+        let shared = Shared { group: self.mark, ticket: members.ticket };
+        let copy = Copy { message, priority, group: self.number, shared };
         let awaits_ack = rules.ack.is_some() && message.qos > Qos::AtMostOnce;
         loop {
             let count = members.list.len();
             if count == 0 {
-                return Given::default();
+                return Ok(Given::default());
             }
             let first = members.first(rules, message, self.number);
             let mut best = (Standing::Ended, first);
@@ -135,8 +167,8 @@ impl Group {
                 if standing == Standing::Ready {
                     member.stalled = false;
                     let watch = awaits_ack || state.outbox.is_behind();
-                    member.subscriber.push(state, copy, counters);
-                    return members.given(rules.sharing, place, watch);
+                    member.subscriber.push(turn, state, copy, counters);
+                    return Ok(members.given(rules.sharing, place, watch));
                 }
                 // Of those that are away always the same one: its queue is the group's, in order.
                 let is_keeper = standing == best.0 && standing == Standing::Away && place < best.1;
@@ -146,7 +178,7 @@ impl Group {
             }
             let (standing, place) = best;
             if standing == Standing::Ended {
-                return Given::default();
+                return Ok(Given::default());
             }
             let subscriber = &members.list[place].subscriber;
             let state = subscriber.session.state.lock();
@@ -155,47 +187,48 @@ impl Group {
                 continue;
             }
             let is_away = !state.is_attached();
-            subscriber.push(state, copy, counters);
+            subscriber.push(turn, state, copy, counters);
             members.waiting |= is_away;
             // While nobody is there it is soon enough when one comes.
             let may_hang = standing == Standing::Stalled || awaits_ack && !is_away;
             let watch = may_hang || is_away && is_anybody_there;
             if standing == Standing::Away {
                 members.ticket = members.ticket.wrapping_add(1);
-                return members.watch_if(watch);
+                return Ok(members.watch_if(watch));
             }
-            return members.given(rules.sharing, place, watch);
+            return Ok(members.given(rules.sharing, place, watch));
         }
     }
 
     /// Moves what waits with a session that is away, or is no member any more, to those that are
     /// there, as far as they have room.
-    pub(crate) fn relieve(&self, rules: &Rules, from: &Session, counters: &Counters) -> Given {
-        let mut members = self.members.lock();
+    pub(crate) fn relieve(&self, hands: &mut Hands<'_, '_>, from: &Session) -> Given {
+        let mut members = self.lock(hands.turn);
         let mut rooms = members.openings();
-        members.relieve(rules, self.number, (from, Reach::Sent), &mut rooms, counters);
-        members.watch_if_needed(rules)
+        members.relieve(hands, self, (from, Reach::Sent), &mut rooms);
+        members.watch_if_needed(hands.rules)
     }
 
     /// A member has come (back): what waits with those that are away moves to who is there.
-    pub(crate) fn gather(&self, rules: &Rules, counters: &Counters) -> Given {
-        let mut members = self.members.lock();
-        members.gather(rules, self.number, counters);
-        members.watch_if_needed(rules)
+    pub(crate) fn gather(&self, hands: &mut Hands<'_, '_>) -> Given {
+        let mut members = self.lock(hands.turn);
+        members.gather(hands, self);
+        members.watch_if_needed(hands.rules)
     }
 
     /// Gives what a session that has ended left behind to others: to those that are there, else to
     /// the queues of those that are away. Returns how many nobody could take.
-    pub(crate) fn inherit(&self, rules: &Rules, left: Vec<Entry>, counters: &Counters) -> (u32, Given) {
-        let mut members = self.members.lock();
-        let rest = members.bestow(rules, self.number, left, counters);
-        (rest.len() as u32, members.watch_if_needed(rules))
+    pub(crate) fn inherit(&self, hands: &mut Hands<'_, '_>, left: Vec<Entry>) -> (u32, Given) {
+        let mut members = self.lock(hands.turn);
+        let rest = members.bestow(hands, self, left);
+        (rest.len() as u32, members.watch_if_needed(hands.rules))
     }
 
     /// Looks at a group that is watched: who is stalled or acknowledges nothing, and what can move
     /// now. Whether to look again.
-    pub(crate) fn review(&self, rules: &Rules, now: Instant, counters: &Counters) -> bool {
-        let mut members = self.members.lock();
+    pub(crate) fn review(&self, hands: &mut Hands<'_, '_>, now: Instant) -> bool {
+        let rules = hands.rules;
+        let mut members = self.lock(hands.turn);
         let mut watch = false;
         let mut hanging = Vec::new();
         for (place, member) in members.list.iter_mut().enumerate() {
@@ -209,23 +242,50 @@ impl Group {
         let mut rooms = if hanging.is_empty() { Vec::new() } else { members.openings() };
         for (place, session, overdue) in hanging {
             let reach = overdue.map_or(Reach::Queued, Reach::SentBefore);
-            members.relieve(rules, self.number, (&session, reach), &mut rooms, counters);
+            members.relieve(hands, self, (&session, reach), &mut rooms);
             members.list[place].lapse_if_overdue(now, rules, self.number);
             watch = true;
         }
         if members.waiting {
-            members.gather(rules, self.number, counters);
+            members.gather(hands, self);
         }
         members.watched = watch || members.waiting && members.is_anybody_there();
         members.watched
+    }
+
+    /// After a restart: the next message comes behind what members have already, which may wait with
+    /// those that are away.
+    pub(crate) fn resume(&self, ticket: u32) {
+        let mut members = self.members.lock();
+        members.ticket = ticket.wrapping_add(1);
+        members.waiting = true;
+    }
+
+    /// Its members, with the log if that may have to know. No lock of the bus may be held.
+    fn lock(&self, turn: &mut Turn<'_>) -> MutexGuard<'_, Members> {
+        loop {
+            if self.is_durable() {
+                turn.begin();
+            }
+            let members = self.members.lock();
+            if turn.is_ready() || !self.is_durable() {
+                return members;
+            }
+        }
     }
 }
 
 impl Subscriber {
     /// Queues copies that another member had, as this subscription wants them; returns them if its
     /// session has ended. If it is away, they are `waiting`.
-    fn take_over(&self, mut copies: Vec<Entry>, waiting: &mut bool, counters: &Counters) -> Vec<Entry> {
-        let mut state = self.session.state.lock();
+    fn take_over(
+        &self,
+        hands: &mut Hands<'_, '_>,
+        group: &Group,
+        mut copies: Vec<Entry>,
+        waiting: &mut bool,
+    ) -> Vec<Entry> {
+        let state = self.session.state.lock();
         if state.ended {
             return copies;
         }
@@ -235,32 +295,61 @@ impl Subscriber {
             copy.retain = copy.message.retain && self.retain_as_published;
             copy.identifiers = self.identifiers();
         }
-        let dropped = state.merge(copies);
-        drop(state);
-        count(&self.session, dropped, counters);
+        take_in(hands, group, &self.session, state, copies);
         Vec::new()
     }
 
-    fn push(&self, mut state: MutexGuard<'_, State>, copy: Copy<'_>, counters: &Counters) {
-        let Copy { message, priority, group, ticket } = copy;
+    fn push(&self, turn: &mut Turn<'_>, state: MutexGuard<'_, State>, copy: Copy<'_>, counters: &Counters) {
+        let Copy { message, priority, group, shared } = copy;
         let qos = state.effective_qos(message.qos, self.qos);
         let retain = message.retain && self.retain_as_published;
         let entry = Entry::new(message.clone(), self.identifiers(), qos, retain, priority);
-        let dropped = state.push(entry.shared(group, ticket));
-        drop(state);
+        let entry = entry.shared(group, shared.ticket);
+        let dropped = self.session.push(turn, state, entry, Some(shared));
         count(&self.session, dropped, counters);
     }
 }
 
+/// Queues copies that were somebody else's. In the log each becomes a message of its own: nobody
+/// joins those who held it from the beginning.
+fn take_in(
+    hands: &mut Hands<'_, '_>,
+    group: &Group,
+    session: &Session,
+    mut state: MutexGuard<'_, State>,
+    copies: Vec<Entry>,
+) {
+    // The log gets them while the session is locked, the turn's changes when it no longer is.
+    let turn = &mut *hands.turn;
+    let mut changes = turn.more_changes();
+    let dropped = state.merge(copies, &mut changes, &mut |entry| {
+        if !session.is_durable() || entry.qos == Qos::AtMostOnce || entry.message.qos == Qos::AtMostOnce {
+            return;
+        }
+        entry.message = again(&entry.message);
+        turn.begin_message(&entry.message, 1, entry.identifiers.as_slice().len());
+        if turn.is_storing() {
+            entry.list();
+            let shared = Shared { group: group.mark, ticket: entry.ticket };
+            turn.note(session.copy(entry, Some(shared)));
+            turn.store(&entry.message, Holds::default());
+        }
+    });
+    drop(state);
+    turn.changes = changes;
+    turn.collect(session);
+    count(session, dropped, hands.counters);
+}
+
 /// What nobody else took after all stays where it was.
-fn give_back(session: &Session, copies: Vec<Entry>, counters: &Counters) {
+fn give_back(hands: &mut Hands<'_, '_>, group: &Group, session: &Session, copies: Vec<Entry>) {
     let mut state = session.state.lock();
     if state.ended {
         let lost = copies.len() as u32;
         state.outbox.lose(lost);
-        return count(session, [(DropReason::SessionEnded, lost)], counters);
+        return count(session, [(DropReason::SessionEnded, lost)], hands.counters);
     }
-    count(session, state.merge(copies), counters);
+    take_in(hands, group, session, state, copies);
 }
 
 fn count(session: &Session, dropped: impl IntoIterator<Item = (DropReason, u32)>, counters: &Counters) {

@@ -25,6 +25,9 @@ pub struct Limits {
     pub retained_payload_bytes_max: usize,
     /// How long a retained message is kept at most, from its publishing; it may ask for less.
     pub retained_expiry_max: Option<Duration>,
+    /// How long the store may not know of a retained message that was published at QoS 0; only the last
+    /// of a topic is written then. `None`: they are never stored.
+    pub retained_qos0_write: Option<Duration>,
     /// Publishes held back by `$delayed/`; one more is refused with `QuotaExceeded`.
     pub delayed_messages_max: usize,
     /// Bytes of those; what goes over it is refused with `QuotaExceeded`.
@@ -56,6 +59,7 @@ impl Default for Limits {
             retained_bytes_max: 256 * 1024 * 1024,
             retained_payload_bytes_max: 1024 * 1024,
             retained_expiry_max: None,
+            retained_qos0_write: Some(Duration::from_secs(10)),
             delayed_messages_max: 10_000,
             delayed_bytes_max: 64 * 1024 * 1024,
             queue_priorities: Vec::new(),

@@ -91,6 +91,11 @@ impl Outbox {
         self.bounds.limits()
     }
 
+    /// A session that came through a restart has those of its opener only now.
+    pub(crate) fn set_limits(&mut self, limits: QueueLimits) {
+        self.bounds = Bounds::new(limits, self.is_durable());
+    }
+
     pub(crate) fn is_durable(&self) -> bool {
         self.bounds.is_durable()
     }
@@ -161,9 +166,10 @@ impl Outbox {
         sent.map(|(_, entry)| entry.ordinal() + 1).max().unwrap_or(0)
     }
 
-    /// The state of a copy that the log lists, if it is still here.
-    pub(crate) fn held(&self, ordinal: u64) -> Option<CopyState> {
-        Some(self.listed(ordinal)?.state())
+    /// The state of a copy that the log lists at `place`, if it is still here.
+    pub(crate) fn held(&self, ordinal: u64, place: Place) -> Option<CopyState> {
+        let entry = self.listed(ordinal)?;
+        (entry.place() == place).then(|| entry.state())
     }
 
     /// A copy that the log lists lies elsewhere from now on.

@@ -1,17 +1,38 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gateway_model::{ClientId, Delayed, Message, Publish, Reason, Stored, Topic, Will};
+use gateway_model::{ClientId, Delayed, Message, Publish, Qos, Reason, Stored, Topic, Will};
+use gateway_store as store;
 
+use crate::bus::REVIEW_EVERY;
+use crate::group::NeedsLog;
 use crate::retained::Retained;
 use crate::routes::Route;
+use crate::turn::{Holds, Turn};
 use crate::{Attachment, Bus, Counter, DropReason, Moment, Promise, RouteCache};
+
+/// A packet identifier that the publisher's session is to remember.
+pub(crate) type Hold<'a> = Option<(&'a Attachment, NonZeroU16)>;
+
+/// A publish on its way to those who want it.
+struct Passage<'a> {
+    hold: Hold<'a>,
+    retained: bool,
+    /// Somebody waits for the answer.
+    is_awaited: bool,
+}
+
+/// How much of what is retained at QoS 0 is written in one turn: others have to wait for it.
+const RETAINED_AT_A_TIME: usize = 256;
 
 impl Bus {
     /// Takes a message in and gives every matching session its copy. With `hold`, the publisher's
     /// session remembers the packet identifier, unless the publish is refused.
+    ///
+    /// What must be stored is refused with `QuotaExceeded`, before anything changes, while there is
+    /// no room for it.
     pub fn publish(
         &self,
         moment: Moment,
@@ -20,37 +41,37 @@ impl Bus {
         hold: Option<NonZeroU16>,
         cache: &mut RouteCache,
     ) -> Promise<Reason> {
-        let reason = self.publish_now(moment, publisher, publish, cache);
-        if let Some(id) = hold.filter(|_| !reason.is_error()) {
-            publisher.hold(id, true);
-        }
-        Promise::now(reason)
-    }
-
-    fn publish_now(
-        &self,
-        moment: Moment,
-        publisher: &Attachment,
-        publish: Publish,
-        cache: &mut RouteCache,
-    ) -> Reason {
+        let mut turn = self.turn();
+        let hold = hold.map(|id| (publisher, id));
         if publish.retain {
-            return self.take_in(moment, make(moment, publisher.client_id().clone(), publish));
+            let message = make(moment, publisher.client_id().clone(), publish);
+            let reason = self.take_in(&mut turn, moment, message, Some(hold));
+            return turn.promise(reason);
         }
         let generation = self.generation.load(Ordering::Acquire);
         let route = cache.route(&publish.topic, generation, |topic| self.routes.read().route(topic));
+        if publish.qos > Qos::AtMostOnce && self.is_to_be_stored(&route, publisher.client_id(), hold) {
+            if turn.is_full() {
+                return Promise::now(self.refuse());
+            }
+            turn.begin();
+        }
         self.counters.add(Counter::Accepted, 1);
         if route.is_empty() {
             self.counters.add(Counter::Unrouted, 1);
-            return Reason::NoMatchingSubscribers;
+            self.hold(&mut turn, hold);
+            return turn.promise(Reason::NoMatchingSubscribers);
         }
         let message = make(moment, publisher.client_id().clone(), publish);
-        self.dispatch(&message, &route)
+        let passage = Passage { hold, retained: false, is_awaited: true };
+        let reason = self.dispatch(&mut turn, &message, &route, passage);
+        turn.promise(reason)
     }
 
     /// Publishes in the gateway's own name (a word that begins with `$`).
     pub fn publish_as(&self, moment: Moment, publisher: &ClientId, publish: Publish) -> Reason {
-        self.take_in(moment, make(moment, publisher.clone(), publish))
+        let message = make(moment, publisher.clone(), publish);
+        self.take_in(&mut self.turn(), moment, message, Some(None))
     }
 
     /// Holds a publish back; [`Bus::poll`] releases it when its time has come. Its expiry counts
@@ -63,61 +84,71 @@ impl Bus {
         publish: Publish,
         hold: Option<(&Attachment, NonZeroU16)>,
     ) -> Promise<Reason> {
-        let reason = self.delay(moment, publisher, delay, publish);
-        if let Some((attachment, id)) = hold.filter(|_| !reason.is_error()) {
-            attachment.hold(id, true);
-        }
-        Promise::now(reason)
+        let mut turn = self.turn();
+        let reason = self.delay(&mut turn, moment, publisher, delay, publish, Some(hold));
+        turn.promise(reason)
     }
 
-    fn delay(&self, moment: Moment, publisher: &ClientId, delay: Duration, publish: Publish) -> Reason {
-        let message = make(moment, publisher.clone(), publish);
-        if delay.is_zero() {
-            return self.take_in(moment, message);
-        }
-        let limits = &self.limits;
-        let is_held = self.delayed.lock().hold(
-            moment.instant + delay,
-            message,
-            limits.delayed_messages_max,
-            limits.delayed_bytes_max,
-        );
-        self.counters.add(if is_held { Counter::Delayed } else { Counter::Refused }, 1);
-        if is_held { Reason::Success } else { Reason::QuotaExceeded }
-    }
-
-    /// Publishes what was held back until now.
-    pub(crate) fn release_delayed(&self, moment: Moment) {
+    /// Publishes what was held back until now. When to come again, if what is due has to wait for
+    /// room.
+    pub(crate) fn release_delayed(&self, moment: Moment) -> Option<Instant> {
         loop {
-            let next = self.delayed.lock().pop(moment.instant);
-            let Some(message) = next else { return };
+            let next = self.delayed.lock().next().filter(|next| next.due <= moment.instant)?;
+            let mut turn = self.turn();
+            if next.is_stored {
+                if turn.is_full() {
+                    return Some(moment.instant + REVIEW_EVERY);
+                }
+                turn.begin();
+            }
+            let Some(message) = self.delayed.lock().take(next) else { continue };
             if message.is_expired(moment.instant) {
                 self.counters.add(Counter::DelayedExpired, 1);
                 self.count_unpublished(&message.publisher, &message.topic, DropReason::DelayedExpired);
-                continue;
+            } else {
+                self.counters.add(Counter::DelayedReleased, 1);
+                if self.take_in(&mut turn, moment, again(&message), None).is_error() {
+                    self.count_unpublished(&message.publisher, &message.topic, DropReason::Unpublished);
+                }
             }
-            self.counters.add(Counter::DelayedReleased, 1);
-            let (publisher, topic) = (message.publisher.clone(), message.topic.clone());
-            if self.take_in(moment, message).is_error() {
-                self.count_unpublished(&publisher, &topic, DropReason::Unpublished);
+            if next.is_stored {
+                turn.append_lazily(&store::Record::Undelayed { serial: next.serial });
+                turn.let_go(&message);
             }
         }
     }
 
-    /// A will to `$delayed/` is held back from now on.
-    pub(crate) fn publish_will(&self, moment: Moment, client_id: &ClientId, will: Will) {
+    /// A will to `$delayed/` is held back from now on. Nobody could be told of a refusal: what must
+    /// be stored is, from the room that is kept for ends.
+    pub(crate) fn publish_will(&self, turn: &mut Turn<'_>, moment: Moment, client_id: &ClientId, will: Will) {
         self.counters.add(Counter::WillsPublished, 1);
         let mut publish = will.publish;
         let topic = publish.topic.clone();
         let reason = match Delayed::parse(&topic) {
             Some(Ok(Delayed { delay, topic })) => {
                 publish.topic = topic;
-                self.delay(moment, client_id, delay, publish)
+                self.delay(turn, moment, client_id, delay, publish, None)
             }
-            _ => self.publish_as(moment, client_id, publish),
+            _ => self.take_in(turn, moment, make(moment, client_id.clone(), publish), None),
         };
         if reason.is_error() {
             self.count_unpublished(client_id, &topic, DropReason::Unpublished);
+        }
+    }
+
+    /// Writes down what was retained at QoS 0, if it is time. When to come again.
+    pub(crate) fn write_retained(&self, moment: Moment) -> Option<Instant> {
+        loop {
+            let next = self.retained.lock().next_write(&self.limits)?;
+            if next > moment.instant {
+                return Some(next);
+            }
+            let mut turn = self.turn();
+            if turn.is_full() {
+                return Some(moment.instant + REVIEW_EVERY);
+            }
+            turn.begin();
+            self.retained.lock().write(&mut turn, &self.limits, RETAINED_AT_A_TIME);
         }
     }
 
@@ -132,30 +163,123 @@ impl Bus {
         self.counters.add_dropped(publisher, Some(topic), reason, 1);
     }
 
-    /// Accepts a message, with the routes looked up anew.
-    fn take_in(&self, moment: Moment, message: Arc<Message>) -> Reason {
+    /// `client` is `None` if nobody waits for the answer, who could try again.
+    fn delay(
+        &self,
+        turn: &mut Turn<'_>,
+        moment: Moment,
+        publisher: &ClientId,
+        delay: Duration,
+        publish: Publish,
+        client: Option<Hold<'_>>,
+    ) -> Reason {
+        let message = make(moment, publisher.clone(), publish);
+        if delay.is_zero() {
+            return self.take_in(turn, moment, message, client);
+        }
+        if message.qos > Qos::AtMostOnce {
+            if client.is_some() && turn.is_full() {
+                return self.refuse();
+            }
+            turn.begin();
+            turn.begin_message(&message, 0, 0);
+        }
+        let limits = &self.limits;
+        let due = moment.instant + delay;
+        let (messages_max, bytes_max) = (limits.delayed_messages_max, limits.delayed_bytes_max);
+        let serial = self.delayed.lock().hold(due, message.clone(), messages_max, bytes_max);
+        let due_unix_millis = moment.unix_millis_at(due);
+        let delayed = serial.map(|serial| store::Delayed { serial, due_unix_millis });
+        let held = client.flatten().filter(|_| delayed.is_some()).and_then(note_held);
+        turn.store(&message, Holds { retained: false, delayed, held, is_awaited: client.is_some() });
+        self.counters.add(if serial.is_some() { Counter::Delayed } else { Counter::Refused }, 1);
+        if serial.is_some() { Reason::Success } else { Reason::QuotaExceeded }
+    }
+
+    /// Accepts a message, with the routes looked up anew. `client` is `None` if nobody waits for the
+    /// answer, who could try again.
+    fn take_in(
+        &self,
+        turn: &mut Turn<'_>,
+        moment: Moment,
+        message: Arc<Message>,
+        client: Option<Hold<'_>>,
+    ) -> Reason {
+        let hold = client.flatten();
+        let mut passage = Passage { hold, retained: message.retain, is_awaited: client.is_some() };
+        let is_durable = message.qos > Qos::AtMostOnce;
         if !message.retain {
             let route = self.routes.read().route(&message.topic);
+            if is_durable && self.is_to_be_stored(&route, &message.publisher, hold) {
+                if client.is_some() && turn.is_full() {
+                    return self.refuse();
+                }
+                turn.begin();
+            }
             self.counters.add(Counter::Accepted, 1);
-            return self.dispatch(&message, &route);
+            return self.dispatch(turn, &message, &route, passage);
+        }
+        if is_durable && self.keeps {
+            // It has to be known now, as the log comes before the lock: clearing needs no room
+            // unless somebody is to hear of it.
+            let needs_room = || {
+                !message.payload.is_empty() || {
+                    let route = self.routes.read().route(&message.topic);
+                    self.is_to_be_stored(&route, &message.publisher, hold)
+                }
+            };
+            if client.is_some() && turn.is_full() && needs_room() {
+                return self.refuse();
+            }
+            turn.begin();
         }
         let mut retained = self.retained.lock();
-        let stored = match message.payload.len() > self.limits.retained_payload_bytes_max {
-            true => Reason::QuotaExceeded,
-            false => retained.store(&message, moment.instant, &self.limits),
-        };
-        self.count_lapsed(&mut retained);
-        if stored.is_error() {
-            self.counters.add(Counter::Refused, 1);
-            return stored;
+        if self.retain(turn, moment, &message, &mut retained).is_error() {
+            return self.refuse();
         }
+        passage.retained = !message.payload.is_empty();
         self.counters.add(Counter::Accepted, 1);
         // Under the lock, so that a subscription gets it as retained or live, not both or neither.
         let route = self.routes.read().route(&message.topic);
-        self.dispatch(&message, &route)
+        self.dispatch(turn, &message, &route, passage)
     }
 
-    fn dispatch(&self, message: &Arc<Message>, route: &Route) -> Reason {
+    fn retain(
+        &self,
+        turn: &mut Turn<'_>,
+        moment: Moment,
+        message: &Arc<Message>,
+        retained: &mut Retained,
+    ) -> Reason {
+        if message.payload.len() > self.limits.retained_payload_bytes_max {
+            return Reason::QuotaExceeded;
+        }
+        let reason = retained.store(turn, message, moment.instant, &self.limits);
+        self.count_lapsed(retained);
+        reason
+    }
+
+    /// Whether a publish above QoS 0 has to be stored before it may be answered.
+    #[inline]
+    fn is_to_be_stored(&self, route: &Route, publisher: &ClientId, hold: Hold<'_>) -> bool {
+        route.is_durable_for(publisher) || hold.is_some_and(|(attachment, _)| attachment.session.is_durable())
+    }
+
+    fn refuse(&self) -> Reason {
+        self.counters.add(Counter::Refused, 1);
+        Reason::QuotaExceeded
+    }
+
+    fn dispatch(
+        &self,
+        turn: &mut Turn<'_>,
+        message: &Arc<Message>,
+        route: &Route,
+        passage: Passage<'_>,
+    ) -> Reason {
+        if message.qos > Qos::AtMostOnce {
+            turn.begin_message(message, route.copies_max(), route.identifiers_max());
+        }
         let mut matched = 0;
         for target in &route.targets {
             // By name, as a will is published when its connection is gone (MQTT-3.8.3-3).
@@ -165,6 +289,7 @@ impl Bus {
             matched += 1;
             let retain = message.retain && target.retain_as_published;
             target.session.push_message(
+                turn,
                 message,
                 target.qos,
                 retain,
@@ -174,9 +299,25 @@ impl Bus {
             );
         }
         for group in &route.groups {
-            let given = group.give(&self.rules, message, route.priority, &self.counters);
+            let given = loop {
+                match group.give(turn, &self.rules, message, route.priority, &self.counters) {
+                    Ok(given) => break given,
+                    // Its first durable member has come since the route was looked up.
+                    Err(NeedsLog) => {
+                        turn.begin();
+                        turn.begin_message(message, route.copies_max(), route.identifiers_max());
+                    }
+                }
+            };
             matched += u64::from(given.matched);
             self.watch(group, given);
+        }
+        if turn.is_storing() {
+            let held = passage.hold.and_then(note_held);
+            let Passage { retained, is_awaited, .. } = passage;
+            turn.store(message, Holds { retained, delayed: None, held, is_awaited });
+        } else if passage.hold.is_some() {
+            self.hold(turn, passage.hold);
         }
         if matched == 0 {
             self.counters.add(Counter::Unrouted, 1);
@@ -185,6 +326,19 @@ impl Bus {
         self.counters.add(Counter::Matched, matched);
         Reason::Success
     }
+
+    /// Remembers an identifier that comes with no message to store.
+    fn hold(&self, turn: &mut Turn<'_>, hold: Hold<'_>) {
+        if let Some((session, id)) = hold.and_then(note_held) {
+            turn.append(&store::Record::Held { session, id });
+        }
+    }
+}
+
+/// Remembers the identifier; with the number of its session, if the log is to know.
+fn note_held((attachment, id): (&Attachment, NonZeroU16)) -> Option<(u64, NonZeroU16)> {
+    let session = &attachment.session;
+    (attachment.hold(id) && session.is_durable()).then_some((session.number, id))
 }
 
 fn make(moment: Moment, publisher: ClientId, publish: Publish) -> Arc<Message> {
@@ -199,5 +353,17 @@ fn make(moment: Moment, publisher: ClientId, publish: Publish) -> Arc<Message> {
         qos,
         retain,
         stored: Stored::default(),
+    })
+}
+
+/// The same message for holders of its own: nobody joins those of a message that is stored.
+pub(crate) fn again(message: &Message) -> Arc<Message> {
+    Arc::new(Message {
+        topic: message.topic.clone(),
+        payload: message.payload.clone(),
+        properties: message.properties.clone(),
+        publisher: message.publisher.clone(),
+        stored: Stored::default(),
+        ..*message
     })
 }

@@ -2,7 +2,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use gateway_model::{Identifiers, Qos, Subscription, Topic, TopicFilter};
+use gateway_model::{ClientId, Identifiers, Qos, Subscription, Topic, TopicFilter};
+use gateway_store::Shared;
 use smallvec::SmallVec;
 
 use crate::Session;
@@ -79,6 +80,8 @@ pub(crate) struct Route {
     pub(crate) groups: Groups,
     /// Of the topic, in queues.
     pub(crate) priority: u8,
+    /// The log is to have what it takes to sessions above QoS 0.
+    durable: bool,
 }
 
 pub(crate) struct Target {
@@ -92,6 +95,27 @@ pub(crate) struct Target {
 impl Route {
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty() && self.groups.is_empty()
+    }
+
+    /// Whether the log is to have a message above QoS 0 that this client publishes.
+    #[inline]
+    pub(crate) fn is_durable_for(&self, publisher: &ClientId) -> bool {
+        let gets_it = |target: &Target| {
+            target.is_durable() && !(target.no_local && target.session.client_id == *publisher)
+        };
+        self.durable
+            && (self.targets.iter().any(gets_it) || self.groups.iter().any(|group| group.is_durable()))
+    }
+
+    /// How many copies of a message it may make.
+    pub(crate) fn copies_max(&self) -> usize {
+        self.targets.len() + self.groups.len()
+    }
+
+    /// How many subscription identifiers those may have.
+    pub(crate) fn identifiers_max(&self) -> usize {
+        let identifiers = self.targets.iter().map(|target| target.identifiers.as_slice().len());
+        identifiers.sum::<usize>() + self.groups.len()
     }
 }
 
@@ -124,7 +148,7 @@ impl Routes {
         let group = match self.leaf(filter).group(name) {
             Some(group) => group.clone(),
             None => {
-                let group = self.make_group(name);
+                let group = self.make_group(name, Shared::group_of(filter));
                 self.leaf(filter).groups.get_or_insert_default().push(group.clone());
                 group
             }
@@ -215,7 +239,8 @@ impl Routes {
         let groups = found.iter().filter_map(|leaf| leaf.groups.as_deref()).flatten().cloned();
         let mut groups: Groups = groups.collect();
         groups.sort_unstable_by_key(|group| group.number);
-        Route { targets, groups, priority: self.priority(topic) }
+        let durable = targets.iter().any(Target::is_durable) || groups.iter().any(|group| group.is_durable());
+        Route { targets, groups, priority: self.priority(topic), durable }
     }
 
     fn leaf(&mut self, filter: &TopicFilter) -> &mut Leaf {
@@ -246,7 +271,7 @@ impl Routes {
         if filter.has_wildcard() { self.wildcard.find(path) } else { self.exact.get_mut(path) }
     }
 
-    fn make_group(&mut self, name: &str) -> Arc<Group> {
+    fn make_group(&mut self, name: &str, mark: u64) -> Arc<Group> {
         let mut next = || {
             self.last_group = self.last_group.wrapping_add(1).max(1);
             self.last_group
@@ -255,7 +280,7 @@ impl Routes {
         while self.groups.contains_key(&number) {
             number = next();
         }
-        let group = Arc::new(Group::new(name, number));
+        let group = Arc::new(Group::new(name, number, mark));
         self.groups.insert(number, group.clone());
         group
     }
@@ -294,6 +319,10 @@ impl From<&Subscriber> for Target {
 }
 
 impl Target {
+    fn is_durable(&self) -> bool {
+        self.session.is_durable() && self.qos > Qos::AtMostOnce
+    }
+
     /// Takes another subscription of the same session in. False if it is another session's, or if
     /// only one of them leaves out the session's own messages: then neither QoS nor identifiers of
     /// the one may show in a message that only the other matches (MQTT-3.8.3-3).

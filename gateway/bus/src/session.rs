@@ -5,22 +5,25 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use gateway_model::{
-    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Notify, Qos, Reason, Settled, Settlement,
-    Will,
+    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Moment, Notify, Qos, Reason, Settled,
+    Settlement, Will,
 };
-use gateway_store::{Place, Store};
-use parking_lot::Mutex;
+use gateway_store::{Away, Copy, Place, Record, SessionRecord, Shared};
 
-use crate::outbox::{Changes, Drain, Entry, Outbox};
+use crate::lock::{Mutex, MutexGuard};
+use crate::outbox::{Changes, Drain, Entry, Outbox, Pushed};
 use crate::subscriptions::Subscriptions;
 use crate::timers::Deadlines;
+use crate::turn::Turn;
 use crate::{Counter, Counters, DropReason};
 
 /// Identity, subscriptions, outbox, will and expiry: whatever receives messages.
 pub struct Session {
     pub client_id: ClientId,
-    /// Unique for the life of the bus; orders sessions within a route.
+    /// Unique as long as the log speaks of it; orders sessions within a route. It is odd if the session
+    /// is durable: so it was opened, and so it stays.
     pub(crate) number: u64,
     pub(crate) state: Mutex<State>,
 }
@@ -32,10 +35,8 @@ pub(crate) struct State {
     expiry: Lifetime,
     /// See [`crate::SessionOptions::owner`].
     pub(crate) owner: u32,
-    /// Identifiers of exactly-once publishes received and not yet released; boxed, as most sessions
-    /// never have any.
-    #[allow(clippy::box_collection)]
-    held: Option<Box<BTreeSet<NonZeroU16>>>,
+    /// Boxed, as most sessions never have any of it.
+    rare: Option<Box<Rare>>,
     /// What waits while the session is away; none for most.
     pub(crate) deadlines: Option<Box<Deadlines>>,
     /// The connection that holds the session; `None` while it is away.
@@ -48,6 +49,15 @@ pub(crate) struct State {
     pub(crate) ended: bool,
     /// Why the connection with the previous epoch lost the session.
     evicted: Option<Reason>,
+}
+
+/// What few sessions have.
+#[derive(Default)]
+struct Rare {
+    /// Identifiers of exactly-once publishes received and not yet released.
+    held: BTreeSet<NonZeroU16>,
+    /// What the protocol keeps with the session.
+    kept: Option<Bytes>,
 }
 
 /// An [`Expiry`] in half the space: milliseconds, with the largest number for ever.
@@ -89,15 +99,24 @@ pub struct SessionView {
     pub unaccounted: u32,
 }
 
+/// The bit of a session's number that says so.
+const DURABLE: u64 = 1;
+
 impl Session {
+    /// The number of a session that is opened as the `count`-th.
+    pub(crate) fn number(count: u64, is_durable: bool) -> u64 {
+        count << 1 | u64::from(is_durable)
+    }
+
     pub(crate) fn new(client_id: ClientId, number: u64, outbox: Outbox) -> Self {
+        debug_assert_eq!(number & DURABLE != 0, outbox.is_durable());
         let state = State {
             outbox,
             subscriptions: Subscriptions::default(),
             will: None,
             expiry: Lifetime::from(Expiry::Immediately),
             owner: 0,
-            held: None,
+            rare: None,
             deadlines: None,
             notify: None,
             epoch: 0,
@@ -108,9 +127,17 @@ impl Session {
         Self { client_id, number, state: Mutex::new(state) }
     }
 
+    /// It outlives its connection, and the process: the log knows of it.
+    #[inline]
+    pub(crate) fn is_durable(&self) -> bool {
+        self.number & DURABLE != 0
+    }
+
     /// Queues one copy and wakes the connection if it does not know yet.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn push_message(
         &self,
+        turn: &mut Turn<'_>,
         message: &Arc<Message>,
         qos_max: Qos,
         retain: bool,
@@ -118,14 +145,51 @@ impl Session {
         priority: u8,
         counters: &Counters,
     ) {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         let qos = state.effective_qos(message.qos, qos_max);
         let entry = Entry::new(message.clone(), identifiers, qos, retain, priority);
-        if let Some((reason, count)) = state.push(entry) {
-            drop(state);
+        if let Some((reason, count)) = self.push(turn, state, entry, None) {
             // What makes room for it may be of another topic.
             let topic = (reason != DropReason::QueueFull).then_some(&message.topic);
             counters.add_dropped(&self.client_id, topic, reason, count);
+        }
+    }
+
+    /// Queues a copy; if the message is being stored, the log is to list it. `shared` is what the log
+    /// has to know of its group. Returns what was dropped, and why.
+    #[inline]
+    pub(crate) fn push(
+        &self,
+        turn: &mut Turn<'_>,
+        mut state: MutexGuard<'_, State>,
+        mut entry: Entry,
+        shared: Option<Shared>,
+    ) -> Option<(DropReason, u32)> {
+        let mut copy = None;
+        if turn.is_storing() && self.is_durable() && entry.qos > Qos::AtMostOnce {
+            entry.list();
+            copy = Some(self.copy(&entry, shared));
+        }
+        let Pushed { listed, dropped } = state.push(entry, &mut turn.changes);
+        drop(state);
+        if let (Some(ordinal), Some(copy)) = (listed, copy) {
+            turn.note(Copy { ordinal, ..copy });
+        }
+        turn.collect(self);
+        dropped
+    }
+
+    /// A copy as the log has it.
+    pub(crate) fn copy(&self, entry: &Entry, shared: Option<Shared>) -> Copy {
+        Copy {
+            session: self.number,
+            ordinal: entry.ordinal(),
+            qos: entry.qos,
+            retain: entry.retain,
+            priority: entry.priority,
+            state: entry.state(),
+            identifiers: entry.identifiers.clone(),
+            shared,
         }
     }
 
@@ -139,6 +203,23 @@ impl Session {
             queue_bytes: state.outbox.queue_bytes(),
             in_flight: state.outbox.unsettled(),
             unaccounted: state.outbox.unaccounted(),
+        }
+    }
+
+    /// All of it but its copies, as the log has it.
+    pub(crate) fn record(&self, moment: Moment) -> SessionRecord {
+        let state = self.state.lock();
+        SessionRecord {
+            number: self.number,
+            client_id: self.client_id.clone(),
+            owner: state.owner,
+            expiry: state.expiry(),
+            will: state.will.clone(),
+            away: state.away(moment),
+            next_ordinal: state.outbox.next_ordinal(),
+            subscriptions: state.subscriptions.to_vec(),
+            held: state.held(),
+            kept: state.kept(),
         }
     }
 
@@ -188,7 +269,32 @@ impl State {
     }
 
     pub(crate) fn held(&self) -> Vec<NonZeroU16> {
-        self.held.iter().flat_map(|held| held.iter().copied()).collect()
+        self.rare.iter().flat_map(|rare| rare.held.iter().copied()).collect()
+    }
+
+    /// What waits while nobody holds the session; `None` while somebody does.
+    pub(crate) fn away(&self, moment: Moment) -> Option<Away> {
+        if self.is_attached() {
+            return None;
+        }
+        let unix_millis = |deadline: Option<Instant>| Some(moment.unix_millis_at(deadline?));
+        let deadlines = self.deadlines.as_deref();
+        Some(Away {
+            ends_unix_millis: unix_millis(deadlines.and_then(|deadlines| deadlines.expiry)),
+            will_unix_millis: unix_millis(deadlines.and_then(|deadlines| deadlines.will)),
+            sent_before: self.outbox.sent_before(),
+        })
+    }
+
+    pub(crate) fn kept(&self) -> Option<Bytes> {
+        self.rare.as_ref()?.kept.clone()
+    }
+
+    /// What came through a restart.
+    pub(crate) fn restore_rare(&mut self, held: Vec<NonZeroU16>, kept: Option<Bytes>) {
+        if !held.is_empty() || kept.is_some() {
+            self.rare = Some(Box::new(Rare { held: held.into_iter().collect(), kept }));
+        }
     }
 
     /// The lower of both (MQTT 5.0 section 3.8.4), unless the session has it upgraded.
@@ -197,23 +303,29 @@ impl State {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, queued: Entry) -> Option<(DropReason, u32)> {
+    pub(crate) fn push(&mut self, queued: Entry, changes: &mut Changes<'_>) -> Pushed {
         let outbox = &mut self.outbox;
         if self.ended {
             outbox.reject();
-            return Some((DropReason::SessionEnded, 1));
+            return Pushed { listed: None, dropped: Some((DropReason::SessionEnded, 1)) };
         }
         if self.notify.is_none() && queued.qos == Qos::AtMostOnce && !outbox.limits().store_qos0 {
             outbox.reject();
-            return Some((DropReason::Offline, 1));
+            return Pushed { listed: None, dropped: Some((DropReason::Offline, 1)) };
         }
-        let dropped = outbox.push(queued, &mut Changes::nowhere()).dropped;
+        let pushed = outbox.push(queued, changes);
         self.wake();
-        dropped
+        pushed
     }
 
-    /// Takes in what another member of a group had. Returns what was dropped of it, and why.
-    pub(crate) fn merge(&mut self, mut copies: Vec<Entry>) -> [(DropReason, u32); 2] {
+    /// Takes in what another member of a group had; `admit` sees each copy that is queued. Returns what
+    /// was dropped of it, and why.
+    pub(crate) fn merge(
+        &mut self,
+        mut copies: Vec<Entry>,
+        changes: &mut Changes<'_>,
+        admit: &mut dyn FnMut(&mut Entry),
+    ) -> [(DropReason, u32); 2] {
         debug_assert!(!self.ended, "nothing comes back from a session that has ended");
         let all = copies.len();
         if self.notify.is_none() && !self.outbox.limits().store_qos0 {
@@ -221,14 +333,14 @@ impl State {
         }
         let rejected = (all - copies.len()) as u32;
         self.outbox.lose(rejected);
-        let over = self.outbox.merge(copies, &mut Changes::nowhere(), &mut |_| {});
+        let over = self.outbox.merge(copies, changes, admit);
         self.wake();
         [(DropReason::Offline, rejected), (DropReason::QueueFull, over)]
     }
 
     /// What waits at QoS 0 goes unless it is to be stored; returns how much that was.
-    pub(crate) fn forget_qos0(&mut self) -> u32 {
-        if self.outbox.limits().store_qos0 { 0 } else { self.outbox.clear_qos0(&mut Changes::nowhere()) }
+    pub(crate) fn forget_qos0(&mut self, changes: &mut Changes<'_>) -> u32 {
+        if self.outbox.limits().store_qos0 { 0 } else { self.outbox.clear_qos0(changes) }
     }
 
     fn wake(&mut self) {
@@ -285,7 +397,7 @@ impl Attachment {
     pub(crate) fn deliver(
         &self,
         counters: &Counters,
-        store: &Arc<dyn Store>,
+        turn: &mut Turn<'_>,
         drain: impl FnOnce(&mut dyn Deliveries),
     ) -> Result<Drained, Reason> {
         let mut state = self.session.state.lock();
@@ -293,13 +405,13 @@ impl Attachment {
             return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
         }
         state.notified = false;
-        let mut changes = Changes::new(store);
-        let mut turn = Drain::new(&mut state.outbox, &mut changes);
-        drain(&mut turn);
-        let Drain { delivered, expired, sent, refused, waits_for, .. } = turn;
+        let mut deliveries = Drain::new(&mut state.outbox, &mut turn.changes);
+        drain(&mut deliveries);
+        let Drain { delivered, expired, sent, refused, waits_for, .. } = deliveries;
         state.outbox.rest();
         let left = state.outbox.queued();
         drop(state);
+        turn.collect(&self.session);
         if delivered > 0 {
             counters.add(Counter::Delivered, delivered.into());
         }
@@ -307,17 +419,30 @@ impl Attachment {
             counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), count);
         }
         counters.add_dropped(self.client_id(), None, DropReason::Expired, expired);
-        counters.add_dropped(self.client_id(), None, DropReason::Damaged, changes.damaged);
+        counters.add_dropped(self.client_id(), None, DropReason::Damaged, turn.take_damaged());
         Ok(Drained { left, sent, waits_for })
     }
 
-    pub(crate) fn settle(&self, counters: &Counters, id: DeliveryId, settlement: Settlement) -> Settled {
+    /// The log hears of it when the session has changed: whoever queues a copy has the log until its
+    /// record is written, so that nothing is settled there before it is known. Only what is received
+    /// has the log from the beginning, as another connection that takes the session over meanwhile
+    /// must not release what the log does not know to be received.
+    pub(crate) fn settle(
+        &self,
+        counters: &Counters,
+        turn: &mut Turn<'_>,
+        id: DeliveryId,
+        settlement: Settlement,
+    ) -> Settled {
+        if settlement == Settlement::Received && self.session.is_durable() {
+            turn.begin();
+        }
         let mut state = self.session.state.lock();
         if state.epoch != self.epoch {
             return Settled::Unknown;
         }
         let before = state.outbox.settled();
-        let settled = state.outbox.settle(id, settlement, &mut Changes::nowhere());
+        let settled = state.outbox.settle(id, settlement, &mut turn.changes);
         // What another member of a group has now is counted there.
         let is_counted = state.outbox.settled() != before;
         if settled != Settled::Done {
@@ -327,6 +452,7 @@ impl Attachment {
             state.wake();
         }
         drop(state);
+        turn.collect(&self.session);
         match settlement {
             _ if !is_counted => {}
             Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed => {
@@ -338,20 +464,35 @@ impl Attachment {
             }
             Settlement::Received | Settlement::Returned => {}
         }
+        if let Some(ordinal) = turn.changes.received.take() {
+            turn.append(&Record::Received { session: self.session.number, ordinal });
+        }
         settled
     }
 
-    /// Remembers or forgets an identifier of the peer's exactly-once publishes.
-    pub(crate) fn hold(&self, id: NonZeroU16, held: bool) {
+    /// Remembers an identifier of the peer's exactly-once publishes. Whether the attachment may.
+    pub(crate) fn hold(&self, id: NonZeroU16) -> bool {
         let mut state = self.session.state.lock();
-        if state.epoch != self.epoch {
-            return;
+        let is_valid = self.holds(&state);
+        if is_valid {
+            state.rare.get_or_insert_default().held.insert(id);
         }
-        if held {
-            state.held.get_or_insert_default().insert(id);
-        } else if let Some(known) = &mut state.held {
-            known.remove(&id);
+        is_valid
+    }
+
+    /// Forgets one; whether it was there.
+    pub(crate) fn release(&self, id: NonZeroU16) -> bool {
+        let mut state = self.session.state.lock();
+        self.holds(&state) && state.rare.as_mut().is_some_and(|rare| rare.held.remove(&id))
+    }
+
+    pub(crate) fn keep(&self, bytes: Bytes) -> bool {
+        let mut state = self.session.state.lock();
+        let is_valid = self.holds(&state);
+        if is_valid {
+            state.rare.get_or_insert_default().kept = Some(bytes);
         }
+        is_valid
     }
 
     /// Why the attachment is void, if it is.

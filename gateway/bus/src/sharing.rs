@@ -1,52 +1,57 @@
 use std::sync::Arc;
 
-use crate::group::{Given, Group};
+use crate::group::{Given, Group, Hands};
 use crate::outbox::Entry;
+use crate::turn::Turn;
 use crate::{Bus, DropReason, Moment, Session};
 
 /// What happens to messages of shared subscriptions when a member comes, goes or hangs.
 impl Bus {
     /// A connection has ended and its session goes on: others take over what they can.
-    pub(crate) fn hand_on(&self, session: &Arc<Session>, groups: Vec<u32>) {
+    pub(crate) fn hand_on(&self, turn: &mut Turn<'_>, session: &Arc<Session>, groups: Vec<u32>) {
         for number in groups {
             let group = self.routes.read().group(number);
             if let Some(group) = group {
-                self.watch(&group, group.relieve(&self.rules, session, &self.counters));
+                let given = group.relieve(&mut self.hands(turn), session);
+                self.watch(&group, given);
             }
         }
     }
 
     /// A session that was a member gives what it was not sent to others, if there are any.
-    pub(crate) fn leave_behind(&self, session: &Arc<Session>, group: &Arc<Group>) {
-        if session.state.lock().outbox.holds(group.number) {
-            self.watch(group, group.relieve(&self.rules, session, &self.counters));
+    pub(crate) fn leave_behind(&self, turn: &mut Turn<'_>, session: &Arc<Session>, group: &Arc<Group>) {
+        let holds = session.state.lock().outbox.holds(group.number);
+        if holds {
+            let given = group.relieve(&mut self.hands(turn), session);
+            self.watch(group, given);
         }
     }
 
     /// A session has a connection again: it gets what waits in the queues of absent members.
-    pub(crate) fn come_back(&self, session: &Arc<Session>) {
+    pub(crate) fn come_back(&self, turn: &mut Turn<'_>, session: &Arc<Session>) {
         let filters = session.state.lock().subscriptions.shared();
         for filter in filters {
             let group = self.routes.read().group_of(&filter);
             if let Some(group) = group {
-                self.gather(&group);
+                self.gather(turn, &group);
             }
         }
     }
 
-    pub(crate) fn gather(&self, group: &Arc<Group>) {
-        self.watch(group, group.gather(&self.rules, &self.counters));
+    pub(crate) fn gather(&self, turn: &mut Turn<'_>, group: &Arc<Group>) {
+        let given = group.gather(&mut self.hands(turn));
+        self.watch(group, given);
     }
 
     /// A session has ended: others inherit what it leaves of their groups; the rest is dropped.
-    pub(crate) fn bequeath(&self, session: &Session, mut left: Vec<Entry>) {
+    pub(crate) fn bequeath(&self, turn: &mut Turn<'_>, session: &Session, mut left: Vec<Entry>) {
         left.sort_by_key(|queued| (queued.group, queued.rank()));
         while let Some(number) = left.last().map(|queued| queued.group) {
             let ours = left.split_off(left.partition_point(|queued| queued.group < number));
             let group = self.routes.read().group(number);
             let rest = match group {
                 Some(group) => {
-                    let (rest, given) = group.inherit(&self.rules, ours, &self.counters);
+                    let (rest, given) = group.inherit(&mut self.hands(turn), ours);
                     self.watch(&group, given);
                     rest
                 }
@@ -69,9 +74,13 @@ impl Bus {
         // Who is first gets the room; it is not to depend on who was watched first.
         groups.sort_unstable_by_key(|group| group.number);
         for group in groups {
-            if group.review(&self.rules, moment.instant, &self.counters) {
+            if group.review(&mut self.hands(&mut self.turn()), moment.instant) {
                 self.watched.lock().push(group);
             }
         }
+    }
+
+    fn hands<'h, 't>(&'h self, turn: &'h mut Turn<'t>) -> Hands<'h, 't> {
+        Hands { turn, rules: &self.rules, counters: &self.counters }
     }
 }

@@ -3,56 +3,85 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use gateway_model::{Identifiers, Message, Qos, Reason, RetainHandling, Subscription, TopicFilter};
+use gateway_store::Record;
 
 use crate::outbox::Entry;
+use crate::publishing::again;
 use crate::retained::Retained;
 use crate::routes::Subscriber;
+use crate::turn::{Holds, Turn};
 use crate::{Attachment, Bus, Counter, Promise};
 
 impl Bus {
     /// Adds subscriptions and queues the retained messages they ask for. One reason each: the
-    /// granted QoS, or an error.
+    /// granted QoS, or an error. Those of a durable session are refused with `QuotaExceeded` while
+    /// the store has no room.
     pub fn subscribe(
         &self,
         now: Instant,
         attachment: &Attachment,
         subscriptions: Vec<Subscription>,
     ) -> Promise<Vec<Reason>> {
-        let one = |subscription| self.subscribe_one(now, attachment, subscription);
-        Promise::now(subscriptions.into_iter().map(one).collect())
+        let mut turn = self.turn();
+        if attachment.session.is_durable() {
+            if turn.is_full() {
+                return Promise::now(vec![Reason::QuotaExceeded; subscriptions.len()]);
+            }
+            turn.begin();
+        }
+        let one = |subscription| self.subscribe_one(&mut turn, now, attachment, subscription);
+        let reasons = subscriptions.into_iter().map(one).collect();
+        turn.promise(reasons)
     }
 
     /// One reason each: `Success`, or `NoSubscriptionExisted`.
     pub fn unsubscribe(&self, attachment: &Attachment, filters: &[TopicFilter]) -> Promise<Vec<Reason>> {
-        let session = &attachment.session;
-        let unsubscribe = |filter: &TopicFilter| {
-            let mut routes = self.routes.write();
-            let mut state = session.state.lock();
-            if !attachment.holds(&state) || !state.subscriptions.remove(filter) {
-                return Reason::NoSubscriptionExisted;
-            }
-            drop(state);
-            let group = routes.group_of(filter);
-            routes.unsubscribe(filter, session);
-            self.generation.fetch_add(1, Ordering::Release);
-            drop(routes);
-            if let Some(group) = group {
-                self.leave_behind(session, &group);
-            }
-            Reason::Success
-        };
-        Promise::now(filters.iter().map(unsubscribe).collect())
+        let mut turn = self.turn();
+        if attachment.session.is_durable() {
+            turn.begin();
+        }
+        let unsubscribe = |filter| self.unsubscribe_one(&mut turn, attachment, filter);
+        let reasons = filters.iter().map(unsubscribe).collect();
+        turn.promise(reasons)
     }
 
     /// The retained messages of a filter, at most `limit`.
     pub fn retained(&self, now: Instant, filter: &TopicFilter, limit: usize) -> Vec<Arc<Message>> {
+        let mut turn = self.turn();
         let mut retained = self.retained.lock();
-        let found = retained.read(filter, now, limit);
+        let found = retained.read(&mut turn, filter, now, limit);
         self.count_lapsed(&mut retained);
         found
     }
 
-    fn subscribe_one(&self, now: Instant, attachment: &Attachment, subscription: Subscription) -> Reason {
+    fn unsubscribe_one(&self, turn: &mut Turn<'_>, attachment: &Attachment, filter: &TopicFilter) -> Reason {
+        let session = &attachment.session;
+        let mut routes = self.routes.write();
+        let mut state = session.state.lock();
+        if !attachment.holds(&state) || !state.subscriptions.remove(filter) {
+            return Reason::NoSubscriptionExisted;
+        }
+        drop(state);
+        let group = routes.group_of(filter);
+        routes.unsubscribe(filter, session);
+        self.generation.fetch_add(1, Ordering::Release);
+        drop(routes);
+        if session.is_durable() {
+            turn.append(&Record::Unsubscribed { session: session.number, filter: filter.clone() });
+        }
+        if let Some(group) = group {
+            self.leave_behind(turn, session, &group);
+        }
+        Reason::Success
+    }
+
+    fn subscribe_one(
+        &self,
+        turn: &mut Turn<'_>,
+        now: Instant,
+        attachment: &Attachment,
+        subscription: Subscription,
+    ) -> Reason {
         let session = &attachment.session;
         // Held throughout, so that a retained publish is either stored before or routed after.
         let mut retained = self.retained.lock();
@@ -76,11 +105,16 @@ impl Bus {
         let group = routes.subscribe(&subscription.filter, subscriber);
         self.generation.fetch_add(1, Ordering::Release);
         drop(routes);
-        match group {
-            Some(group) => self.gather(&group),
-            None => self.replay(now, attachment, &subscription, is_new, identifiers, &mut retained),
+        if session.is_durable() {
+            turn.append(&Record::Subscribed { session: session.number, subscription: subscription.clone() });
         }
-        self.count_lapsed(&mut retained);
+        if let Some(group) = group {
+            drop(retained);
+            self.gather(turn, &group);
+        } else {
+            self.replay(turn, now, attachment, &subscription, is_new, identifiers, &mut retained);
+            self.count_lapsed(&mut retained);
+        }
         match subscription.qos {
             Qos::AtMostOnce => Reason::Success,
             Qos::AtLeastOnce => Reason::GrantedQos1,
@@ -89,8 +123,10 @@ impl Bus {
     }
 
     /// Queues the retained messages that a subscription asks for.
+    #[allow(clippy::too_many_arguments)]
     fn replay(
         &self,
+        turn: &mut Turn<'_>,
         now: Instant,
         attachment: &Attachment,
         subscription: &Subscription,
@@ -109,21 +145,31 @@ impl Bus {
         // Locked before the session, as everywhere.
         let routes = self.routes.read();
         let session = &attachment.session;
-        let mut state = session.state.lock();
+        let state = session.state.lock();
         if !attachment.holds(&state) {
             return;
         }
-        for message in retained.read(&subscription.filter, now, state.outbox.replay_room()) {
+        let room = state.outbox.replay_room();
+        drop(state);
+        for message in retained.read(turn, &subscription.filter, now, room) {
             if subscription.no_local && message.publisher == session.client_id {
                 continue;
             }
+            let state = session.state.lock();
             let qos = state.effective_qos(message.qos, subscription.qos);
+            let is_stored = session.is_durable() && qos.min(message.qos) > Qos::AtMostOnce;
+            // Those who hold what is retained are written down already.
+            let message = if is_stored { again(&message) } else { message };
             let priority = routes.priority(&message.topic);
-            let entry = Entry::new(message, identifiers.clone(), qos, true, priority).replayed();
+            let entry = Entry::new(message.clone(), identifiers.clone(), qos, true, priority).replayed();
+            if is_stored {
+                turn.begin_message(&message, 1, identifiers.as_slice().len());
+            }
             self.counters.add(Counter::Matched, 1);
-            if let Some((reason, count)) = state.push(entry) {
+            if let Some((reason, count)) = session.push(turn, state, entry, None) {
                 self.count_dropped(session, reason, count);
             }
+            turn.store(&message, Holds::default());
         }
     }
 }

@@ -94,6 +94,13 @@ impl Subscriptions {
         filters
     }
 
+    pub(crate) fn to_vec(&self) -> Vec<Subscription> {
+        match self {
+            Self::Many(map) => map.values().cloned().collect(),
+            few => few.as_slice().to_vec(),
+        }
+    }
+
     pub(crate) fn into_filters(self) -> Vec<TopicFilter> {
         match self {
             Self::None => Vec::new(),

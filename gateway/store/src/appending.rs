@@ -1,3 +1,4 @@
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use parking_lot::MutexGuard;
@@ -41,6 +42,24 @@ impl<'a> Appending<'a> {
         place
     }
 
+    /// Appends what was in the log before.
+    pub(crate) fn append_anew(&mut self, record: &Record) {
+        self.append_bytes_anew(0, |into| record.encode(self.engine.anchor, into));
+    }
+
+    /// Appends a message that was at `from`, which `holders` still hold, and lets go of what was there.
+    pub(crate) fn append_message_anew(
+        &mut self,
+        from: Place,
+        holders: usize,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Place {
+        let place = self.append_bytes_anew(holders, encode);
+        let mut log = self.engine.log.lock();
+        (0..holders).for_each(|_| log.let_go(from));
+        place
+    }
+
     /// One holder of the message stored there has let go.
     pub fn let_go(&mut self, place: Place) {
         self.engine.log.lock().let_go(place);
@@ -49,6 +68,16 @@ impl<'a> Appending<'a> {
     /// All that was appended until now is durable when [`crate::Store::durable`] has reached this.
     pub fn end(&self) -> Place {
         self.engine.log.lock().end()
+    }
+
+    fn append_bytes_anew(&mut self, holders: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Place {
+        let engine = self.engine;
+        let mut log = engine.log.lock();
+        let place = engine.append_bytes(&mut log, holders, encode);
+        let bytes = log.end().number() - place.number();
+        engine.counters.bytes_cleaned.fetch_add(bytes, Relaxed);
+        self.wake |= log.dawdle(place, Instant::now);
+        place
     }
 }
 

@@ -88,7 +88,8 @@ impl Committer {
             _ => None,
         };
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let work = due(lazy_due) || due(sync_due) || self.retry.is_some() || self.has_retiring(engine);
+        let retire = self.look.is_none_or(|at| at <= now) && self.has_retiring(engine);
+        let work = due(lazy_due) || due(sync_due) || self.retry.is_some() || retire;
         if work && !self.work(engine, due(sync_due)) {
             return self.retry.map(|(at, _)| at.saturating_duration_since(now));
         }
@@ -113,7 +114,6 @@ impl Committer {
     /// Makes the next segment ahead if it is time, so that a full disk is known before it hurts.
     pub fn prepare(&mut self, engine: &Engine) {
         let before = engine.room();
-        self.look = None;
         let wanted = {
             let log = engine.log.lock();
             let left = engine.options.bytes_max.saturating_sub(log.bytes_on_disk());
@@ -130,9 +130,8 @@ impl Committer {
             Some((_, false)) => false,
             None => true,
         };
-        if !made {
-            self.look = Some(Instant::now() + RETRY_MAX);
-        }
+        let stuck = !made || self.has_retiring(engine);
+        self.look = stuck.then(|| Instant::now() + RETRY_MAX);
         let mut log = engine.log.lock();
         log.set_no_space(!made);
         engine.measure(&log);
@@ -147,6 +146,11 @@ impl Committer {
                 if self.retry.take().is_some() {
                     tracing::info!("the store writes again");
                     engine.set_failing(false);
+                }
+                if let Err(error) = self.retire(engine) {
+                    engine.counters.failures.fetch_add(1, Relaxed);
+                    tracing::warn!(%error, "a file of the store that is not needed any more stays for now");
+                    self.look = Some(Instant::now() + RETRY_MAX);
                 }
                 announce(engine, before);
                 true
@@ -197,7 +201,7 @@ impl Committer {
         if sync || self.unsynced_bytes() > engine.options.pending_bytes_max || self.has_retiring(engine) {
             self.sync(engine)?;
         }
-        self.retire(engine)
+        Ok(())
     }
 
     fn unsynced_bytes(&self) -> u64 {
@@ -299,6 +303,7 @@ impl Committer {
             engine.files.sync_names()?;
             engine.log.lock().segments.remove(&number);
             engine.retiring.lock().remove(0);
+            // There is space again, perhaps for what there was none for.
             self.look = self.look.map(|_| Instant::now());
         }
     }

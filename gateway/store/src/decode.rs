@@ -47,10 +47,12 @@ pub(crate) struct Outline {
     /// Of a retained message.
     pub topic: Option<Topic>,
     pub holders: FirstHolders,
+    /// How many bytes at the beginning of the record are the message's.
+    pub message_len: usize,
 }
 
 /// Who holds a message from the beginning.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FirstHolders {
     pub copies: SmallVec<[Copy; 1]>,
     pub delayed: Option<Delayed>,
@@ -95,7 +97,7 @@ impl Record {
     pub(crate) fn decode_replayed(bytes: &[u8]) -> Result<Replayed, DecodeError> {
         let mut input = Decoder { rest: bytes };
         let replayed = match input.kind()? {
-            Kind::Message => Replayed::Message(input.outline()?),
+            Kind::Message => Replayed::Message(input.outline(bytes.len())?),
             kind => Replayed::Other(input.other(kind)?),
         };
         input.end().map(|()| replayed)
@@ -137,7 +139,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The same as [`Decoder::message`], but nothing is made of it.
-    fn outline(&mut self) -> Result<Outline, DecodeError> {
+    fn outline(&mut self, record_len: usize) -> Result<Outline, DecodeError> {
         let flags = self.byte()?;
         qos(flags)?;
         let topic = self.slice()?;
@@ -156,7 +158,8 @@ impl<'a> Decoder<'a> {
             _ => Some(Topic::parse_bytes(topic).map_err(|_| DecodeError::Wrong("topic"))?),
         };
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        Ok(Outline { size, topic, holders: self.holders(flags)? })
+        let message_len = record_len - self.rest.len();
+        Ok(Outline { size, topic, holders: self.holders(flags)?, message_len })
     }
 
     /// What follows the message in its record.

@@ -1,11 +1,15 @@
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_model::{Message, Moment, Notify};
+use parking_lot::Mutex;
 
+use crate::cleaning::Cleaner;
 use crate::committer::{self, Committer};
 use crate::engine::Engine;
 use crate::files::Files;
+use crate::pause::Pause;
 use crate::recovery::{self, Damaged, OpenError};
 use crate::scratch::Scratch;
 use crate::{Appending, Figures, Holders, Image, Pages, Place, ReadError, Room, Store};
@@ -14,8 +18,11 @@ use crate::{Appending, Figures, Holders, Image, Pages, Place, ReadError, Room, S
 pub struct Disk {
     engine: Arc<Engine>,
     /// `None` while it runs in a thread of its own.
-    committer: Option<parking_lot::Mutex<Committer>>,
+    committer: Option<Mutex<Committer>>,
     thread: Option<std::thread::JoinHandle<()>>,
+    cleaner: Mutex<Cleaner>,
+    /// For cleaning, as long as the disk is behind.
+    pause: Arc<Pause>,
     scratch: Scratch,
     damaged: Vec<Damaged>,
     torn: Option<Place>,
@@ -49,6 +56,9 @@ impl Default for Options {
     }
 }
 
+/// How long cleaning waits for the disk before it asks whether it is still wanted.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 impl Disk {
     /// Opens what is there, and begins to write in a thread of its own. `anchor` converts between
     /// the instants of messages and the wall clock's time that is stored.
@@ -66,7 +76,6 @@ impl Disk {
         files: Arc<dyn Files>,
         anchor: Moment,
     ) -> Result<(Self, Image), OpenError> {
-        let scratch = Scratch::open(Arc::clone(&files))?;
         let mut image = Image::default();
         let mut recovered = recovery::recover(&*files, &mut image)?;
         let orphans = image.finish();
@@ -74,14 +83,19 @@ impl Disk {
             tracing::error!(orphans, "queued messages belong to sessions that were lost to damage");
         }
         recovered.count(image.holds());
+        let scratch = Scratch::open(Arc::clone(&files));
         let (damaged, torn) = (recovered.damaged.clone(), recovered.torn);
         let engine = Arc::new(Engine::new(options, files, anchor, recovered));
         let mut committer = Committer::new(&engine);
         committer.prepare(&engine);
+        let pause = Arc::new(Pause::default());
+        engine.watch(pause.clone());
         let disk = Self {
             engine,
-            committer: Some(parking_lot::Mutex::new(committer)),
+            committer: Some(Mutex::new(committer)),
             thread: None,
+            cleaner: Mutex::default(),
+            pause,
             scratch,
             damaged,
             torn,
@@ -98,6 +112,29 @@ impl Disk {
                 self.engine.wake();
                 true
             }
+        }
+    }
+
+    /// Writes everything that is held anew and removes the segments that it was in. Only for a log that
+    /// was opened with [`Disk::open_unthreaded`]. If it fails in between, nothing is lost.
+    pub fn compact(&self, holders: &dyn Holders) -> io::Result<()> {
+        let mut cleaner = self.cleaner.lock();
+        let last = self.engine.segments().last().map(|(number, _)| *number);
+        cleaner.force(&self.engine);
+        loop {
+            let more = cleaner.step(&self.engine, holders);
+            if (!more || self.engine.is_loaded()) && !self.commit() {
+                return Err(io::Error::other("the disk is full, or fails"));
+            }
+            if !more {
+                break;
+            }
+        }
+        match self.engine.segments().first() {
+            Some((number, _)) if Some(*number) <= last => {
+                Err(io::Error::other("there is no space to work in"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -130,8 +167,13 @@ impl Store for Disk {
     }
 
     fn clean(&self, holders: &dyn Holders) -> bool {
-        let _ = holders;
-        false
+        if self.engine.is_loaded() {
+            if self.thread.is_some() {
+                self.pause.wait(PAUSE_MAX, || !self.engine.is_loaded());
+            }
+            return true;
+        }
+        self.cleaner.lock().step(&self.engine, holders)
     }
 
     fn watch(&self, watcher: Arc<dyn Notify>) {

@@ -1,11 +1,13 @@
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use gateway_model::{
     Expiry, Message, Moment, PayloadFormat, Properties, Publish, RetainHandling, Subscription, Will,
 };
 
+use crate::decode::FirstHolders;
 use crate::kind::{self, Kind};
-use crate::{Away, Copy, CopyState, MessageRecord, Record, SessionRecord};
+use crate::{Away, Copy, CopyState, Delayed, MessageRecord, Record, SessionRecord};
 
 /// The longest a number may be: seven bits in a byte.
 const VARINT_MAX: usize = 10;
@@ -66,6 +68,24 @@ impl Record {
             }
             Self::Undelayed { serial } => out.begin(Kind::Undelayed, *serial),
         }
+    }
+
+    /// Appends the record of a message anew, as it is in `record` but for who holds it.
+    pub(crate) fn encode_anew(
+        record: &[u8],
+        message_len: usize,
+        is_retained: bool,
+        holders: &FirstHolders,
+        into: &mut Vec<u8>,
+    ) {
+        const HOLDERS: u8 = kind::message::RETAINED | kind::message::DELAYED | kind::message::HELD;
+        into.push(record[0]);
+        into.push(
+            record[1] & !HOLDERS
+                | holder_flags(is_retained, holders.delayed.is_some(), holders.held.is_some()),
+        );
+        into.extend_from_slice(&record[2..message_len]);
+        Encoder { bytes: into }.holders(&holders.copies, holders.delayed, holders.held);
     }
 
     /// No fewer bytes than [`Record::encode`] appends.
@@ -157,9 +177,7 @@ impl Encoder<'_> {
                 | flag(message.retain, kind::message::RETAIN)
                 | flag(message.expires_at.is_some(), kind::message::EXPIRES)
                 | flag(message.properties.is_some(), kind::message::PROPERTIES)
-                | flag(record.retained, kind::message::RETAINED)
-                | flag(record.delayed.is_some(), kind::message::DELAYED)
-                | flag(record.held.is_some(), kind::message::HELD),
+                | holder_flags(record.retained, record.delayed.is_some(), record.held.is_some()),
         );
         self.slice(message.topic.as_bytes());
         self.slice(&message.payload);
@@ -171,16 +189,20 @@ impl Encoder<'_> {
         if let Some(properties) = &message.properties {
             self.properties(properties);
         }
-        if let Some(delayed) = record.delayed {
+        self.holders(&record.copies, record.delayed, record.held);
+    }
+
+    fn holders(&mut self, copies: &[Copy], delayed: Option<Delayed>, held: Option<(u64, NonZeroU16)>) {
+        if let Some(delayed) = delayed {
             self.number(delayed.serial);
             self.number(delayed.due_unix_millis);
         }
-        if let Some((session, id)) = record.held {
+        if let Some((session, id)) = held {
             self.number(session);
             self.number(id.get().into());
         }
-        self.number(record.copies.len() as u64);
-        record.copies.iter().for_each(|copy| self.copy(copy));
+        self.number(copies.len() as u64);
+        copies.iter().for_each(|copy| self.copy(copy));
     }
 
     fn copy(&mut self, copy: &Copy) {
@@ -349,6 +371,12 @@ impl Encoder<'_> {
     fn byte(&mut self, byte: u8) {
         self.bytes.push(byte);
     }
+}
+
+fn holder_flags(is_retained: bool, is_delayed: bool, is_held: bool) -> u8 {
+    flag(is_retained, kind::message::RETAINED)
+        | flag(is_delayed, kind::message::DELAYED)
+        | flag(is_held, kind::message::HELD)
 }
 
 fn flag(is_set: bool, bit: u8) -> u8 {

@@ -126,6 +126,11 @@ impl Engine {
         self.failing.store(failing, Relaxed);
     }
 
+    /// Whether so much waits for the disk that cleaning should not add to it.
+    pub fn is_loaded(&self) -> bool {
+        self.pending_bytes.load(Relaxed) > self.options.pending_bytes_max / 2
+    }
+
     pub fn room(&self) -> Room {
         if self.failing.load(Relaxed) || self.full.load(Relaxed) {
             Room::Full

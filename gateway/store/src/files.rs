@@ -22,7 +22,10 @@ pub trait Files: Send + Sync {
 
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// What was created and removed stays so through a crash.
+    /// Gives a file another name, in place of whatever had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// What was created, removed and renamed stays so through a crash.
     fn sync_names(&self) -> io::Result<()>;
 
     /// A number that nobody outside can guess.

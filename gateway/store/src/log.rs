@@ -78,13 +78,16 @@ impl Log {
         self.pending_bytes
     }
 
-    /// The segment to be made ahead, if it is time: half of the current one is used.
+    /// The segment to be made ahead, if it is time: two, the second when half of the current one is
+    /// used.
     pub fn wanted(&self) -> Option<u32> {
-        if !self.exists(self.segment) {
-            return Some(self.segment);
-        }
-        let due = self.next > self.size / 2 && !self.exists(self.segment + 1);
-        due.then_some(self.segment + 1)
+        let missing = (self.segment..).find(|number| !self.exists(*number))?;
+        let due = match missing - self.segment {
+            0 | 1 => true,
+            2 => self.next > self.size / 2,
+            _ => false,
+        };
+        due.then_some(missing)
     }
 
     /// A segment has its file, or has been left without.
@@ -97,12 +100,26 @@ impl Log {
         self.no_space = no_space;
     }
 
-    /// There is no space for another segment, and what is left of this one is kept for settlements
-    /// and for tidying up.
+    /// There is no space for another segment, and what is left is kept for settlements and for
+    /// tidying up: writing anew what is held in the oldest segment may take a whole one.
     pub fn is_full(&self) -> bool {
         let left = self.size - self.next.min(self.size);
+        match (self.segment..).take_while(|number| self.exists(*number)).count() {
+            0 | 1 => self.no_space,
+            2 => self.no_space && left < self.size / 4,
+            _ => false,
+        }
+    }
+
+    /// There is no space for another segment.
+    pub fn is_short(&self) -> bool {
         self.no_space
-            && (!self.exists(self.segment) || left < self.size / 4 && !self.exists(self.segment + 1))
+    }
+
+    /// What can be appended without another segment.
+    pub fn room_bytes(&self) -> u64 {
+        let made = self.segments.range(self.segment..).map(|(_, segment)| segment.size);
+        made.sum::<u64>().saturating_sub(self.next.into())
     }
 
     pub fn exists(&self, number: u32) -> bool {
@@ -180,15 +197,14 @@ impl Log {
 
     /// The next batch to be written, if there is any.
     pub fn take(&mut self, synced: Place) -> Option<Arc<Batch>> {
-        let mut batch = match self.closed.pop_front() {
-            Some(batch) => batch,
-            None => self.open.take_if(|batch| !batch.is_empty())?,
-        };
-        if self.closed.is_empty() && self.open.is_none() {
+        let closed = self.closed.pop_front();
+        let taken = closed.or_else(|| self.open.take_if(|batch| !batch.is_empty()));
+        if self.closed.is_empty() && self.open.as_ref().is_none_or(Batch::is_empty) {
             self.urgent = false;
             self.lazy_bytes = 0;
             self.lazy_since = None;
         }
+        let mut batch = taken?;
         batch.seal(self.salt, synced);
         let batch = Arc::new(batch);
         self.flying.push(Arc::clone(&batch));
@@ -230,15 +246,21 @@ impl Log {
         })
     }
 
-    /// Begins the next segment, with room for `needed` bytes of frames.
+    /// Begins the next segment, with room for `needed` bytes of frames. If the current one has none
+    /// yet it is made larger instead: a segment without a frame would look like one that is missing.
     fn roll(&mut self, needed: usize) {
+        if self.end.segment() == self.segment && self.end.offset() > segment::HEADER as u32 {
+            self.closed.extend(self.open.take().filter(|batch| !batch.is_empty()));
+            self.segment += 1;
+            self.next = segment::HEADER as u32;
+        }
         let least = segment::HEADER + batch::HEADER + needed;
-        self.closed.extend(self.open.take().filter(|batch| !batch.is_empty()));
-        self.segment += 1;
-        self.next = segment::HEADER as u32;
         let least = u32::try_from(least).expect("a record is below 4 GiB");
         let made = self.segments.get(&self.segment).map_or(0, |segment| segment.size as u32);
         self.size = least.max(self.segment_bytes).max(made);
+        if let Some(batch) = &mut self.open {
+            batch.segment_size = self.size;
+        }
     }
 
     /// Moves the frame that begins at `start` of the open batch, and does not fit, to a new segment.

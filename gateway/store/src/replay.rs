@@ -47,7 +47,7 @@ impl Image {
     }
 
     fn message(&mut self, place: Place, outline: Outline) {
-        let Outline { size, topic, holders: FirstHolders { copies, delayed, held } } = outline;
+        let Outline { size, topic, holders: FirstHolders { copies, delayed, held }, .. } = outline;
         if let Some(topic) = topic {
             self.retained.insert(topic, place);
         }
@@ -218,5 +218,6 @@ fn outline(record: MessageRecord) -> Outline {
         size: u32::try_from(message.size()).unwrap_or(u32::MAX),
         topic: retained.then(|| message.topic.clone()),
         holders: FirstHolders { copies, delayed, held },
+        message_len: 0,
     }
 }

@@ -26,7 +26,7 @@ const NAME: &str = "scratch";
 const LENGTH: usize = 4;
 
 impl Scratch {
-    pub fn open(files: Arc<dyn Files>) -> io::Result<Self> {
+    pub fn open(files: Arc<dyn Files>) -> Self {
         // Gone with the process that it served; if it cannot be removed, it is written over.
         match files.remove(NAME) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -34,7 +34,7 @@ impl Scratch {
             }
             _ => {}
         }
-        Ok(Self { files, file: OnceLock::new(), free: Mutex::new(Free::default()) })
+        Self { files, file: OnceLock::new(), free: Mutex::new(Free::default()) }
     }
 
     fn file(&self) -> io::Result<&Arc<dyn File>> {

@@ -2,10 +2,10 @@ use std::hash::BuildHasher;
 
 use gateway_model::Message;
 
-use super::{Given, Member, Members, Room, Rules, give_back};
-use crate::outbox::{Changes, Entry, Reach};
+use super::{Given, Group, Hands, Member, Members, Room, Rules, give_back};
+use crate::outbox::{Entry, Reach};
 use crate::session::State;
-use crate::{Counter, Counters, Session, Sharing};
+use crate::{Counter, Session, Sharing};
 
 impl Members {
     pub(super) fn position(&self, session: &Session) -> Option<usize> {
@@ -61,7 +61,7 @@ impl Members {
         self.list.iter().any(|member| member.subscriber.session.is_attached())
     }
 
-    pub(super) fn gather(&mut self, rules: &Rules, number: u32, counters: &Counters) {
+    pub(super) fn gather(&mut self, hands: &mut Hands<'_, '_>, group: &Group) {
         if !self.waiting || !self.is_anybody_there() {
             return;
         }
@@ -69,7 +69,7 @@ impl Members {
         let sessions: Vec<_> = self.list.iter().map(|member| member.subscriber.session.clone()).collect();
         let mut rooms = self.openings();
         for session in sessions.iter().filter(|session| !session.is_attached()) {
-            self.relieve(rules, number, (session, Reach::Sent), &mut rooms, counters);
+            self.relieve(hands, group, (session, Reach::Sent), &mut rooms);
         }
     }
 
@@ -85,12 +85,12 @@ impl Members {
     /// Moves what a session holds to the `rooms` of others, as far as they go.
     pub(super) fn relieve(
         &mut self,
-        rules: &Rules,
-        number: u32,
+        hands: &mut Hands<'_, '_>,
+        group: &Group,
         (from, reach): (&Session, Reach),
         rooms: &mut Vec<Room>,
-        counters: &Counters,
     ) {
+        let (rules, number) = (hands.rules, group.number);
         // It is among them only if it has come back meanwhile.
         rooms.retain(|room| room.session != from.number);
         let mut state = from.state.lock();
@@ -102,26 +102,27 @@ impl Members {
         let taken = if is_nobody_there {
             Vec::new()
         } else {
-            state.outbox.take(number, reach, &mut Changes::nowhere(), place)
+            state.outbox.take(number, reach, &mut hands.turn.changes, place)
         };
         let is_more = is_away && state.outbox.holds(number);
         drop(state);
+        hands.turn.collect(from);
         self.waiting |= is_more;
-        let returned = self.hand_over(taken, counters);
-        let rest = self.bestow(rules, number, returned, counters);
+        let returned = self.hand_over(hands, group, taken);
+        let rest = self.bestow(hands, group, returned);
         if !rest.is_empty() {
-            give_back(from, rest, counters);
+            give_back(hands, group, from, rest);
         }
     }
 
     /// Gives copies to whoever can take them; returns those that nobody can.
     pub(super) fn bestow(
         &mut self,
-        rules: &Rules,
-        number: u32,
+        hands: &mut Hands<'_, '_>,
+        group: &Group,
         mut copies: Vec<Entry>,
-        counters: &Counters,
     ) -> Vec<Entry> {
+        let (rules, number) = (hands.rules, group.number);
         let mut rest = Vec::new();
         // A member may end before it gets its share: then that is shared out again.
         while !copies.is_empty() {
@@ -138,7 +139,7 @@ impl Members {
                     None => rest.push(queued),
                 }
             }
-            copies = self.hand_over(shares, counters);
+            copies = self.hand_over(hands, group, shares);
         }
         rest
     }
@@ -185,16 +186,21 @@ impl Members {
     }
 
     /// Gives copies to the members they were meant for; returns those of members that have ended.
-    fn hand_over(&mut self, mut copies: Vec<(usize, Entry)>, counters: &Counters) -> Vec<Entry> {
+    fn hand_over(
+        &mut self,
+        hands: &mut Hands<'_, '_>,
+        group: &Group,
+        mut copies: Vec<(usize, Entry)>,
+    ) -> Vec<Entry> {
         let mut returned = Vec::new();
-        counters.add(Counter::Moved, copies.len() as u64);
+        hands.counters.add(Counter::Moved, copies.len() as u64);
         copies.sort_by_key(|(place, _)| *place);
         let mut copies = copies.into_iter().peekable();
         while let Some((place, first)) = copies.next() {
             let mut share = vec![first];
             share.extend(std::iter::from_fn(|| Some(copies.next_if(|(other, _)| *other == place)?.1)));
             let member = &self.list[place].subscriber;
-            returned.extend(member.take_over(share, &mut self.waiting, counters));
+            returned.extend(member.take_over(hands, group, share, &mut self.waiting));
         }
         returned
     }

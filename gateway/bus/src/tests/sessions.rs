@@ -31,7 +31,7 @@ fn clean_start_discards_the_earlier_session() {
     let publisher = scene.open("publisher", transient());
     let first = scene.open("a", lasting(NEVER));
     scene.subscribe(&first, "t", Qos::AtLeastOnce);
-    first.attachment.hold(NonZeroU16::new(9).unwrap(), true);
+    first.attachment.hold(NonZeroU16::new(9).unwrap());
     scene.lose(&first);
     scene.publish(&publisher, "t", "one", Qos::AtLeastOnce);
     let second = scene.open("a", Open { clean_start: true, ..lasting(NEVER) });
@@ -268,11 +268,11 @@ fn held_identifiers_come_back_with_the_session() {
     let number = |value| NonZeroU16::new(value).unwrap();
     let client = scene.open("a", lasting(NEVER));
     for value in [1, 2, 2, 3] {
-        client.attachment.hold(number(value), true);
+        client.attachment.hold(number(value));
     }
-    client.attachment.hold(number(1), false);
+    client.attachment.release(number(1));
     scene.lose(&client);
-    client.attachment.hold(number(4), true);
+    client.attachment.hold(number(4));
     let mut held = scene.open("a", lasting(NEVER)).opened.held;
     held.sort();
     assert_eq!(held, [number(2), number(3)]);

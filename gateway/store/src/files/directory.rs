@@ -70,6 +70,10 @@ impl Files for Directory {
         fs::remove_file(self.path.join(name))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         self.handle.sync_all()
     }

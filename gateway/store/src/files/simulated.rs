@@ -33,6 +33,7 @@ pub enum Fault {
 pub enum Operation {
     Create,
     Remove,
+    Rename,
     Write,
     Allocate,
     Truncate,
@@ -308,6 +309,16 @@ impl Files for Simulated {
             state.names_changed.push((name.to_owned(), None));
         }
         fail(fault)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        fail(state.begin(Operation::Rename)?)?;
+        let node = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), node);
+        state.names_changed.push((from.to_owned(), None));
+        state.names_changed.push((to.to_owned(), Some(node)));
+        Ok(())
     }
 
     fn sync_names(&self) -> io::Result<()> {

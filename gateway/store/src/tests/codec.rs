@@ -1,20 +1,15 @@
 use std::sync::Arc;
-use std::time::Instant;
 
 use gateway_model::{ClientId, Identifiers, Message, Moment, Qos, Stored, Topic};
 use smallvec::smallvec;
 
 use crate::decode::Replayed;
 use crate::tests::dice::{Dice, with_seeds};
+use crate::tests::log::rig::moment;
 use crate::tests::records;
 use crate::{Copy, CopyState, DecodeError, MessageRecord, Place, Record};
 
 const PLACE: Place = Place::NOWHERE;
-
-#[expect(clippy::disallowed_methods, reason = "a moment to reckon from")]
-fn anchor() -> Moment {
-    Moment { instant: Instant::now(), unix_millis: 1_700_000_000_000 }
-}
 
 fn encode(record: &Record, anchor: Moment) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -24,7 +19,7 @@ fn encode(record: &Record, anchor: Moment) -> Vec<u8> {
 
 #[test]
 fn what_is_written_is_read() {
-    let anchor = anchor();
+    let anchor = moment();
     with_seeds(3_000, |seed| {
         let place = Place::new(seed as u32, 7);
         let record = records::record(&mut Dice(seed), anchor, place);
@@ -41,7 +36,7 @@ fn what_is_written_is_read() {
 
 #[test]
 fn replaying_sees_the_same_without_the_message() {
-    let anchor = anchor();
+    let anchor = moment();
     with_seeds(1_000, |seed| {
         let record = records::message_record(&mut Dice(seed), anchor, PLACE);
         let bytes = encode(&Record::Message(record.clone()), anchor);
@@ -58,7 +53,7 @@ fn replaying_sees_the_same_without_the_message() {
 
 #[test]
 fn a_part_is_no_record() {
-    let anchor = anchor();
+    let anchor = moment();
     with_seeds(300, |seed| {
         let mut bytes = encode(&records::record(&mut Dice(seed), anchor, PLACE), anchor);
         for len in 0..bytes.len() {
@@ -74,7 +69,7 @@ fn a_part_is_no_record() {
 
 #[test]
 fn any_bytes_are_survived() {
-    let anchor = anchor();
+    let anchor = moment();
     with_seeds(3_000, |seed| {
         let dice = &mut Dice(seed);
         let mut bytes = encode(&records::record(dice, anchor, PLACE), anchor);
@@ -94,32 +89,32 @@ fn counts_are_not_believed() {
     let count = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10];
     for head in [&[2, 1][..], &[13, 1], &[14], &[1, 0]] {
         let bytes = [head, &count, &[1; 20]].concat();
-        assert_eq!(Record::decode(&bytes, anchor(), PLACE).unwrap_err(), DecodeError::EndsEarly);
+        assert_eq!(Record::decode(&bytes, moment(), PLACE).unwrap_err(), DecodeError::EndsEarly);
     }
 }
 
 #[test]
 fn an_unknown_kind_is_named() {
     for bytes in [&[0][..], &[16], &[255, 1, 2]] {
-        let error = Record::decode(bytes, anchor(), PLACE).unwrap_err();
+        let error = Record::decode(bytes, moment(), PLACE).unwrap_err();
         assert_eq!(error, DecodeError::UnknownKind(bytes[0]));
         assert!(error.to_string().contains(&bytes[0].to_string()));
     }
-    assert_eq!(Record::decode_message(&[8, 1], anchor(), PLACE).unwrap_err(), DecodeError::NoMessage);
+    assert_eq!(Record::decode_message(&[8, 1], moment(), PLACE).unwrap_err(), DecodeError::NoMessage);
 }
 
 /// The kinds and the layout are on disks: these bytes are read for ever.
 #[test]
 fn the_layout_stays() {
     let bytes = b"\x01\x21\x03a/b\x02hi\x01p\xD0\x0F\x01\x7D\x07\x80\x02\x09\x01\x05";
-    let Ok(Record::Message(record)) = Record::decode(bytes, anchor(), PLACE) else { panic!("no message") };
+    let Ok(Record::Message(record)) = Record::decode(bytes, moment(), PLACE) else { panic!("no message") };
     assert_eq!((&*record.message.topic, &record.message.payload[..]), ("a/b", &b"hi"[..]));
     assert_eq!((record.message.accepted_unix_millis, record.retained), (2_000, true));
     let copy = &record.copies[0];
     assert_eq!((copy.session, copy.ordinal, copy.priority), (7, 256, 9));
     assert_eq!((copy.state, copy.retain), (CopyState::Received, true));
     assert_eq!(copy.identifiers.as_slice(), [5]);
-    assert_eq!(encode(&Record::Message(record), anchor()), bytes);
+    assert_eq!(encode(&Record::Message(record), moment()), bytes);
 }
 
 #[test]
@@ -152,5 +147,5 @@ fn a_small_message_is_small() {
         delayed: None,
         held: None,
     });
-    assert!(encode(&record, anchor()).len() < 120);
+    assert!(encode(&record, moment()).len() < 120);
 }

@@ -327,10 +327,14 @@ impl Acting<'_> {
 impl State {
     /// What an image says, with the messages that are at its places.
     pub fn of(image: &Image, read: impl Fn(Place) -> Arc<Message>) -> Self {
+        // Another message must not be taken for one of before.
+        let next_body = std::cell::Cell::new(0);
         let stay = |place: Place| {
             let message = read(place);
             assert_eq!(message.stored.get(), place.number());
-            Stay { place, body: body_of(&message) }
+            let body = body_of(&message);
+            next_body.set(next_body.get().max(body + 1));
+            Stay { place, body }
         };
         let copies = |number: &u64, session: &crate::SessionImage| {
             let copy = |(ordinal, copy): (&u64, &crate::CopyImage)| {
@@ -350,11 +354,10 @@ impl State {
         Self {
             next_session: image.next_session,
             next_serial: image.next_serial,
-            // Another message must not be taken for one of before.
-            next_body: 1 << 32,
             sessions: image.sessions.iter().map(session).collect(),
             retained: image.retained.iter().map(|(topic, place)| (topic.clone(), stay(*place))).collect(),
             delayed: image.delayed.iter().map(delayed).collect(),
+            next_body: next_body.get(),
         }
     }
 

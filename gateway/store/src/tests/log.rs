@@ -1,6 +1,6 @@
 //! The log, byte by byte: records are any bytes here.
 
 mod damage;
-mod files;
-mod rig;
+pub(in crate::tests) mod rig;
+mod space;
 mod torn;

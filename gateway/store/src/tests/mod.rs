@@ -5,3 +5,5 @@ mod domain;
 mod log;
 mod records;
 mod replay;
+mod simulation;
+mod survey;

@@ -1,12 +1,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
-use gateway_model::{Message, Moment, Qos, Subscription, TopicFilter};
+use gateway_model::{Message, Qos, Subscription, TopicFilter};
 use parking_lot::Mutex;
 
 use crate::tests::dice::{Dice, with_seeds};
 use crate::tests::domain::{Domain, State, Turn};
+use crate::tests::log::rig::moment;
 use crate::{Holders, Image, Place, Record};
 
 /// A log without a disk.
@@ -35,17 +35,12 @@ impl Records {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a moment to reckon from")]
-fn anchor() -> Moment {
-    Moment { instant: Instant::now(), unix_millis: 1_700_000_000_000 }
-}
-
 /// The image is the state after every record, also when it is told twice of all, and also when it is
 /// made of bytes.
 #[test]
 fn the_image_is_what_happened() {
-    let anchor = anchor();
-    with_seeds(300, |seed| {
+    let anchor = moment();
+    with_seeds(60, |seed| {
         let dice = &mut Dice(seed);
         let domain = Domain::default();
         let mut records = Records::default();

@@ -75,6 +75,16 @@ impl Rig {
         self.committer.commit(&self.engine)
     }
 
+    /// Everything that was appended can be read where it was said to be.
+    pub fn check_reading(&self) {
+        for (place, record) in &self.records {
+            assert!(
+                self.engine.record(*place).is_ok_and(|found| found == *record),
+                "{place} reads otherwise"
+            );
+        }
+    }
+
     /// What was appended before the place that is durable.
     pub fn durable(&self) -> usize {
         self.before(self.engine.durable())
@@ -90,6 +100,6 @@ impl Rig {
     }
 }
 
-pub fn moment() -> Moment {
+pub(in crate::tests) fn moment() -> Moment {
     Moment { instant: Instant::now(), unix_millis: 1_700_000_000_000 }
 }

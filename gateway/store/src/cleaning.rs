@@ -1,0 +1,243 @@
+//! Giving back the space of what nobody needs any more.
+//!
+//! Segments go strictly in the order in which they were written. Before one does, what is still held
+//! in it is written anew at the end of the log: messages with those who hold them now, and the
+//! sessions whose record is in it, as they are now. Nothing else is missed: the last record of a
+//! session is never in a segment before this one, so it has what is said here of the session, unless
+//! it stands in this segment itself; then it is written anew and has it too. What is settled, cleared
+//! or over is not written any more. A crash in between leaves both, and the later one wins.
+
+use std::collections::HashSet;
+use std::io;
+
+use gateway_model::Topic;
+use smallvec::SmallVec;
+
+use crate::decode::{FirstHolders, Outline, Replayed};
+use crate::engine::Engine;
+use crate::recovery::Contents;
+use crate::segment::{self, Segment};
+use crate::{Appending, Copy, Delayed, Holder, Holders, Place, Record, frame};
+
+/// Publishers wait for so many records at a time at most.
+const RECORDS_PER_TURN: usize = 256;
+/// So many segments are no waste.
+const SEGMENTS_MIN: usize = 4;
+/// A disk that does not give something back now may do so later. Not for ever, or the log could only
+/// grow.
+const READ_ATTEMPTS: u32 = 3;
+
+/// Goes through the log again and again, whenever it pays.
+#[derive(Default)]
+pub(crate) struct Cleaner {
+    pass: Option<Pass>,
+    /// What was left besides held messages when a pass had gone through everything: another one would
+    /// not free that.
+    floor: u64,
+    /// The segment that could not be read, and how often.
+    attempts: (u32, u32),
+}
+
+/// Once from the oldest segment to the one that was written to when it began.
+struct Pass {
+    until: u32,
+    /// Whether it pays or not.
+    is_forced: bool,
+    walk: Option<Walk>,
+    /// Sessions that have been written anew.
+    sessions: HashSet<u64>,
+}
+
+/// Through one segment.
+struct Walk {
+    contents: Contents,
+    /// Where its frames begin, and how long they are.
+    frames: std::vec::IntoIter<(u32, u32)>,
+}
+
+/// What the segments are good for.
+struct Worth {
+    oldest: Option<(u32, Segment)>,
+    segments: usize,
+    used_bytes: u64,
+    live_bytes: u64,
+    /// The log cannot grow any more.
+    is_short: bool,
+    /// What still fits into it then.
+    room_bytes: u64,
+}
+
+impl Cleaner {
+    /// Does a small part of what there is to do. Whether there is more.
+    pub fn step(&mut self, engine: &Engine, holders: &dyn Holders) -> bool {
+        match self.try_step(engine, holders) {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::warn!(%error, "the oldest segment of the store cannot be read, and so not be freed");
+                self.pass = None;
+                false
+            }
+        }
+    }
+
+    /// Whatever is held now is to be written anew, and all segments of now are to go.
+    pub fn force(&mut self, engine: &Engine) {
+        self.pass = Some(Pass::begin(engine, true));
+    }
+
+    fn try_step(&mut self, engine: &Engine, holders: &dyn Holders) -> io::Result<bool> {
+        let mut pass = match self.pass.take() {
+            Some(pass) => pass,
+            None if self.pays(engine) => Pass::begin(engine, false),
+            None => return Ok(false),
+        };
+        let mut walk = match pass.walk.take() {
+            Some(walk) => walk,
+            None => match self.next(engine, &pass)? {
+                Some(walk) => walk,
+                None => return Ok(false),
+            },
+        };
+        pass.clean(engine, holders, &mut walk);
+        if walk.frames.len() > 0 {
+            pass.walk = Some(walk);
+        } else {
+            engine.retire(walk.contents.number);
+        }
+        self.pass = Some(pass);
+        Ok(true)
+    }
+
+    /// Whether it is worth to begin a pass: after one it is not before much has changed, so where
+    /// nothing happens nothing is written.
+    fn pays(&self, engine: &Engine) -> bool {
+        let worth = Worth::of(engine);
+        let gain = self.gain(&worth);
+        if worth.is_short {
+            return gain >= u64::from(engine.options.segment_bytes) / 2;
+        }
+        worth.segments >= SEGMENTS_MIN && gain * 2 > worth.used_bytes
+    }
+
+    fn gain(&self, worth: &Worth) -> u64 {
+        worth.used_bytes.saturating_sub(worth.live_bytes).saturating_sub(self.floor)
+    }
+
+    /// The next segment of the pass, if it is to go on.
+    fn next(&mut self, engine: &Engine, pass: &Pass) -> io::Result<Option<Walk>> {
+        let worth = Worth::of(engine);
+        let Some((number, oldest)) = worth.oldest.filter(|(number, _)| *number < pass.until) else {
+            self.floor = worth.used_bytes.saturating_sub(worth.live_bytes);
+            return Ok(None);
+        };
+        let is_written = engine.durable().segment() > number;
+        // What would not fit would be in the way of what makes room.
+        let fits = !worth.is_short || oldest.live_bytes() <= worth.room_bytes;
+        let pays = pass.is_forced || worth.is_short || self.gain(&worth) * 4 > worth.used_bytes;
+        if !(is_written && fits && pays) {
+            return Ok(None);
+        }
+        let contents = Contents::load(&*engine.files, number)?;
+        if !contents.is_whole() && !self.give_up(number) {
+            return Err(io::Error::other(format!("parts of {} are unreadable", segment::name(number))));
+        }
+        let frames = contents.frames(engine.log.lock().salt());
+        let frames: Vec<_> = frames.map(|(at, length)| (at as u32, length as u32)).collect();
+        Ok(Some(Walk { contents, frames: frames.into_iter() }))
+    }
+
+    fn give_up(&mut self, number: u32) -> bool {
+        let (before, attempts) = self.attempts;
+        self.attempts = (number, if before == number { attempts + 1 } else { 1 });
+        self.attempts.1 >= READ_ATTEMPTS
+    }
+}
+
+impl Pass {
+    fn begin(engine: &Engine, is_forced: bool) -> Self {
+        let until = engine.log.lock().end().segment();
+        Self { until, is_forced, walk: None, sessions: HashSet::new() }
+    }
+
+    /// Some records further, in one turn.
+    fn clean(&mut self, engine: &Engine, holders: &dyn Holders, walk: &mut Walk) {
+        let mut appending = engine.begin();
+        for (at, length) in walk.frames.by_ref().take(RECORDS_PER_TURN) {
+            let place = Place::new(walk.contents.number, at);
+            let record = &walk.contents.bytes[at as usize + frame::OVERHEAD..(at + length) as usize];
+            match Record::decode_replayed(record) {
+                Ok(Replayed::Message(outline)) => {
+                    move_message(place, record, outline, holders, &mut appending);
+                }
+                Ok(Replayed::Other(Record::Session(record))) => {
+                    self.session(record.number, holders, &mut appending);
+                }
+                Ok(Replayed::Other(_)) => {}
+                // It was set aside at the start.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn session(&mut self, number: u64, holders: &dyn Holders, appending: &mut Appending<'_>) {
+        if self.sessions.insert(number)
+            && let Some(session) = holders.session(number)
+        {
+            appending.append_anew(&Record::Session(Box::new(session)));
+        }
+    }
+}
+
+impl Worth {
+    fn of(engine: &Engine) -> Self {
+        let segments = engine.segments();
+        let log = engine.log.lock();
+        let sum = |bytes: fn(&Segment) -> u64| segments.iter().map(|(_, segment)| bytes(segment)).sum();
+        Self {
+            oldest: segments.first().copied(),
+            segments: segments.len(),
+            used_bytes: sum(|segment| segment.used.into()),
+            live_bytes: sum(Segment::live_bytes),
+            is_short: log.is_short(),
+            room_bytes: log.room_bytes(),
+        }
+    }
+}
+
+/// Writes a message anew if somebody holds it, and tells them.
+fn move_message(
+    from: Place,
+    record: &[u8],
+    outline: Outline,
+    holders: &dyn Holders,
+    appending: &mut Appending<'_>,
+) {
+    let Outline { topic, holders: FirstHolders { copies, delayed, .. }, message_len, .. } = outline;
+    let held_copy = |mut copy: Copy| {
+        copy.state = holders.holds(holder_of(&copy), from)?;
+        Some(copy)
+    };
+    let copies: SmallVec<[Copy; 1]> = copies.into_iter().filter_map(held_copy).collect();
+    let topic = topic.filter(|topic| holders.holds(Holder::Retained(topic), from).is_some());
+    let delayed = delayed.filter(|delayed| holders.holds(holder_of_delayed(delayed), from).is_some());
+    let count = copies.len() + usize::from(topic.is_some()) + usize::from(delayed.is_some());
+    if count == 0 {
+        return;
+    }
+    let kept = FirstHolders { copies, delayed, held: None };
+    let encode = |into: &mut Vec<u8>| {
+        Record::encode_anew(record, message_len, topic.is_some(), &kept, into);
+    };
+    let to = appending.append_message_anew(from, count, encode);
+    kept.copies.iter().for_each(|copy| holders.moved(holder_of(copy), from, to));
+    topic.iter().for_each(|topic: &Topic| holders.moved(Holder::Retained(topic), from, to));
+    delayed.iter().for_each(|delayed| holders.moved(holder_of_delayed(delayed), from, to));
+}
+
+fn holder_of(copy: &Copy) -> Holder<'static> {
+    Holder::Copy { session: copy.session, ordinal: copy.ordinal }
+}
+
+fn holder_of_delayed(delayed: &Delayed) -> Holder<'static> {
+    Holder::Delayed { serial: delayed.serial }
+}
