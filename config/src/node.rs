@@ -23,7 +23,7 @@ impl Default for Node {
     }
 }
 
-/// `[admin]`: the HTTP endpoint for `/healthz`, `/readyz` and `/metrics`.
+/// `[admin]`: the HTTP endpoint for `/healthz`, `/readyz`, `/metrics` and `/api/v1/drops`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {

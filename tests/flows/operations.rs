@@ -7,7 +7,8 @@ use crate::harness::gateway::{Ports, Settings, UNACCOUNTED, command};
 use crate::harness::http::get;
 use crate::harness::mqtt::{Subscriber, publish};
 use crate::harness::process::Finished;
-use crate::harness::{Gateway, Outcome, World, place};
+use crate::harness::raw::RawClient;
+use crate::harness::{Gateway, Outcome, Stop, World, place};
 use crate::{ensure, ensure_eq};
 
 crate::cases!("operations":
@@ -15,6 +16,7 @@ crate::cases!("operations":
     what_is_hardly_meant_is_warned_about_at_the_start,
     health_readiness_and_metrics_are_served,
     the_metrics_account_for_every_message,
+    the_metrics_account_for_every_message_at_every_moment,
     what_is_dropped_is_told_by_reason_and_client,
     check_prints_the_origin_of_every_value,
     check_names_the_mistakes_of_a_file,
@@ -71,6 +73,42 @@ fn the_metrics_account_for_every_message(world: &mut World) -> Outcome {
     }
     heard.messages(20, 10)?;
     gateway.account()?;
+    gateway.stop()
+}
+
+fn the_metrics_account_for_every_message_at_every_moment(world: &mut World) -> Outcome {
+    let settings = Settings { set: vec!["session.queue_messages_max=50".to_owned()], ..Settings::default() };
+    let gateway = Gateway::start_with(world, settings)?;
+    let port = gateway.ports.mqtt;
+    let mut away = RawClient::persistent(port, "away")?;
+    away.subscribe(&["load/#".to_owned()])?;
+    drop(away);
+    let members = ["one", "two"]
+        .map(|name| Subscriber::start(world, port, &["-q", "1", "-i", name, "-t", "$share/group/load/#"]));
+    let load = |name: &str| {
+        let mut publisher = RawClient::connect(port, name)?;
+        for _ in 0..3_000 {
+            publisher.publish(&format!("load/{name}"))?;
+        }
+        Ok::<_, Stop>(())
+    };
+    let looks = std::thread::scope(|scope| {
+        let publishers = ["a", "b", "c"].map(|name| scope.spawn(move || load(name)));
+        let mut looks = 0;
+        while !publishers.iter().all(|publisher| publisher.is_finished()) {
+            ensure_eq!(gateway.metric(UNACCOUNTED)?, Some(0.0), "{UNACCOUNTED} under load");
+            looks += 1;
+        }
+        for publisher in publishers {
+            publisher.join().expect("it does not panic")?;
+        }
+        Ok::<_, Stop>(looks)
+    })?;
+    ensure!(looks > 10, "it was looked at {looks} times only");
+    ensure_eq!(gateway.metric("tidegate_messages_matched_total")?, Some(18_000.0), "copies");
+    for member in members {
+        drop(member?);
+    }
     gateway.stop()
 }
 

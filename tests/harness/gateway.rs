@@ -78,8 +78,14 @@ impl Gateway {
     }
 
     /// Stops it, politely or not, and starts it again on the same ports and data.
-    pub fn restart(mut self, world: &mut World, kill: bool) -> Outcome<Self> {
-        let (ports, settings) = (self.ports, self.settings.clone());
+    pub fn restart(self, world: &mut World, kill: bool) -> Outcome<Self> {
+        let settings = self.settings.clone();
+        self.restart_with(world, kill, settings)
+    }
+
+    /// The same, with other settings from then on.
+    pub fn restart_with(mut self, world: &mut World, kill: bool, settings: Settings) -> Outcome<Self> {
+        let ports = self.ports;
         if kill {
             self.process.kill()?;
             drop(self);

@@ -12,12 +12,22 @@ use tokio::net::TcpListener;
 
 /// What the endpoint asks the gateway. All are called on a request's own task and must not block.
 pub struct Probes {
-    /// `Err` says why clients are not accepted now: starting, draining.
-    pub readiness: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Whether clients are accepted.
+    pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     /// The metrics in the text format of Prometheus (version 0.0.4).
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Which clients lost which messages, as a JSON object.
     pub drops: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+/// Whether clients are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// They are, and something of what they may ask for is refused: why.
+    Degraded(String),
+    /// Why not: starting, draining.
+    NotReady(String),
 }
 
 /// The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/api/v1/drops`; GET and HEAD only. It asks for
@@ -64,8 +74,9 @@ async fn healthz() -> Response {
 /// Answers whether clients are accepted: what a load balancer routes by.
 async fn readyz(State(probes): State<Arc<Probes>>) -> Response {
     match (probes.readiness)() {
-        Ok(()) => text(StatusCode::OK, "ready\n".to_owned()),
-        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        Readiness::Ready => text(StatusCode::OK, "ready\n".to_owned()),
+        Readiness::Degraded(why) => text(StatusCode::OK, format!("degraded: {why}\n")),
+        Readiness::NotReady(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 
@@ -120,7 +131,7 @@ fn json_text(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -128,11 +139,14 @@ mod tests {
 
     use super::*;
 
-    /// Serves on a free port while `requests` are made, and returns the whole answers.
-    async fn answers(ready: Arc<AtomicBool>, requests: &[&str]) -> Vec<String> {
-        let readiness = move || match ready.swap(true, Ordering::SeqCst) {
-            true => Ok(()),
-            false => Err("listeners are not bound".to_owned()),
+    /// Serves on a free port while `requests` are made, and returns the whole answers. It is ready from
+    /// the second question for it on, and degraded from the third.
+    async fn answers(asked: usize, requests: &[&str]) -> Vec<String> {
+        let asked = AtomicUsize::new(asked);
+        let readiness = move || match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Readiness::NotReady("listeners are not bound".to_owned()),
+            1 => Readiness::Ready,
+            _ => Readiness::Degraded("store full".to_owned()),
         };
         let probes = Probes {
             readiness: Box::new(readiness),
@@ -161,7 +175,7 @@ mod tests {
     }
 
     async fn answer(request: &str) -> String {
-        answers(Arc::new(AtomicBool::new(true)), &[request]).await.remove(0)
+        answers(1, &[request]).await.remove(0)
     }
 
     #[tokio::test]
@@ -172,10 +186,12 @@ mod tests {
 
     #[tokio::test]
     async fn readiness_is_the_gateways_own_word() {
-        let answers = answers(Arc::new(AtomicBool::new(false)), &["GET /readyz", "GET /readyz"]).await;
+        let answers = answers(0, &["GET /readyz"; 3]).await;
         assert!(answers[0].starts_with("HTTP/1.1 503 "), "{answers:?}");
         assert!(answers[0].ends_with("not ready: listeners are not bound\n"), "{answers:?}");
         assert!(answers[1].starts_with("HTTP/1.1 200 "), "{answers:?}");
+        assert!(answers[2].starts_with("HTTP/1.1 200 "), "{answers:?}");
+        assert!(answers[2].ends_with("degraded: store full\n"), "{answers:?}");
     }
 
     #[tokio::test]

@@ -8,4 +8,4 @@
 
 mod endpoint;
 
-pub use endpoint::{Endpoint, Probes};
+pub use endpoint::{Endpoint, Probes, Readiness};

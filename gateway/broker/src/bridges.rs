@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_bus::{Attachment, QueueLimits, SessionOptions};
+use gateway_bus::{Attachment, DropPolicy, QueueLimits, SessionOptions, SessionView};
 use gateway_model::{
     Bridge, BridgeState, ClientId, DeliveryId, Expiry, Notify, Open, Qos, Receipt, Settle, Settlement,
     Subscription, TopicFilter,
@@ -24,6 +24,7 @@ pub struct BridgeSession {
 pub struct BridgeHandle {
     pub name: Box<str>,
     state: Arc<Mutex<BridgeState>>,
+    broker: Arc<Broker>,
     attachment: Attachment,
     stop: Arc<tokio::sync::Notify>,
     task: tokio::task::JoinHandle<()>,
@@ -44,6 +45,7 @@ impl BridgeHandle {
     pub async fn stop(self) {
         self.stop.notify_one();
         let _ = self.task.await;
+        self.broker.bus.detach(clock::moment(), &self.attachment, false, None);
     }
 }
 
@@ -51,8 +53,6 @@ impl BridgeHandle {
 /// runtime.
 pub fn start_bridge(broker: &Arc<Broker>, session: BridgeSession, bridge: Box<dyn Bridge>) -> BridgeHandle {
     let moment = clock::moment();
-    let client_id =
-        ClientId::parse(&format!("$bridge/{}", session.name)).expect("bridge names are checked words");
     let open = Open { clean_start: false, expiry: Expiry::Never, ..Open::transient() };
     let options = SessionOptions {
         queue: Some(QueueLimits { store_qos0: true, upgrade_qos: true, ..session.queue }),
@@ -60,13 +60,18 @@ pub fn start_bridge(broker: &Arc<Broker>, session: BridgeSession, bridge: Box<dy
         ..SessionOptions::default()
     };
     let bell = Arc::new(Bell::default());
+    // Nobody waits to hear that any of this is durable: it is done anew at every start.
     let (attachment, _) = broker
         .bus
-        .open(moment, client_id, open, options, bell.clone())
+        .open(moment, client_id(&session.name), open, options, bell.clone())
         .expect("bridges are opened before clients can fill the sessions");
-    let subscriptions =
-        session.filters.iter().map(|filter| Subscription::new(filter.clone(), Qos::AtLeastOnce)).collect();
-    let _ = broker.bus.subscribe(moment.instant, &attachment, subscriptions);
+    let mut old = broker.bus.filters(&attachment);
+    let (kept, new): (Vec<_>, Vec<_>) =
+        session.filters.iter().cloned().partition(|filter| old.contains(filter));
+    old.retain(|filter| !kept.contains(filter));
+    let _ = broker.bus.unsubscribe(&attachment, &old);
+    let new = new.into_iter().map(|filter| Subscription::new(filter, Qos::AtLeastOnce)).collect();
+    let _ = broker.bus.subscribe(moment.instant, &attachment, new);
     let stop = Arc::new(tokio::sync::Notify::new());
     // Not the bridge's own: a failure of its first moments must be reported as a change too.
     let state = Arc::new(Mutex::new(BridgeState::Starting));
@@ -79,7 +84,42 @@ pub fn start_bridge(broker: &Arc<Broker>, session: BridgeSession, bridge: Box<dy
         state: state.clone(),
     };
     let task = tokio::spawn(feeder.run(bridge));
-    BridgeHandle { name: session.name, state, attachment, stop, task }
+    BridgeHandle { name: session.name, state, broker: broker.clone(), attachment, stop, task }
+}
+
+/// Ends what bridges that are no longer there subscribed to; what waits for them is kept. Their names, and
+/// how many messages that are.
+pub fn retire_bridges(broker: &Broker, is_known: impl Fn(&str) -> bool) -> Vec<(String, usize)> {
+    let moment = clock::moment();
+    let retire = |view: SessionView| {
+        let name = view.client_id.as_str().strip_prefix(PREFIX).filter(|name| !is_known(name))?.to_owned();
+        if view.subscriptions > 0 {
+            let open = Open { clean_start: false, expiry: Expiry::Never, ..Open::transient() };
+            let options = SessionOptions { queue: Some(UNLIMITED), ..SessionOptions::default() };
+            let opened = broker.bus.open(moment, view.client_id, open, options, Arc::<Bell>::default());
+            let (attachment, _) = opened.ok()?;
+            let _ = broker.bus.unsubscribe(&attachment, &broker.bus.filters(&attachment));
+            broker.bus.detach(moment, &attachment, false, None);
+        }
+        Some((name, view.queued + view.in_flight))
+    };
+    broker.bus.sessions().into_iter().filter_map(retire).collect()
+}
+
+/// What waits for a bridge that is gone is not measured by the limits of others.
+const UNLIMITED: QueueLimits = QueueLimits {
+    messages_max: u32::MAX,
+    bytes_max: u32::MAX,
+    drop: DropPolicy::Newest,
+    store_qos0: true,
+    upgrade_qos: true,
+};
+
+/// Sessions of bridges are called so; no client may take such a name.
+const PREFIX: &str = "$bridge/";
+
+fn client_id(name: &str) -> ClientId {
+    ClientId::parse(&format!("{PREFIX}{name}")).expect("bridge names are checked words")
 }
 
 /// Rung when the outbox may have something to deliver.

@@ -28,6 +28,8 @@ pub struct Broker {
     access: Access,
     limits: DoorLimits,
     pub(crate) client_limits: ClientLimits,
+    /// Which gateway this is, also after a restart; empty if nobody said.
+    pub(crate) node_id: Box<str>,
     /// Feeds assigned client identifiers.
     assigned: AtomicU64,
     seed: u64,
@@ -89,6 +91,7 @@ impl Broker {
             access,
             limits,
             client_limits: ClientLimits::default(),
+            node_id: Box::default(),
             assigned: AtomicU64::new(0),
             seed,
             owner_key: Sha256::new().chain_update(seed.to_be_bytes()).finalize().into(),
@@ -110,6 +113,11 @@ impl Broker {
     /// whoever opened it.
     pub fn with_owner_key(self, owner_key: [u8; 32]) -> Self {
         Self { owner_key, ..self }
+    }
+
+    /// The same, with its identity among all gateways.
+    pub fn with_node_id(self, node_id: impl Into<Box<str>>) -> Self {
+        Self { node_id: node_id.into(), ..self }
     }
 
     /// The same broker with services other than the default ones.
@@ -479,7 +487,7 @@ mod tests {
 
     use super::*;
 
-    fn names(seed: u64) -> Vec<u64> {
+    fn broker(seed: u64) -> Broker {
         let limits = DoorLimits {
             topic_levels_max: 8,
             topic_bytes_max: 64,
@@ -487,9 +495,26 @@ mod tests {
             logins_pending_max: 1,
         };
         let bus = Bus::new(Limits::default(), 1);
-        let broker = Broker::new(bus, Access::new(Config::default()), limits, seed);
+        Broker::new(bus, Access::new(Config::default()), limits, seed)
+    }
+
+    fn names(seed: u64) -> Vec<u64> {
+        let broker = broker(seed);
         let secret = |id: ClientId| u64::from_str_radix(id.as_str().rsplit_once('-').unwrap().1, 16).unwrap();
         (0..4).map(|_| secret(broker.assign())).collect()
+    }
+
+    /// It is written to disk with sessions.
+    #[test]
+    fn the_number_of_an_owner_is_the_same_for_ever() {
+        let broker = |key: u8| broker(1).with_owner_key([key; 32]);
+        let owner = |broker: &Broker, name: &str| {
+            broker.owner(&Identity { username: Some(name.into()), ..Identity::default() })
+        };
+        assert_eq!(owner(&broker(7), "press-17"), 3_304_428_613);
+        assert_ne!(owner(&broker(7), "press-17"), owner(&broker(8), "press-17"));
+        assert_ne!(owner(&broker(7), "press-17"), owner(&broker(7), "press-18"));
+        assert_eq!(broker(7).owner(&Identity::default()), 0);
     }
 
     /// Whoever has one name must not be able to work out the next: not even how they differ.

@@ -68,3 +68,102 @@ impl Broker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use gateway_model::{Expiry, Notify, Open, Publish, Qos, Subscription, Topic, TopicFilter};
+    use tracing::{Event, Level, Metadata, span};
+
+    use super::*;
+    use crate::tests::desk::Desk;
+
+    /// Counts lines up to a level.
+    struct Log(Level, Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for Log {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= self.0
+        }
+
+        fn event(&self, _: &Event<'_>) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    struct Deaf;
+
+    impl Notify for Deaf {
+        fn notify(&self) {}
+    }
+
+    /// A broker with this many sessions that are away and have each lost as many messages.
+    fn losing(sessions: usize, messages: usize) -> Arc<Broker> {
+        let broker = Desk::new().world.broker;
+        let moment = clock::moment();
+        for number in 0..sessions {
+            let client_id = gateway_model::ClientId::parse(&format!("away {number}")).unwrap();
+            let open = Open { expiry: Expiry::Never, ..Open::transient() };
+            let opened = broker.bus.open(moment, client_id, open, Default::default(), Arc::new(Deaf));
+            let attachment = opened.unwrap().0;
+            let filter = TopicFilter::parse("#").unwrap();
+            let subscriptions = vec![Subscription::new(filter, Qos::AtLeastOnce)];
+            let _ = broker.bus.subscribe(moment.instant, &attachment, subscriptions);
+            broker.bus.detach(moment, &attachment, false, None);
+        }
+        let publisher = gateway_model::ClientId::parse("publisher").unwrap();
+        for _ in 0..messages {
+            let publish = Publish::new(Topic::parse("t").unwrap(), "x");
+            let _ = broker.bus.publish_as(moment, &publisher, publish);
+        }
+        broker
+    }
+
+    fn lines(broker: &Broker, level: Level) -> usize {
+        let count = Arc::new(AtomicUsize::new(0));
+        tracing::subscriber::with_default(Log(level, count.clone()), || {
+            broker.log_drops(clock::moment());
+        });
+        count.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn many_drops_of_one_client_are_one_line() {
+        let broker = losing(1, 10_000);
+        assert_eq!(lines(&broker, Level::DEBUG), 1);
+        assert_eq!(lines(&broker, Level::DEBUG), 0, "told once");
+        assert_eq!(lines(&losing(1, 10), Level::INFO), 0);
+    }
+
+    #[test]
+    fn drops_of_many_clients_are_so_many_lines_and_one_of_the_rest() {
+        assert_eq!(lines(&losing(LINES_MAX + 50, 2), Level::DEBUG), LINES_MAX + 1);
+        assert_eq!(lines(&losing(LINES_MAX + 50, 2), Level::TRACE), LINES_MAX + 50);
+    }
+
+    #[test]
+    fn the_page_has_totals_and_clients() {
+        let broker = losing(2, 3);
+        let page: serde_json::Value = serde_json::from_str(&broker.drops()).unwrap();
+        assert_eq!((&page["total"]["offline"], &page["total"]["queue_full"]), (&6.into(), &0.into()));
+        assert_eq!(page["total"].as_object().unwrap().len(), DropReason::ALL.len());
+        let clients: Vec<_> = page["clients"].as_array().unwrap().iter().collect();
+        assert_eq!(clients.len(), 2);
+        for client in clients {
+            assert_eq!(client["reasons"], serde_json::json!({ "offline": 3 }));
+            assert!(client["last_unix_millis"].as_u64() > Some(0));
+        }
+        assert_eq!(page["clients_omitted"], 0);
+    }
+}

@@ -56,8 +56,9 @@ mod upgrade;
 mod waiting;
 mod websocket;
 
-pub use bridges::{BridgeHandle, BridgeSession, start_bridge};
+pub use bridges::{BridgeHandle, BridgeSession, retire_bridges, start_bridge};
 pub use broker::{Broker, DoorLimits, Principal};
+pub use clock::moment;
 pub use listener::{Carrier, ListenError, ListenerSettings, Upgrade, bind};
 pub use meter::ClientLimits;
 pub use services::ServicesSettings;

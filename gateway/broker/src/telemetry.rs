@@ -1,3 +1,5 @@
+mod store;
+
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
@@ -11,11 +13,19 @@ impl Broker {
     /// Everything countable, in the text format of Prometheus. `bridges` are those running.
     pub fn metrics(&self, bridges: &[BridgeHandle]) -> String {
         let mut page = Page(String::with_capacity(4096));
+        self.node(&mut page);
         self.ledger(&mut page);
         self.sessions(&mut page);
         self.listeners(&mut page);
+        store::figures(&mut page, &**self.bus.store());
         bridge_states(&mut page, bridges);
         page.0
+    }
+
+    fn node(&self, page: &mut Page) {
+        page.family("tidegate_info", "gauge", "1, with what this gateway is");
+        let (id, version) = (&self.node_id, env!("CARGO_PKG_VERSION"));
+        page.value("tidegate_info", &format!("node_id=\"{id}\",version=\"{version}\""), 1);
     }
 
     /// Messages: accepted x matched = delivered + queued + dropped(reason).
@@ -196,7 +206,7 @@ fn bridge_states(page: &mut Page, bridges: &[BridgeHandle]) {
     }
 }
 
-struct Page(String);
+pub(crate) struct Page(String);
 
 impl Page {
     fn family(&mut self, name: &str, kind: &str, help: &str) {

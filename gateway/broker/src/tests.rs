@@ -20,8 +20,10 @@ use crate::{
 };
 
 mod accepting;
+mod bridges;
 pub(crate) mod desk;
 mod limits;
+mod promises;
 mod proxies;
 mod tls;
 mod websocket;

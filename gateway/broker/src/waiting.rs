@@ -121,7 +121,8 @@ impl Waiting {
 impl Owed {
     /// Answers that one client may wait for at a time, and bytes of their publishes. So many are enough to
     /// keep a disk busy that takes some milliseconds for a sync, and few enough that one client does not
-    /// fill what the store holds back for all (`store.pending_bytes_max`).
+    /// fill what the store holds back for all (`store.pending_bytes_max`). It is looked at between reads: what
+    /// one read brings is taken in as a whole.
     pub(crate) const ANSWERS_MAX: u32 = 1024;
     pub(crate) const BYTES_MAX: u32 = 1024 * 1024;
 
@@ -148,6 +149,94 @@ impl Notify for Bell {
         if self.waits.load(Ordering::SeqCst) {
             self.rung.store(true, Ordering::SeqCst);
             self.queue.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::task::{Wake, Waker};
+    use std::time::Duration;
+
+    use gateway_store::{Disk, Options, Record, Simulated};
+
+    use super::*;
+
+    struct Alarm(mpsc::Sender<()>);
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(());
+        }
+    }
+
+    /// A list over a disk, and what it is woken by.
+    fn waiting(disk: Disk) -> (Arc<Disk>, Waiting, mpsc::Receiver<()>) {
+        let disk = Arc::new(disk);
+        let waiting = Waiting::new(disk.clone(), &Arc::default());
+        let woken = sleep(&waiting);
+        (disk, waiting, woken)
+    }
+
+    /// As at the end of a pass: it can be woken again.
+    fn sleep(waiting: &Waiting) -> mpsc::Receiver<()> {
+        let (sender, woken) = mpsc::channel();
+        waiting.bell.queue.waker.register(&Waker::from(Arc::new(Alarm(sender))));
+        woken
+    }
+
+    fn append(disk: &Disk) -> Place {
+        let mut appending = disk.begin().unwrap();
+        appending.append(&Record::Ended { session: 1 });
+        appending.end()
+    }
+
+    fn awaited(place: Place) -> Awaited {
+        Awaited { place, key: 0, generation: 0, what: What::Deliver }
+    }
+
+    fn disk() -> Disk {
+        let files = Arc::new(Simulated::new(1));
+        Disk::open_unthreaded(Options::default(), files, crate::clock::moment()).unwrap().0
+    }
+
+    #[test]
+    fn a_shard_is_woken_only_if_something_waits_there() {
+        let (disk, mut waiting, woken) = waiting(disk());
+        append(&disk);
+        disk.commit();
+        assert!(woken.try_recv().is_err() && !waiting.was_rung() && !waiting.has_news());
+        let place = append(&disk);
+        waiting.push(awaited(place));
+        assert!(!waiting.has_news() && !waiting.is_durable(place));
+        disk.commit();
+        assert!(woken.try_recv().is_ok() && waiting.was_rung() && waiting.has_news());
+        let durable = waiting.due().unwrap();
+        assert_eq!(waiting.pop(durable).unwrap().place, place);
+        assert!(waiting.pop(durable).is_none() && waiting.due().is_none());
+        let woken = sleep(&waiting);
+        append(&disk);
+        disk.commit();
+        assert!(woken.try_recv().is_err());
+    }
+
+    /// The store may move between the promise and its place on the list.
+    #[test]
+    fn nothing_that_became_durable_meanwhile_is_forgotten() {
+        let files = Arc::new(Simulated::new(1));
+        let disk = Disk::open(Options::default(), files, crate::clock::moment()).unwrap().0;
+        let (disk, mut waiting, _) = waiting(disk);
+        for _ in 0..2000 {
+            let place = append(&disk);
+            waiting.push(awaited(place));
+            let woken = sleep(&waiting);
+            while !waiting.has_news() {
+                woken.recv_timeout(Duration::from_secs(20)).expect("it is woken");
+            }
+            waiting.was_rung();
+            let durable = waiting.due().unwrap();
+            while waiting.pop(durable).is_some() {}
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Counter {
     /// Copies that another member of their group has got instead; for a moment they are nowhere.
     Moved,
     SessionsOpened,
+    /// Those that an earlier run of the gateway had left.
+    SessionsRecovered,
     SessionsResumed,
     SessionsTakenOver,
     SessionsEnded,

@@ -50,6 +50,11 @@ impl Delayed {
         self.queue.insert((due, serial), message);
     }
 
+    /// Serials below this one were used before a restart.
+    pub(crate) fn continue_from(&mut self, next_serial: u64) {
+        self.last_serial = self.last_serial.max(next_serial.saturating_sub(1));
+    }
+
     pub(crate) fn next(&self) -> Option<Next> {
         let ((due, serial), message) = self.queue.first_key_value()?;
         Some(Next { due: *due, serial: *serial, is_stored: place(message) != Place::NOWHERE })

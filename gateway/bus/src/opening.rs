@@ -86,6 +86,7 @@ impl Bus {
                 wills.extend(self.take_over(&mut state));
                 self.counters.add(Counter::SessionsResumed, 1);
             }
+            state.outbox.set_limits(options.queue.unwrap_or(self.limits.queue));
             state.owner = options.owner;
             state.will = open.will;
             state.set_expiry(expiry);
@@ -322,7 +323,7 @@ impl Bus {
         }
     }
 
-    fn write_away(&self, turn: &mut Turn<'_>, moment: Moment, session: &Session) {
+    pub(crate) fn write_away(&self, turn: &mut Turn<'_>, moment: Moment, session: &Session) {
         if !session.is_durable() {
             return;
         }

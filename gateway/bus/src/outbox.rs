@@ -91,6 +91,11 @@ impl Outbox {
         self.bounds.limits()
     }
 
+    /// A session that came through a restart has those of its opener only now.
+    pub(crate) fn set_limits(&mut self, limits: QueueLimits) {
+        self.bounds = Bounds::new(limits, self.is_durable());
+    }
+
     pub(crate) fn is_durable(&self) -> bool {
         self.bounds.is_durable()
     }

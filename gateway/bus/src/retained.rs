@@ -1,9 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use gateway_model::{Message, Qos, Reason, Topic, TopicFilter};
+use gateway_model::{Message, Moment, Qos, Reason, Topic, TopicFilter};
 use gateway_store::{Place, Record};
 
 use crate::Limits;
@@ -70,13 +70,24 @@ impl Retained {
         } else if turn.keeps() && (was_stored || limits.retained_qos0_write.is_some() && !is_own(message)) {
             self.write_later(&message.topic, now);
         }
-        self.insert(message.clone(), now, limits);
+        let at_most = limits.retained_expiry_max.map(|expiry| now + expiry);
+        let until = message.expires_at.into_iter().chain(at_most).min();
+        self.insert(message.clone(), until);
         Reason::Success
     }
 
-    /// Takes in what was retained before a restart, unless it has expired.
-    pub(crate) fn restore(&mut self, message: Arc<Message>, published: Instant, limits: &Limits) {
-        self.insert(message, published, limits);
+    /// Takes in what was retained before a restart, unless its time has passed.
+    pub(crate) fn restore(&mut self, message: &Arc<Message>, moment: Moment, limits: &Limits) -> bool {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let at_most = limits
+            .retained_expiry_max
+            .map(|most| moment.instant_at(message.accepted_unix_millis.saturating_add(millis(most))));
+        let until = message.expires_at.into_iter().chain(at_most).min();
+        let is_alive = until.is_none_or(|until| until > moment.instant);
+        if is_alive {
+            self.insert(message.clone(), until);
+        }
+        is_alive
     }
 
     /// Appends what was published at QoS 0 and not yet written; at most `count` of it.
@@ -175,10 +186,8 @@ impl Retained {
         self.unwritten_since.get_or_insert(now);
     }
 
-    fn insert(&mut self, message: Arc<Message>, published: Instant, limits: &Limits) {
+    fn insert(&mut self, message: Arc<Message>, until: Option<Instant>) {
         self.bytes += message.size();
-        let at_most = limits.retained_expiry_max.map(|expiry| published + expiry);
-        let until = message.expires_at.into_iter().chain(at_most).min();
         self.messages.insert(message.topic.clone(), Kept { message, until });
         self.first_expiry = self.first_expiry.into_iter().chain(until).min();
     }

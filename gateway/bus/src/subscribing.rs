@@ -45,6 +45,12 @@ impl Bus {
         turn.promise(reasons)
     }
 
+    /// What the session of an attachment is subscribed to.
+    pub fn filters(&self, attachment: &Attachment) -> Vec<TopicFilter> {
+        let subscriptions = attachment.session.state.lock().subscriptions.to_vec();
+        subscriptions.into_iter().map(|one| one.filter).collect()
+    }
+
     /// The retained messages of a filter, at most `limit`.
     pub fn retained(&self, now: Instant, filter: &TopicFilter, limit: usize) -> Vec<Arc<Message>> {
         let mut turn = self.turn();

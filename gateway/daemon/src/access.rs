@@ -13,9 +13,14 @@ use crate::reload::Reload;
 
 /// Who may do what, by the settings and the files that they name. The data directory is there.
 pub fn open(settings: &Settings) -> Result<Access> {
-    let path = settings.node.data_dir.join("access.secret");
-    let secret = secret(&path).with_context(|| format!("{} cannot be kept", path.display()))?;
+    let secret = secret(settings)?;
     read(settings, |access| access.with_secret(secret))
+}
+
+/// What only this gateway knows, and knows again after a restart. The data directory is there.
+pub fn secret(settings: &Settings) -> Result<[u8; 32]> {
+    let path = settings.node.data_dir.join("access.secret");
+    read_or_make(&path).with_context(|| format!("{} cannot be kept", path.display()))
 }
 
 /// Whether the files are right.
@@ -32,7 +37,7 @@ fn read(settings: &Settings, prepare: impl FnOnce(Access) -> Access) -> Result<A
 }
 
 /// The secret of this gateway, made when there is none.
-fn secret(path: &Path) -> io::Result<[u8; 32]> {
+fn read_or_make(path: &Path) -> io::Result<[u8; 32]> {
     match std::fs::read(path) {
         Ok(bytes) => {
             if let Ok(secret) = bytes.try_into() {
@@ -46,6 +51,8 @@ fn secret(path: &Path) -> io::Result<[u8; 32]> {
     let secret = Access::new_secret();
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(&secret)?;
+    // Sessions on the disk will be known by it.
+    file.sync_all()?;
     Ok(secret)
 }
 
@@ -88,10 +95,10 @@ mod tests {
     #[test]
     fn a_secret_is_made_once() {
         let path = std::env::temp_dir().join(format!("tidegate-secret-{}", std::process::id()));
-        let first = secret(&path).unwrap();
-        assert_eq!(secret(&path).unwrap(), first);
+        let first = read_or_make(&path).unwrap();
+        assert_eq!(read_or_make(&path).unwrap(), first);
         std::fs::write(&path, "torn").unwrap();
-        assert_ne!(secret(&path).unwrap(), first);
+        assert_ne!(read_or_make(&path).unwrap(), first);
         std::fs::remove_file(&path).unwrap();
     }
 

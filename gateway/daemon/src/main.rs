@@ -6,14 +6,18 @@
 
 mod access;
 mod banner;
+mod bridges;
 mod catalog;
 mod cli;
 mod client;
+mod limits;
 mod logging;
+mod node_id;
 mod passwd;
 mod reload;
 mod serve;
 mod settings;
+mod status;
 mod warnings;
 
 use std::process::ExitCode;

@@ -4,23 +4,19 @@ use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use gateway_admin::{Endpoint, Probes};
 use gateway_broker::{
-    AutoSubscriptions, BridgeHandle, BridgeSession, Broker, ClientLimits, DoorLimits, ListenerSettings,
-    Rewrites, ServicesSettings, Shards, Tls, TlsError,
+    AutoSubscriptions, Broker, ListenerSettings, Rewrites, ServicesSettings, Shards, Tls, TlsError,
 };
-use gateway_bus::{Bus, DropPolicy, Limits, PriorityDefault, QueueLimits, Sharing};
-use gateway_config::{BridgeEntry, ProxyProtocol, QueueDrop, Settings, Strategy};
-use gateway_model::TopicFilter;
-use parking_lot::Mutex;
+use gateway_bus::Bus;
+use gateway_config::{ProxyProtocol, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::reload::{self, Reload};
-use crate::{access, banner, catalog, logging, warnings};
+use crate::status::{self, Status};
+use crate::{access, banner, bridges, catalog, limits, logging, node_id, warnings};
 
 /// Runs the gateway until SIGINT or SIGTERM.
 pub fn run(settings: &Settings) -> Result<()> {
@@ -39,8 +35,12 @@ async fn serve(settings: &Settings) -> Result<()> {
     // Registered first, so that a signal during the start is not lost.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let broker = Arc::new(broker(settings)?);
-    let bridges = Arc::new(Mutex::new(start_bridges(settings, &broker)?));
+    let node_id = node_id::read_or_make(&settings.node.data_dir)?;
+    let status = Arc::<Status>::default();
+    let admin = status::start_admin(settings, &status).await?;
+    let broker = Arc::new(broker(settings, node_id.clone())?);
+    status.set_broker(&broker);
+    status.bridges.lock().extend(bridges::start(settings, &broker)?);
     let workers = match settings.node.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => usize::from(workers),
@@ -49,47 +49,35 @@ async fn serve(settings: &Settings) -> Result<()> {
     // What is read again on SIGHUP and when its files change.
     let mut reloads = Vec::new();
     let listening = open_listeners(settings, &broker, &shards, &mut reloads)?;
-    let ready = Arc::new(AtomicBool::new(false));
-    let admin = start_admin(settings, &broker, &bridges, &ready).await?;
     tokio::spawn(keep_time(broker.clone()));
     reloads.push(access::reload(broker.clone()));
     reload::start(reloads)?;
-    ready.store(true, Ordering::Release);
+    status.set_ready(true);
+    tracing::info!(node = settings.node.name, node_id, "started");
     banner::print(settings, &listening, admin);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     tracing::info!("stopping");
-    ready.store(false, Ordering::Release);
+    status.set_ready(false);
     tokio::task::spawn_blocking(move || shards.stop()).await?;
-    let bridges = std::mem::take(&mut *bridges.lock());
+    let bridges = std::mem::take(&mut *status.bridges.lock());
     for bridge in bridges {
         bridge.stop().await;
     }
     Ok(())
 }
 
-fn broker(settings: &Settings) -> Result<Broker> {
-    let limits = DoorLimits {
-        topic_levels_max: settings.limits.topic_levels_max.into(),
-        topic_bytes_max: settings.limits.topic_bytes_max.into(),
-        client_id_bytes_max: settings.limits.client_id_bytes_max.into(),
-        logins_pending_max: settings.limits.logins_pending_max as usize,
-    };
-    let bus = Bus::new(bus_limits(settings)?, random());
-    let broker = Broker::new(bus, access::open(settings)?, limits, random());
-    Ok(broker.with_client_limits(client_limits(settings)).with_services(services(settings)?))
-}
-
-fn client_limits(settings: &Settings) -> ClientLimits {
-    let limits = &settings.limits;
-    let given = |limit: u32| (limit < u32::MAX).then_some(limit);
-    ClientLimits {
-        message_rate_max: given(limits.message_rate_max),
-        byte_rate_max: given(limits.byte_rate_max),
-        write_stall: given(limits.write_stall_secs).map(|secs| Duration::from_secs(secs.into())),
-    }
+fn broker(settings: &Settings, node_id: String) -> Result<Broker> {
+    let access = access::open(settings)?;
+    let bus = Bus::new(limits::bus(settings)?, random());
+    let broker = Broker::new(bus, access, limits::door(settings), random())
+        .with_node_id(node_id)
+        .with_owner_key(access::secret(settings)?)
+        .with_client_limits(limits::client(settings))
+        .with_services(services(settings)?);
+    Ok(broker)
 }
 
 fn services(settings: &Settings) -> Result<ServicesSettings> {
@@ -108,80 +96,6 @@ fn services(settings: &Settings) -> Result<ServicesSettings> {
             .map_err(wrong("auto_subscribe"))?,
         mountpoints: settings.listeners().iter().filter_map(mountpoint).collect(),
     })
-}
-
-fn bus_limits(settings: &Settings) -> Result<Limits> {
-    let (session, retained, delayed) = (&settings.session, &settings.retained, &settings.delayed);
-    let at_most = |secs: u32| (secs < u32::MAX).then(|| Duration::from_secs(secs.into()));
-    let priority = |(filter, priority): (&String, &u8)| Ok((TopicFilter::parse(filter)?, *priority));
-    Ok(Limits {
-        queue: QueueLimits {
-            messages_max: session.queue_messages_max,
-            bytes_max: session.queue_bytes_max,
-            drop: drop_policy(session.queue_drop),
-            store_qos0: session.queue_qos0,
-            upgrade_qos: false,
-        },
-        in_flight_max: session.in_flight_max,
-        subscriptions_max: settings.limits.subscriptions_max as usize,
-        session_expiry_max: at_most(session.expiry_secs_max),
-        sessions_max: settings.limits.sessions_max as usize,
-        retained_messages_max: retained.messages_max as usize,
-        retained_bytes_max: usize::try_from(retained.bytes_max).unwrap_or(usize::MAX),
-        retained_payload_bytes_max: retained.payload_bytes_max as usize,
-        retained_expiry_max: at_most(retained.expiry_secs_max),
-        delayed_messages_max: delayed.messages_max as usize,
-        delayed_bytes_max: usize::try_from(delayed.bytes_max).unwrap_or(usize::MAX),
-        queue_priorities: session.queue_priorities.iter().map(priority).collect::<Result<_>>()?,
-        queue_priority_default: match session.queue_priority_default {
-            gateway_config::PriorityDefault::Lowest => PriorityDefault::Lowest,
-            gateway_config::PriorityDefault::Highest => PriorityDefault::Highest,
-        },
-        sharing: sharing(settings.shared.strategy),
-        sharing_stall: at_most(settings.shared.stall_secs),
-        sharing_ack: at_most(settings.shared.ack_secs),
-        ..Limits::default()
-    })
-}
-
-fn sharing(strategy: Strategy) -> Sharing {
-    match strategy {
-        Strategy::RoundRobin => Sharing::RoundRobin,
-        Strategy::Random => Sharing::Random,
-        Strategy::Sticky => Sharing::Sticky,
-        Strategy::LeastInFlight => Sharing::LeastInFlight,
-        Strategy::HashClient => Sharing::HashClient,
-        Strategy::HashTopic => Sharing::HashTopic,
-    }
-}
-
-fn drop_policy(drop: QueueDrop) -> DropPolicy {
-    match drop {
-        QueueDrop::Oldest => DropPolicy::Oldest,
-        QueueDrop::Newest => DropPolicy::Newest,
-    }
-}
-
-fn start_bridges(settings: &Settings, broker: &Arc<Broker>) -> Result<Vec<BridgeHandle>> {
-    let enabled = settings.bridges().iter().filter(|entry| entry.enabled);
-    enabled.map(|entry| start_bridge(entry, broker)).collect()
-}
-
-fn start_bridge(entry: &BridgeEntry, broker: &Arc<Broker>) -> Result<BridgeHandle> {
-    let bridge = catalog::bridge(entry).with_context(|| format!("bridge {}", entry.name))?;
-    let session = BridgeSession {
-        name: entry.name.as_str().into(),
-        filters: entry.topics.clone(),
-        queue: QueueLimits {
-            messages_max: entry.queue_messages_max,
-            bytes_max: entry.queue_bytes_max,
-            drop: drop_policy(entry.queue_drop),
-            store_qos0: entry.queue_qos0,
-            upgrade_qos: true,
-        },
-        in_flight_max: entry.in_flight_max,
-    };
-    Ok(gateway_broker::start_bridge(broker, session, bridge))
 }
 
 fn open_listeners(
@@ -231,38 +145,6 @@ pub fn load_tls(settings: &Settings) -> Result<Vec<Encrypted<'_>>, TlsError> {
         tls.transpose().map(|tls| tls.map(Arc::new))
     };
     enabled.map(|listener| Ok((listener, load(listener)?))).collect()
-}
-
-async fn start_admin(
-    settings: &Settings,
-    broker: &Arc<Broker>,
-    bridges: &Arc<Mutex<Vec<BridgeHandle>>>,
-    ready: &Arc<AtomicBool>,
-) -> Result<Option<std::net::SocketAddr>> {
-    let admin = &settings.admin;
-    if !admin.enabled {
-        return Ok(None);
-    }
-    let listener = tokio::net::TcpListener::bind(admin.bind)
-        .await
-        .with_context(|| format!("admin.bind: cannot listen on {}", admin.bind))?;
-    let address = listener.local_addr()?;
-    let (broker, bridges, ready) = (broker.clone(), bridges.clone(), ready.clone());
-    let losers = broker.clone();
-    let probes = Probes {
-        readiness: Box::new(move || match ready.load(Ordering::Acquire) {
-            true => Ok(()),
-            false => Err("starting or stopping".to_owned()),
-        }),
-        metrics: Box::new(move || broker.metrics(&bridges.lock())),
-        drops: Box::new(move || losers.drops()),
-    };
-    tokio::spawn(async move {
-        if let Err(error) = Endpoint::new(probes).serve(listener, std::future::pending()).await {
-            tracing::error!("the admin endpoint ended: {error}");
-        }
-    });
-    Ok(Some(address))
 }
 
 /// Expires sessions, publishes what is delayed, looks after shared subscriptions.

@@ -1,5 +1,5 @@
 use gateway_access::{Anonymous, Config as Access};
-use gateway_config::{CertificateIdentity, Listener, ProxyProtocol, Settings};
+use gateway_config::{CertificateIdentity, Durability, Listener, ProxyProtocol, Settings};
 
 /// What is legal in the settings and yet hardly meant, one sentence each.
 pub fn warnings(settings: &Settings) -> Vec<String> {
@@ -51,6 +51,13 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         warnings.push(
             "there are users and no rules for them: each may read and publish every topic that does not begin with \
              $; write rules into access.acl_file"
+                .to_owned(),
+        );
+    }
+    if settings.store.durability == Durability::Memory {
+        warnings.push(
+            "store.durability = \"memory\": a restart loses all sessions, what waits for them, and all retained \
+             messages, also what was acknowledged"
                 .to_owned(),
         );
     }
@@ -113,6 +120,7 @@ mod tests {
         assert!(warnings_of(&[open, user, proxied]).concat().contains("may claim any address"));
         let trusted = "listener.mqtt.trusted_proxies=[\"10.0.0.0/8\"]";
         assert!(!warnings_of(&[open, user, proxied, trusted]).concat().contains("may claim any address"));
+        assert!(warnings_of(&["store.durability=memory"])[0].contains("a restart loses all"));
         let certified = "listener.mqtt.tls={cert_file=\"a\",key_file=\"b\",client_ca_file=\"c\",\
                          client_auth=\"required\",identity=\"common_name\"}";
         let warnings = warnings_of(&[open, "access.anonymous=never", certified]);

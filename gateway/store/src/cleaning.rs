@@ -41,6 +41,8 @@ pub(crate) struct Cleaner {
 /// Once from the oldest segment to the one that was written to when it began.
 struct Pass {
     until: u32,
+    /// Whether it pays or not.
+    is_forced: bool,
     walk: Option<Walk>,
     /// Sessions that have been written anew.
     sessions: HashSet<u64>,
@@ -78,10 +80,15 @@ impl Cleaner {
         }
     }
 
+    /// Whatever is held now is to be written anew, and all segments of now are to go.
+    pub fn force(&mut self, engine: &Engine) {
+        self.pass = Some(Pass::begin(engine, true));
+    }
+
     fn try_step(&mut self, engine: &Engine, holders: &dyn Holders) -> io::Result<bool> {
         let mut pass = match self.pass.take() {
             Some(pass) => pass,
-            None if self.pays(engine) => Pass::begin(engine),
+            None if self.pays(engine) => Pass::begin(engine, false),
             None => return Ok(false),
         };
         let mut walk = match pass.walk.take() {
@@ -126,7 +133,7 @@ impl Cleaner {
         let is_written = engine.durable().segment() > number;
         // What would not fit would be in the way of what makes room.
         let fits = !worth.is_short || oldest.live_bytes() <= worth.room_bytes;
-        let pays = worth.is_short || self.gain(&worth) * 4 > worth.used_bytes;
+        let pays = pass.is_forced || worth.is_short || self.gain(&worth) * 4 > worth.used_bytes;
         if !(is_written && fits && pays) {
             return Ok(None);
         }
@@ -147,8 +154,9 @@ impl Cleaner {
 }
 
 impl Pass {
-    fn begin(engine: &Engine) -> Self {
-        Self { until: engine.log.lock().end().segment(), walk: None, sessions: HashSet::new() }
+    fn begin(engine: &Engine, is_forced: bool) -> Self {
+        let until = engine.log.lock().end().segment();
+        Self { until, is_forced, walk: None, sessions: HashSet::new() }
     }
 
     /// Some records further, in one turn.

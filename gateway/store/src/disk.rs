@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub struct Disk {
     engine: Arc<Engine>,
     /// `None` while it runs in a thread of its own.
     committer: Option<Mutex<Committer>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     cleaner: Mutex<Cleaner>,
     /// For cleaning, as long as the disk is behind.
     pause: Arc<Pause>,
@@ -64,7 +65,8 @@ impl Disk {
     pub fn open(options: Options, files: Arc<dyn Files>, anchor: Moment) -> Result<(Self, Image), OpenError> {
         let (mut disk, image) = Self::open_unthreaded(options, files, anchor)?;
         let committer = disk.committer.take().expect("it has just been opened").into_inner();
-        disk.thread = Some(committer::spawn(committer, &disk.engine).map_err(OpenError::Thread)?);
+        let thread = committer::spawn(committer, &disk.engine).map_err(OpenError::Thread)?;
+        disk.thread = Mutex::new(Some(thread));
         Ok((disk, image))
     }
 
@@ -92,7 +94,7 @@ impl Disk {
         let disk = Self {
             engine,
             committer: Some(Mutex::new(committer)),
-            thread: None,
+            thread: Mutex::default(),
             cleaner: Mutex::default(),
             pause,
             scratch,
@@ -111,6 +113,38 @@ impl Disk {
                 self.engine.wake();
                 true
             }
+        }
+    }
+
+    /// Writes everything that is held anew and removes the segments that it was in. Only for a log that
+    /// was opened with [`Disk::open_unthreaded`]. If it fails in between, nothing is lost.
+    pub fn compact(&self, holders: &dyn Holders) -> io::Result<()> {
+        let mut cleaner = self.cleaner.lock();
+        let last = self.engine.segments().last().map(|(number, _)| *number);
+        cleaner.force(&self.engine);
+        loop {
+            let more = cleaner.step(&self.engine, holders);
+            if (!more || self.engine.is_loaded()) && !self.commit() {
+                return Err(io::Error::other("the disk is full, or fails"));
+            }
+            if !more {
+                break;
+            }
+        }
+        match self.engine.segments().first() {
+            Some((number, _)) if Some(*number) <= last => {
+                Err(io::Error::other("there is no space to work in"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes everything that was appended, and ends: what is appended afterwards never becomes durable.
+    pub fn close(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            self.engine.stop();
+            // It has said why if it panicked.
+            let _ = thread.join();
         }
     }
 
@@ -144,7 +178,7 @@ impl Store for Disk {
 
     fn clean(&self, holders: &dyn Holders) -> bool {
         if self.engine.is_loaded() {
-            if self.thread.is_some() {
+            if self.thread.lock().is_some() {
                 self.pause.wait(PAUSE_MAX, || !self.engine.is_loaded());
             }
             return true;
@@ -167,10 +201,6 @@ impl Store for Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            self.engine.stop();
-            // It has said why if it panicked.
-            let _ = thread.join();
-        }
+        self.close();
     }
 }

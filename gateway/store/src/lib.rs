@@ -26,6 +26,7 @@ mod retiring;
 mod scratch;
 mod segment;
 mod store;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -44,3 +45,4 @@ pub use place::Place;
 pub use record::{Away, Copy, CopyState, Delayed, MessageRecord, Record, SessionRecord, Shared};
 pub use recovery::{Damage, Damaged, OpenError};
 pub use store::{Figures, ReadError, Room, Store};
+pub use survey::Survey;

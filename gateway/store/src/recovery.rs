@@ -92,6 +92,13 @@ pub(crate) fn recover(files: &dyn Files, replay: &mut dyn Replay) -> Result<Reco
     recovery.finish()
 }
 
+/// Reads the whole log and leaves it as it is.
+pub(crate) fn look(files: &dyn Files, replay: &mut dyn Replay) -> Result<Recovered, OpenError> {
+    let mut recovery = Recovery::begin(files, replay)?;
+    recovery.walk()?;
+    Ok(recovery.recovered())
+}
+
 struct Recovery<'a> {
     files: &'a dyn Files,
     replay: &'a mut dyn Replay,
@@ -355,14 +362,17 @@ impl<'a> Recovery<'a> {
             self.files.sync_names()?;
         }
         self.trim()?;
-        let next = self.next();
-        Ok(Recovered {
+        Ok(self.recovered())
+    }
+
+    fn recovered(self) -> Recovered {
+        Recovered {
+            next: self.next(),
             salt: self.salt.unwrap_or_else(|| self.files.salt()),
             segments: self.segments,
-            next,
             torn: self.torn.then_some(self.end),
             damaged: self.damaged,
-        })
+        }
     }
 
     /// The last segment with something in it is not appended to any more.

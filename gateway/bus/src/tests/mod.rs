@@ -5,6 +5,7 @@
 
 mod delayed;
 mod drops;
+mod durable;
 mod exclusive;
 mod flight;
 mod overdue;

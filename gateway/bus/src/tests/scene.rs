@@ -7,7 +7,11 @@ use gateway_model::{
     Subscription, Topic, TopicFilter, Will,
 };
 
-use crate::{Attachment, Bus, Counter, DropReason, Limits, Moment, QueueLimits, RouteCache, SessionOptions};
+use gateway_store::{Disk, Options, Place, Simulated, Store};
+
+use crate::{
+    Attachment, Bus, Counter, DropReason, Limits, Moment, QueueLimits, Recovered, RouteCache, SessionOptions,
+};
 
 pub(super) const QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 
@@ -17,6 +21,7 @@ pub(super) struct Scene {
     pub(super) moment: Moment,
     pub(super) cache: RouteCache,
     options: SessionOptions,
+    disk: Option<(Simulated, Arc<Disk>, Options)>,
 }
 
 /// One connection.
@@ -52,7 +57,71 @@ impl Scene {
         let bus = Bus::new(limits, 7);
         let cache = bus.route_cache();
         let moment = Moment { instant: Instant::now(), unix_millis: 1_700_000_000_000 };
-        Self { bus, moment, cache, options: SessionOptions::default() }
+        Self { bus, moment, cache, options: SessionOptions::default(), disk: None }
+    }
+
+    /// With a store that writes when [`Scene::commit`] is called.
+    pub(super) fn durable(limits: Limits) -> Self {
+        Self::stored(limits, 1, Options { segment_bytes: 64 * 1024, ..Options::default() })
+    }
+
+    pub(super) fn stored(limits: Limits, seed: u64, options: Options) -> Self {
+        let mut scene = Self::with(limits);
+        let simulated = Simulated::new(seed);
+        scene.start(&simulated, options);
+        scene
+    }
+
+    fn start(&mut self, simulated: &Simulated, options: Options) -> Recovered {
+        let (disk, image) = Disk::open_unthreaded(options, Arc::new(simulated.clone()), self.moment)
+            .expect("what a store has left can be opened");
+        let disk = Arc::new(disk);
+        self.bus = Bus::new(self.bus.limits().clone(), 7).with_store(disk.clone());
+        self.cache = self.bus.route_cache();
+        self.disk = Some((simulated.clone(), disk, options));
+        self.bus.recover(self.moment, image)
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk.as_ref().expect("the scene has a store").1
+    }
+
+    pub(super) fn simulated(&self) -> &Simulated {
+        &self.disk.as_ref().expect("the scene has a store").0
+    }
+
+    /// Writes and syncs what was appended.
+    pub(super) fn commit(&self) {
+        assert!(self.disk().commit(), "the disk works");
+    }
+
+    /// Whether what was promised is durable.
+    pub(super) fn is_kept(&self, place: Place) -> bool {
+        self.disk().durable() >= place
+    }
+
+    /// The power fails, and after a while the gateway starts again: what was not synced is lost.
+    pub(super) fn crash(&mut self, down_secs: u64) -> Recovered {
+        self.assert_balanced();
+        self.simulated().cut_power();
+        self.restart(down_secs)
+    }
+
+    /// The process ends; something happens to what it has written, and it starts again.
+    pub(super) fn restart_after(&mut self, down_secs: u64, happens: impl FnOnce(&Simulated)) -> Recovered {
+        self.simulated().kill();
+        happens(self.simulated());
+        self.restart(down_secs)
+    }
+
+    fn restart(&mut self, down_secs: u64) -> Recovered {
+        let (simulated, disk, options) = self.disk.take().expect("the scene has a store");
+        self.bus = Bus::new(self.bus.limits().clone(), 7);
+        drop(disk);
+        simulated.restart();
+        self.moment.instant += secs_of(down_secs);
+        self.moment.unix_millis += down_secs * 1000;
+        self.start(&simulated, options)
     }
 
     pub(super) fn with_queue(queue: QueueLimits) -> Self {
@@ -190,7 +259,8 @@ pub(super) fn assert_balanced(bus: &Bus) {
     assert_eq!(difference, 0, "copies of the whole bus");
     let counters = bus.counters();
     let ended = counters.count(Counter::SessionsEnded);
-    assert_eq!(counters.count(Counter::SessionsOpened), ended + views.len() as u64);
+    let opened = counters.count(Counter::SessionsOpened) + counters.count(Counter::SessionsRecovered);
+    assert_eq!(opened, ended + views.len() as u64);
     let subscriptions: usize = views.iter().map(|view| view.subscriptions).sum();
     assert_eq!(bus.subscription_count(), subscriptions);
 }

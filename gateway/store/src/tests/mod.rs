@@ -6,3 +6,4 @@ mod log;
 mod records;
 mod replay;
 mod simulation;
+mod survey;
