@@ -8,16 +8,17 @@ mod access;
 mod banner;
 mod bridges;
 mod catalog;
+mod cleaner;
 mod cli;
 mod client;
 mod limits;
 mod logging;
-mod node_id;
 mod passwd;
 mod reload;
 mod serve;
 mod settings;
 mod status;
+mod store;
 mod warnings;
 
 use std::process::ExitCode;
