@@ -23,6 +23,7 @@
 //! [`Bus::publish`], then `outbox.rs`.
 
 mod audit;
+mod budget;
 mod bus;
 mod counters;
 mod delayed;

@@ -167,6 +167,7 @@ impl Bus {
             let mut changes = Changes::new(&store);
             let mut state = session.state.lock();
             state.outbox.restore(image.copies, next_ordinal, sent_before, &group, &mut changes);
+            state.account(&self.budget);
             drop(state);
             recovered.unreadable += changes.damaged as usize;
             self.count_dropped(&session, DropReason::Damaged, changes.damaged);

@@ -12,6 +12,7 @@ use gateway_model::{
 };
 use gateway_store::{Away, Copy, Place, Record, SessionRecord, Shared};
 
+use crate::budget::Budget;
 use crate::lock::{Mutex, MutexGuard};
 use crate::outbox::{Changes, Drain, Entry, Outbox, Pushed};
 use crate::subscriptions::Subscriptions;
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) epoch: u32,
     /// The connection knows that there is something to deliver.
     notified: bool,
+    /// What of its queue the budget knows.
+    steps: u16,
     /// Removed from the bus; nothing may be queued any more.
     pub(crate) ended: bool,
     /// Why the connection with the previous epoch lost the session.
@@ -121,6 +124,7 @@ impl Session {
             notify: None,
             epoch: 0,
             notified: false,
+            steps: 0,
             ended: false,
             evicted: None,
         };
@@ -170,7 +174,9 @@ impl Session {
             entry.list();
             copy = Some(self.copy(&entry, shared));
         }
+        turn.changes.is_tight = state.steps > 0 && turn.budget.is_spent();
         let Pushed { listed, dropped } = state.push(entry, &mut turn.changes);
+        state.account(turn.budget);
         drop(state);
         if let (Some(ordinal), Some(copy)) = (listed, copy) {
             turn.note(Copy { ordinal, ..copy });
@@ -343,6 +349,16 @@ impl State {
         if self.outbox.limits().store_qos0 { 0 } else { self.outbox.clear_qos0(changes) }
     }
 
+    /// Tells the budget how long the queue is, after it has changed.
+    #[inline]
+    pub(crate) fn account(&mut self, budget: &Budget) {
+        let steps = Budget::steps(self.outbox.queue_bytes());
+        if steps != self.steps {
+            budget.change(self.steps, steps);
+            self.steps = steps;
+        }
+    }
+
     fn wake(&mut self) {
         if !self.notified
             && self.outbox.backlog() > 0
@@ -409,6 +425,7 @@ impl Attachment {
         drain(&mut deliveries);
         let Drain { delivered, expired, sent, refused, waits_for, .. } = deliveries;
         state.outbox.rest();
+        state.account(turn.budget);
         let left = state.outbox.queued();
         drop(state);
         turn.collect(&self.session);
