@@ -172,7 +172,7 @@ impl Outbox {
                     return false;
                 }
                 left -= 1;
-                let mut entry = match self.read(&store, priority, item) {
+                let mut entry = match self.read(&*store, priority, item) {
                     Ok(entry) => entry,
                     Err(Unread::Early(reference)) => {
                         kept.push(Item::Reference(reference));
