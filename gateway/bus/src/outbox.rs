@@ -129,14 +129,13 @@ impl Outbox {
     pub(crate) fn push(&mut self, mut entry: Entry, changes: &mut Changes<'_>) -> Pushed {
         self.matched = self.matched.wrapping_add(1);
         let mut evicted = 0;
-        while !self.fits(&entry) {
-            let Some(gone) = self.evict_for(&entry, changes) else {
-                self.settled = self.settled.wrapping_add(evicted + 1);
+        if !self.fits(&entry) {
+            let has_room = self.make_room(&entry, &mut evicted, changes);
+            self.settled = self.settled.wrapping_add(evicted + u32::from(!has_room));
+            if !has_room {
                 return Pushed { listed: None, dropped: Some((DropReason::QueueFull, evicted + 1)) };
-            };
-            evicted += gone;
+            }
         }
-        self.settled = self.settled.wrapping_add(evicted);
         self.number(&mut entry);
         let listed = entry.is_listed().then(|| entry.ordinal());
         self.queue_bytes += entry.message.size() as u32;

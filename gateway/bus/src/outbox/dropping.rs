@@ -12,6 +12,24 @@ impl Outbox {
         (entry.is_replayed() || self.messages_free() > 0) && entry.message.size() <= self.bytes_free()
     }
 
+    /// Drops copies until a new one fits, or takes no more room than they did: after a restart a queue
+    /// may be over its limits by what was in flight, and that is not to go for one new copy. Whether
+    /// there is room, and how many went.
+    #[cold]
+    pub(super) fn make_room(&mut self, new: &Entry, evicted: &mut u32, changes: &mut Changes<'_>) -> bool {
+        let live = |outbox: &Self| outbox.queued() - outbox.replayed() as usize;
+        let (live_before, bytes_before) = (live(self), self.queue_bytes() + 1);
+        loop {
+            let is_one_fewer = new.is_replayed() || self.messages_free() > 0 || live(self) < live_before;
+            let size = new.message.size();
+            if is_one_fewer && (size <= self.bytes_free() || self.queue_bytes() + size < bytes_before) {
+                return true;
+            }
+            let Some(gone) = self.evict_for(new, changes) else { return false };
+            *evicted += gone;
+        }
+    }
+
     /// Drops one copy that has less right to be here than the new one: of the lowest priority the
     /// oldest, or the newest if that is the policy. `None` if there is no such copy; else how many
     /// went, which is none if what was damaged went instead.
