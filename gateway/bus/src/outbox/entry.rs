@@ -129,6 +129,12 @@ impl Entry {
         Self { message, identifiers, group: 0, number: self.ordinal(), stage: Stage::Withdrawn, ..*self }
     }
 
+    /// Of an entry that waits: its receiver may have it in the middle of an exchange at QoS 2, from before
+    /// a restart.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.serial != 0 && self.qos == Qos::ExactlyOnce
+    }
+
     pub(super) fn is_replayed(&self) -> bool {
         self.stage == Stage::Replayed
     }

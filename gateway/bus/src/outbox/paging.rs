@@ -92,7 +92,7 @@ impl Outbox {
                     break;
                 }
                 let Some((priority, item)) = self.tail_mut().and_then(Tail::pop_front) else { break };
-                match self.read(&store, priority, item) {
+                match self.read(&*store, priority, item) {
                     Ok(entry) => self.entries.push_back(entry),
                     Err(Unread::Early(reference)) => {
                         until = Some(Place::from_number(reference.place.number() + 1));
@@ -110,7 +110,7 @@ impl Outbox {
     }
 
     /// An item of the tail with its message.
-    pub(super) fn read(&mut self, store: &Arc<dyn Store>, priority: u8, item: Item) -> Result<Entry, Unread> {
+    pub(super) fn read(&mut self, store: &dyn Store, priority: u8, item: Item) -> Result<Entry, Unread> {
         let reference = match item {
             Item::Whole(entry) => return Ok(entry),
             Item::Reference(reference) => reference,

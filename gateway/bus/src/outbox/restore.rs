@@ -1,6 +1,5 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use gateway_store::{CopyImage, CopyState, Shared, Store};
 
@@ -14,13 +13,14 @@ impl Outbox {
     /// may have been sent and is marked as a duplicate when it is sent. `group` knows the number of a
     /// group that copies were shared in, if it exists.
     ///
-    /// The session is away. Only messages in flight are read, unless there are no pages.
+    /// The session is away. Only messages in flight are read, by `reader`, unless there are no pages.
     pub(crate) fn restore(
         &mut self,
         copies: BTreeMap<u64, CopyImage>,
         next_ordinal: u64,
         sent_before: u64,
         group: &dyn Fn(Shared) -> Option<u32>,
+        reader: &dyn Store,
         changes: &mut Changes<'_>,
     ) {
         let Some(store) = changes.store() else { return };
@@ -42,7 +42,7 @@ impl Outbox {
                 continue;
             }
             let item = Item::Reference(reference);
-            let Some(mut entry) = self.read_at_start(store, priority, item, changes) else { continue };
+            let Some(mut entry) = self.read_at_start(reader, priority, item, changes) else { continue };
             self.queue_bytes -= entry.message.size() as u32;
             (entry.serial, entry.stage) = (self.next_serial, Stage::Release);
             self.next_serial = self.next_serial.wrapping_add(1);
@@ -60,19 +60,19 @@ impl Outbox {
             return;
         }
         for (priority, reference) in waiting {
-            let entry = self.read_at_start(store, priority, Item::Reference(reference), changes);
+            let entry = self.read_at_start(reader, priority, Item::Reference(reference), changes);
             self.entries.extend(entry);
         }
     }
 
     fn read_at_start(
         &mut self,
-        store: &Arc<dyn Store>,
+        reader: &dyn Store,
         priority: u8,
         item: Item,
         changes: &mut Changes<'_>,
     ) -> Option<Entry> {
-        match self.read(store, priority, item) {
+        match self.read(reader, priority, item) {
             Ok(entry) => Some(entry),
             // Nothing is written while a gateway starts: what is not there does not come.
             Err(Unread::Early(reference) | Unread::Damaged(reference)) => {

@@ -91,7 +91,7 @@ impl Outbox {
     pub(crate) fn holds(&self, group: u32) -> bool {
         let in_flight = self.in_flight();
         let may_move = |(place, entry): (usize, &Entry)| {
-            entry.group == group && (place >= in_flight || entry.qos == Qos::AtLeastOnce)
+            entry.group == group && (place >= in_flight || entry.qos == Qos::AtLeastOnce) && !entry.is_fixed()
         };
         self.entries.iter().enumerate().any(may_move) || self.tail().is_some_and(|tail| tail.count(group) > 0)
     }
@@ -107,7 +107,7 @@ impl Outbox {
     }
 
     /// Takes out copies of a group, in order, until `place` has no place for one. What was sent at
-    /// QoS 2 stays (MQTT-4.8.2-4). The log lists them no more.
+    /// QoS 2, or may have been before a restart, stays (MQTT-4.8.2-4). The log lists them no more.
     pub(crate) fn take<P>(
         &mut self,
         group: u32,
@@ -121,7 +121,8 @@ impl Outbox {
         self.sort_in_flight();
         for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
             let is_sent = at < in_flight;
-            let may_move = !is_over && entry.group == group && (!is_sent || self.reaches(reach, &entry));
+            let is_free = if is_sent { self.reaches(reach, &entry) } else { !entry.is_fixed() };
+            let may_move = !is_over && entry.group == group && is_free;
             let found = if may_move { place(&entry) } else { None };
             is_over |= may_move && found.is_none();
             let Some(place) = found else {
@@ -172,7 +173,11 @@ impl Outbox {
                     return false;
                 }
                 left -= 1;
-                let mut entry = match self.read(&store, priority, item) {
+                if item.reference().is_some_and(|item| item.may_be_known && item.qos == Qos::ExactlyOnce) {
+                    kept.push(item);
+                    return left == 0;
+                }
+                let mut entry = match self.read(&*store, priority, item) {
                     Ok(entry) => entry,
                     Err(Unread::Early(reference)) => {
                         kept.push(Item::Reference(reference));

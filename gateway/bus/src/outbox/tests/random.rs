@@ -7,7 +7,7 @@ use super::pair::{Draft, Pair};
 use crate::outbox::Reach;
 use crate::{DropPolicy, QueueLimits};
 
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1000;
 const STEPS: usize = 40;
 
 /// Random numbers that a seed repeats (SplitMix64).

@@ -43,7 +43,8 @@ impl Restart {
         let mut outbox = Outbox::new(10, QueueLimits::default(), true);
         let mut changes = Changes::new(&self.store);
         let group = |shared: Shared| u32::try_from(shared.group).ok();
-        outbox.restore(self.copies.clone(), next_ordinal, sent_before, &group, &mut changes);
+        let copies = self.copies.clone();
+        outbox.restore(copies, next_ordinal, sent_before, &group, &*self.shelf, &mut changes);
         assert_eq!(outbox.unaccounted(), 0);
         outbox
     }
