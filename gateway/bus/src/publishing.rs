@@ -56,7 +56,7 @@ impl Bus {
             }
             turn.begin();
         }
-        if !remember(hold) {
+        if hold.is_some() && !remember(hold) {
             return Promise::now(Reason::SessionTakenOver);
         }
         self.counters.add(Counter::Accepted, 1);

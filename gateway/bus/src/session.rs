@@ -138,7 +138,7 @@ impl Session {
 
     /// Queues a copy; if the message is being stored, the log is to list it. `shared` is what the log
     /// has to know of its group. Returns what was dropped, and why.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(
         &self,
         turn: &mut Turn<'_>,
@@ -155,6 +155,7 @@ impl Session {
         dropped
     }
 
+    #[inline(never)]
     fn push_stored(
         &self,
         turn: &mut Turn<'_>,
@@ -296,7 +297,7 @@ impl State {
         if self.outbox.limits().upgrade_qos { subscribed } else { published.min(subscribed) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_accounted(&mut self, turn: &mut Turn<'_>, queued: Entry) -> Pushed {
         turn.changes.is_tight = self.steps > 0 && turn.budget().is_spent();
         let pushed = self.push(queued, &mut turn.changes);
@@ -304,7 +305,7 @@ impl State {
         pushed
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, queued: Entry, changes: &mut Changes<'_>) -> Pushed {
         let outbox = &mut self.outbox;
         if self.ended {
