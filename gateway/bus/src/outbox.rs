@@ -129,7 +129,7 @@ impl Outbox {
     pub(crate) fn push(&mut self, mut entry: Entry, changes: &mut Changes<'_>) -> Pushed {
         self.matched = self.matched.wrapping_add(1);
         let mut evicted = 0;
-        if !self.fits(&entry) {
+        if changes.is_tight || !self.fits(&entry) {
             let has_room = self.make_room(&entry, &mut evicted, changes);
             self.settled = self.settled.wrapping_add(evicted + u32::from(!has_room));
             if !has_room {

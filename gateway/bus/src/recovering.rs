@@ -167,6 +167,7 @@ impl Bus {
             let mut state = session.state.lock();
             let outbox = &mut state.outbox;
             outbox.restore(image.copies, next_ordinal, sent_before, &group, library, &mut changes);
+            state.account(&self.budget);
             drop(state);
             recovered.unreadable += changes.damaged as usize;
             self.count_dropped(&session, DropReason::Damaged, changes.damaged);

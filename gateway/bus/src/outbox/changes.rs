@@ -19,6 +19,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) received: Option<u64>,
     /// Copies dropped because they could not be read again; the outbox has accounted for them.
     pub(crate) damaged: u32,
+    /// The queue is not to grow.
+    pub(crate) is_tight: bool,
 }
 
 /// A copy that has left its session.
@@ -35,7 +37,7 @@ impl<'a> Changes<'a> {
 
     /// For what has no store: all stays in memory.
     pub(crate) fn nowhere() -> Self {
-        Self { store: None, gone: SmallVec::new(), received: None, damaged: 0 }
+        Self { store: None, gone: SmallVec::new(), received: None, damaged: 0, is_tight: false }
     }
 
     pub(super) fn store(&self) -> Option<&'a Arc<dyn Store>> {

@@ -13,8 +13,8 @@ impl Outbox {
     }
 
     /// Drops copies until a new one fits, or takes no more room than they did: after a restart a queue
-    /// may be over its limits by what was in flight, and that is not to go for one new copy. Whether
-    /// there is room, and how many went.
+    /// may be over its limits by what was in flight, and that is not to go for one new copy. So it is
+    /// as well where a queue is not to grow. Whether there is room, and how many went.
     #[cold]
     pub(super) fn make_room(&mut self, new: &Entry, evicted: &mut u32, changes: &mut Changes<'_>) -> bool {
         let live = |outbox: &Self| outbox.queued() - outbox.replayed() as usize;
@@ -22,7 +22,8 @@ impl Outbox {
         loop {
             let is_one_fewer = new.is_replayed() || self.messages_free() > 0 || live(self) < live_before;
             let size = new.message.size();
-            if is_one_fewer && (size <= self.bytes_free() || self.queue_bytes() + size < bytes_before) {
+            let fits = !changes.is_tight && size <= self.bytes_free();
+            if is_one_fewer && (fits || self.queue_bytes() + size < bytes_before) {
                 return true;
             }
             let Some(gone) = self.evict_for(new, changes) else { return false };

@@ -14,9 +14,9 @@ pub(super) struct Reference {
     pub(super) retained: BTreeMap<&'static str, (Body, Option<u64>)>,
     pub(super) delayed: Vec<(u64, Body)>,
     /// What comes back after a crash of what is retained: nothing that was published at QoS 0.
-    retained_log: BTreeMap<&'static str, (Body, Option<u64>)>,
+    pub(super) retained_log: BTreeMap<&'static str, (Body, Option<u64>)>,
     /// Topics of it that were changed at QoS 0 and go with the next look at the time.
-    unwritten: BTreeSet<&'static str>,
+    pub(super) unwritten: BTreeSet<&'static str>,
     pub(super) groups: Vec<Group>,
     groups_made: u32,
     pub(super) counts: Counts,
@@ -61,17 +61,17 @@ pub(super) struct Counts {
 pub(super) struct Session {
     pub(super) connected: bool,
     /// It was opened to outlive its connection.
-    is_durable: bool,
+    pub(super) is_durable: bool,
     /// Copies that came into it.
-    copies: u64,
+    pub(super) copies: u64,
     /// Seconds that it outlives its connection; `None` is for ever.
-    expiry: Option<u64>,
+    pub(super) expiry: Option<u64>,
     /// Milliseconds: a client's deadlines are later by its number, so that no two are at once.
-    ends_at: Option<u64>,
-    will_at: Option<u64>,
+    pub(super) ends_at: Option<u64>,
+    pub(super) will_at: Option<u64>,
     window: usize,
     /// With the seconds it may wait.
-    will: Option<(Body, u64)>,
+    pub(super) will: Option<(Body, u64)>,
     pub(super) subscriptions: BTreeMap<String, Wish>,
     pub(super) queue: VecDeque<Copy>,
     pub(super) sent: Vec<Sent>,
@@ -131,7 +131,7 @@ impl Default for Arrival {
 pub(super) struct Sent {
     pub(super) copy: Copy,
     pub(super) id: Option<DeliveryId>,
-    received: bool,
+    pub(super) received: bool,
     resend: bool,
 }
 
@@ -386,18 +386,6 @@ impl Reference {
         }
     }
 
-    /// A crash at a moment when everything is in the log that belongs there, and a new start.
-    pub(super) fn restart(&mut self, now: u64) {
-        self.now = now;
-        self.counts = Counts::default();
-        self.sessions.retain(|_, session| session.is_durable);
-        self.sessions.iter_mut().for_each(|(client, session)| session.restart(*client, now));
-        self.retained_log.retain(|_, (_, until)| until.is_none_or(|until| until > now));
-        self.retained = self.retained_log.clone();
-        self.unwritten.clear();
-        self.delayed.retain(|(_, body)| body.qos > Qos::AtMostOnce);
-    }
-
     /// The number of a new group.
     pub(super) fn next_group(&mut self) -> u32 {
         self.groups_made += 1;
@@ -488,35 +476,6 @@ impl Session {
             sent: Vec::new(),
             is_owed_a_bell: false,
         }
-    }
-
-    /// What is left of it after a crash: nothing at QoS 0, and of what was on its way only that the
-    /// receiver had it is known.
-    fn restart(&mut self, client: usize, now: u64) {
-        if std::mem::take(&mut self.connected) {
-            let at = |secs: u64| (now + secs) * 1000 + client as u64;
-            self.ends_at = self.expiry.map(at);
-            self.will_at = self.will.as_ref().map(|(_, delay)| at(*delay));
-        }
-        let is_stored = |copy: &Copy| copy.qos.min(copy.body.qos) > Qos::AtMostOnce;
-        let (received, mut again): (Vec<Sent>, Vec<Sent>) =
-            std::mem::take(&mut self.sent).into_iter().partition(|sent| sent.received);
-        self.sent = received;
-        self.sent.sort_by_key(|sent| sent.copy.arrival.ordinal);
-        let mut queue: Vec<Copy> = again
-            .drain(..)
-            .map(|sent| Copy {
-                arrival: Arrival { was_sent: Some(true), id: sent.id, ..sent.copy.arrival },
-                ..sent.copy
-            })
-            .collect();
-        for mut copy in self.queue.drain(..) {
-            copy.arrival.was_sent = copy.arrival.was_sent.filter(|was_sent| *was_sent);
-            queue.push(copy);
-        }
-        queue.retain(is_stored);
-        queue.sort_by_key(|copy| (std::cmp::Reverse(copy.priority), copy.arrival.ordinal));
-        self.queue = queue.into();
     }
 
     /// How many more may wait.
