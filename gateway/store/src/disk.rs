@@ -71,7 +71,7 @@ impl Disk {
     }
 
     /// Opens what is there, and writes when [`Disk::commit`] is called: for whoever needs to know
-    /// what happens when.
+    /// what happens when. Dropping it writes nothing.
     pub fn open_unthreaded(
         options: Options,
         files: Arc<dyn Files>,
@@ -116,15 +116,6 @@ impl Disk {
         }
     }
 
-    /// Writes everything that was appended, and ends: what is appended afterwards never becomes durable.
-    pub fn close(&self) {
-        if let Some(thread) = self.thread.lock().take() {
-            self.engine.stop();
-            // It has said why if it panicked.
-            let _ = thread.join();
-        }
-    }
-
     /// Writes everything that is held anew and removes the segments that it was in. Only for a log that
     /// was opened with [`Disk::open_unthreaded`]. If it fails in between, nothing is lost.
     pub fn compact(&self, holders: &dyn Holders) -> io::Result<()> {
@@ -145,6 +136,20 @@ impl Disk {
                 Err(io::Error::other("there is no space to work in"))
             }
             _ => Ok(()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Writes everything that was appended, and ends: what is appended afterwards never becomes durable.
+    pub fn close(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            self.engine.stop();
+            // It has said why if it panicked.
+            let _ = thread.join();
         }
     }
 
@@ -178,7 +183,7 @@ impl Store for Disk {
 
     fn clean(&self, holders: &dyn Holders) -> bool {
         if self.engine.is_loaded() {
-            if self.committer.is_none() {
+            if self.thread.lock().is_some() {
                 self.pause.wait(PAUSE_MAX, || !self.engine.is_loaded());
             }
             return true;
