@@ -19,8 +19,8 @@ mod reload;
 mod serve;
 mod settings;
 mod status;
-mod store;
 mod storage;
+mod store;
 mod warnings;
 
 use std::process::ExitCode;
