@@ -55,7 +55,7 @@ impl Bus {
         self.restore_delayed(moment, &library, delayed, next_serial, &mut recovered);
         self.counters.add(Counter::Recovered, recovered.copies as u64);
         self.counters.add(Counter::SessionsRecovered, recovered.sessions as u64);
-        recovered.errors = library.take_errors();
+        recovered.errors = library.close();
         recovered
     }
 

@@ -4,6 +4,7 @@ use gateway_store::{Place, Store};
 use smallvec::SmallVec;
 
 use super::Entry;
+use super::tail::Item;
 
 /// What the log has to be told of after something was done to an outbox, and what the outbox had
 /// from the store for it.
@@ -46,6 +47,14 @@ impl<'a> Changes<'a> {
     pub(super) fn leaves(&mut self, entry: &Entry) {
         if entry.is_listed() {
             self.gone.push(Gone { ordinal: entry.ordinal(), place: entry.place() });
+        }
+    }
+
+    /// Notes that an item of a tail has left.
+    pub(super) fn leaves_behind(&mut self, item: &Item) {
+        match item {
+            Item::Reference(reference) => self.gone.push(reference.gone()),
+            Item::Whole(entry) => self.leaves(entry),
         }
     }
 }

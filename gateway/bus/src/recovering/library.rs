@@ -24,7 +24,10 @@ impl Library {
         Self { store, shared: Mutex::new(several.collect()), errors: Mutex::default() }
     }
 
-    pub(super) fn take_errors(&self) -> Vec<ReadError> {
+    /// Why what could not be read could not. From now on it keeps nothing: queues whose messages are
+    /// still to be read go on using it.
+    pub(super) fn close(&self) -> Vec<ReadError> {
+        *self.shared.lock() = HashMap::new();
         std::mem::take(&mut self.errors.lock())
     }
 }

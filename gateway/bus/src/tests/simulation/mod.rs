@@ -28,6 +28,21 @@ fn random_programs_agree_with_the_reference() {
     }
 }
 
+/// What was written is there after a crash, to the last flag and identifier, and nothing else.
+#[test]
+fn random_programs_agree_with_the_reference_through_crashes() {
+    for seed in seeds() {
+        let mut program = Program::durable(seed);
+        for _ in 0..STEPS {
+            program.step_durably();
+            program.check();
+        }
+        program.crash();
+        program.check();
+        program.finish();
+    }
+}
+
 #[test]
 fn whoever_hangs_nothing_is_lost_and_nothing_waits_for_him() {
     for seed in seeds() {
