@@ -2,7 +2,8 @@
 //!
 //! The only crate that knows the protocols and the bridges. Read `catalog.rs` for what there is,
 //! `serve.rs` for how it is put together; `settings.rs` is `tidegate check`, `client.rs` is
-//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd`.
+//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd` and `storage.rs`
+//! `tidegate store`.
 
 mod access;
 mod banner;
@@ -18,6 +19,7 @@ mod reload;
 mod serve;
 mod settings;
 mod status;
+mod storage;
 mod warnings;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Some(Command::Pub(options)) => client::publish(&options),
         Some(Command::Sub(options)) => client::subscribe(&options),
         Some(Command::Passwd(options)) => passwd::run(&options),
+        Some(Command::Store(options)) => storage::run(&options),
     }
 }
 

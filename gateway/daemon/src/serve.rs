@@ -158,7 +158,7 @@ async fn keep_time(broker: Arc<Broker>) {
 }
 
 /// Makes the data directory and keeps every other gateway out of it until the lock is dropped.
-fn lock_data_dir(dir: &Path) -> Result<File> {
+pub fn lock_data_dir(dir: &Path) -> Result<File> {
     let named = || format!("node.data_dir: {}", dir.display());
     std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", named()))?;
     let path = dir.join("tidegate.lock");

@@ -90,7 +90,7 @@ impl Committer {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let retire = self.look.is_none_or(|at| at <= now) && self.has_retiring(engine);
         let work = due(lazy_due) || due(sync_due) || self.retry.is_some() || retire;
-        if work && !self.work(engine, due(sync_due)) {
+        if work && !self.work(engine, due(sync_due), 1) {
             return self.retry.map(|(at, _)| at.saturating_duration_since(now));
         }
         if due(self.look) || engine.log.lock().wanted().is_some() && self.look.is_none() {
@@ -106,7 +106,7 @@ impl Committer {
 
     /// Writes and syncs everything that there is. Whether it worked.
     pub fn commit(&mut self, engine: &Engine) -> bool {
-        let worked = self.work(engine, true);
+        let worked = self.work(engine, true, usize::MAX);
         self.prepare(engine);
         worked
     }
@@ -139,9 +139,10 @@ impl Committer {
         announce(engine, before);
     }
 
-    fn work(&mut self, engine: &Engine, sync: bool) -> bool {
+    /// Writes up to so many batches. Whether it worked.
+    fn work(&mut self, engine: &Engine, sync: bool, batches: usize) -> bool {
         let before = engine.room();
-        match self.write_all(engine, sync) {
+        match self.write_all(engine, sync, batches) {
             Ok(()) => {
                 if self.retry.take().is_some() {
                     tracing::info!("the store writes again");
@@ -169,7 +170,7 @@ impl Committer {
         }
     }
 
-    fn write_all(&mut self, engine: &Engine, sync: bool) -> io::Result<()> {
+    fn write_all(&mut self, engine: &Engine, sync: bool, batches: usize) -> io::Result<()> {
         if self.rewrite {
             for index in 0..self.unsynced.len() {
                 let batch = Arc::clone(&self.unsynced[index]);
@@ -177,7 +178,7 @@ impl Committer {
             }
             self.sync(engine)?;
         }
-        loop {
+        for _ in 0..batches {
             let batch = match self.unwritten.take() {
                 Some(batch) => batch,
                 None => match engine.between_turns(|log| log.take(self.synced)) {
@@ -294,12 +295,13 @@ impl Committer {
         loop {
             let due = engine.retiring.lock().first().copied().filter(|(_, once)| *once <= self.synced);
             let Some((number, _)) = due else { return Ok(()) };
-            engine.close(number);
             match engine.files.remove(&segment::name(number)) {
                 // From an attempt before, which then failed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
             }
+            // Whoever opens it from now on finds it gone.
+            engine.close(number);
             engine.files.sync_names()?;
             engine.log.lock().segments.remove(&number);
             engine.retiring.lock().remove(0);

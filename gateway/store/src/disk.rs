@@ -71,7 +71,7 @@ impl Disk {
     }
 
     /// Opens what is there, and writes when [`Disk::commit`] is called: for whoever needs to know
-    /// what happens when.
+    /// what happens when. Dropping it writes nothing.
     pub fn open_unthreaded(
         options: Options,
         files: Arc<dyn Files>,
@@ -137,6 +137,11 @@ impl Disk {
             }
             _ => Ok(()),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Writes everything that was appended, and ends: what is appended afterwards never becomes durable.

@@ -47,8 +47,8 @@ pub struct Damaged {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// The whole file is gone.
-    Missing,
+    /// The whole file is gone, and as many behind it as make so many.
+    Missing { files: u32 },
     /// The disk does not give it back.
     Unreadable,
     /// The checksum is wrong.
@@ -156,12 +156,14 @@ impl<'a> Recovery<'a> {
         let mut index = 0;
         while let Some(&number) = self.numbers.get(index) {
             let before = index.checked_sub(1).map(|index| self.numbers[index]);
-            for missing in before.map_or(number, |before| before + 1)..number {
-                if !self.is_proved(Place::new(missing, 0), None) {
-                    self.tear(Place::new(missing, 0));
+            let expected = before.map_or(number, |before| before + 1);
+            if expected < number {
+                let start = Place::new(expected, 0);
+                if !self.is_proved(start, None) {
+                    self.tear(start);
                     return Ok(());
                 }
-                self.set_aside(missing, 0..0, Damage::Missing);
+                self.set_aside(expected, 0..0, Damage::Missing { files: number - expected });
             }
             let contents = Contents::load(self.files, number)?;
             self.check_end(&contents);
@@ -324,7 +326,6 @@ impl<'a> Recovery<'a> {
             && last.segment == segment
             && last.range.end == range.start
             && last.why == why
-            && why != Damage::Missing
         {
             last.range.end = range.end;
             return;
@@ -346,9 +347,8 @@ impl<'a> Recovery<'a> {
             let used = self.segments.get(&number).map_or(0, |segment| segment.used);
             let behind = number > self.end.segment();
             let empty = used <= segment::HEADER as u32;
-            // Made ahead, and still good.
-            let ahead = behind && !self.torn && number == self.end.segment() + 1;
-            if ahead && empty {
+            if behind && empty && !self.torn {
+                // Made ahead, and still good.
                 continue;
             }
             if !(behind || self.torn && number == self.end.segment() && empty) {
@@ -394,12 +394,13 @@ impl<'a> Recovery<'a> {
         file.sync()
     }
 
+    /// Behind the last segment that has something in it.
     fn next(&self) -> u32 {
-        let last = self.segments.iter().next_back();
-        match last {
-            Some((number, segment)) if segment.used <= segment::HEADER as u32 => *number,
-            Some((number, _)) => number + 1,
-            None => self.end.segment().max(1),
+        let first = || self.segments.keys().next().copied().unwrap_or(1);
+        match self.end {
+            Place::NOWHERE => first(),
+            end if self.torn && end.offset() <= segment::HEADER as u32 => end.segment(),
+            end => end.segment() + 1,
         }
     }
 }
@@ -488,7 +489,10 @@ impl fmt::Display for Damaged {
         let name = segment::name(self.segment);
         let Range { start, end } = self.range;
         match self.why {
-            Damage::Missing => write!(f, "{name} is missing; what was in it is lost"),
+            Damage::Missing { files: 1 } => write!(f, "{name} is missing; what was in it is lost"),
+            Damage::Missing { files } => {
+                write!(f, "{files} files from {name} on are missing; what was in them is lost")
+            }
             Damage::Unreadable => write!(f, "{name}: bytes {start} to {end} cannot be read"),
             Damage::Checksum => write!(f, "{name}: bytes {start} to {end} are damaged"),
             Damage::Unknown => write!(f, "{name}: bytes {start} to {end} are no record that is known here"),

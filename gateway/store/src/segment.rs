@@ -48,11 +48,12 @@ pub(crate) fn name(number: u32) -> String {
 }
 
 pub(crate) fn number_of(name: &str) -> Option<u32> {
-    let digits = name.strip_suffix(".log")?;
-    (digits.len() == 8)
-        .then(|| u32::from_str_radix(digits, 16).ok())?
-        .filter(|number| self::name(*number) == name)
+    let number = u32::from_str_radix(name.strip_suffix(".log")?, 16).ok()?;
+    (NUMBERS.contains(&number) && self::name(number) == name).then_some(number)
 }
+
+/// A file with another number is none of the store's: there would be no next one.
+const NUMBERS: std::ops::Range<u32> = 1..u32::MAX / 2;
 
 /// What is known of a segment while the store is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

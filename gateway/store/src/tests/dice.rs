@@ -21,11 +21,13 @@ impl Dice {
     }
 }
 
-/// Runs a test once per seed, and names the seed that fails. `TIDEGATE_SEED` runs that one only.
+/// Runs a test once per seed, and names the seed that fails. `TIDEGATE_SEED` runs that one only,
+/// `TIDEGATE_SEEDS` so many.
 pub(super) fn with_seeds(count: u64, test: impl Fn(u64)) {
-    let seeds = match std::env::var("TIDEGATE_SEED").ok().and_then(|seed| seed.parse().ok()) {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let seeds = match number("TIDEGATE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..count,
+        None => 0..number("TIDEGATE_SEEDS").unwrap_or(count),
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(seed))) {

@@ -143,6 +143,42 @@ fn what_is_lazy_is_written_when_it_closes() {
 }
 
 #[test]
+fn what_is_lazy_is_written_after_a_while() {
+    let simulated = Simulated::new(1);
+    let files = Arc::new(simulated.clone());
+    let (disk, _) = Disk::open(Options::default(), files, now()).expect("it opens");
+    let (sender, rings) = mpsc::channel();
+    disk.watch(Arc::new(Bell(sender)));
+    let before = Instant::now();
+    let mut appending = disk.begin().expect("it is a log");
+    appending.append_lazily(&session(1));
+    let end = appending.end();
+    drop(appending);
+    while disk.durable() < end {
+        rings.recv_timeout(Duration::from_secs(10)).expect("it rings when it is durable");
+    }
+    assert!(before.elapsed() >= Duration::from_millis(900), "nobody was in a hurry");
+}
+
+#[test]
+fn much_that_is_lazy_does_not_wait() {
+    let (disk, _) =
+        Disk::open_unthreaded(Options::default(), Arc::new(Simulated::new(1)), now()).expect("it opens");
+    let is_urgent = || disk.engine().log.lock().urgent;
+    let mut appending = disk.begin().expect("it is a log");
+    for ordinal in 0..100 {
+        assert!(!is_urgent());
+        appending.append_lazily(&message(1, ordinal, &"x".repeat(100)));
+    }
+    for ordinal in 100..1000 {
+        appending.append_lazily(&message(1, ordinal, &"x".repeat(100)));
+    }
+    assert!(is_urgent());
+    drop(appending);
+    assert!(disk.commit() && !is_urgent());
+}
+
+#[test]
 fn nobody_else_gets_the_directory() {
     let folder = Folder::new("lock");
     let first = Directory::open(&folder.0).expect("it is free");

@@ -132,7 +132,7 @@ fn run(seed: u64, figures: &mut Figures) {
 #[test]
 fn what_was_promised_is_there_after_any_crash() {
     let figures = std::cell::RefCell::new(Figures::default());
-    with_seeds(2_000, |seed| run(seed, &mut figures.borrow_mut()));
+    with_seeds(1_000, |seed| run(seed, &mut figures.borrow_mut()));
     // Or the test would not be one of cleaning.
     let figures = figures.into_inner();
     assert!(figures.bytes_cleaned * 20 > figures.bytes_written, "{figures:?}");
@@ -168,7 +168,7 @@ fn the_power_may_fail_at_every_boundary() {
     assert!(bytes_cleaned > 0 && removed.load(std::sync::atomic::Ordering::Relaxed) > 3);
     with_seeds(whole.operations() * 3, |seed| {
         let disk = Simulated::new(seed);
-        disk.cut_power_at(seed / 3);
+        disk.cut_power_at(seed % whole.operations());
         let (promise, _) = script(&disk, anchor);
         assert!(disk.is_off());
         disk.restart();
@@ -214,10 +214,11 @@ fn compacting_loses_nothing() {
     compact(&whole);
     let after = Survey::of(&whole, anchor).unwrap();
     assert!(after.used_bytes * 4 < before.used_bytes * 3, "{} of {}", after.used_bytes, before.used_bytes);
-    with_seeds((whole.operations() - operations) * 2, |seed| {
+    let compacting = whole.operations() - operations;
+    with_seeds(compacting * 2, |seed| {
         let disk = Simulated::new(seed);
         assert_eq!(fill(&disk), held);
-        disk.cut_power_at(operations + seed / 2);
+        disk.cut_power_at(operations + seed % compacting);
         compact(&disk);
         assert!(disk.is_off());
         disk.restart();

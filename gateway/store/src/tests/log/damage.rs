@@ -32,7 +32,7 @@ fn bytes_of(place: Place, record: &[u8]) -> Range<u64> {
 fn is_hit(damaged: &Damaged, place: Place, record: &[u8]) -> bool {
     let bytes = bytes_of(place, record);
     let overlaps = damaged.range.start < bytes.end && bytes.start < damaged.range.end;
-    damaged.segment == place.segment() && (overlaps || damaged.why == Damage::Missing)
+    damaged.segment == place.segment() && (overlaps || matches!(damaged.why, Damage::Missing { .. }))
 }
 
 /// Exactly the records in the ranges reported are missing. How many these are.
@@ -119,7 +119,11 @@ fn a_missing_segment_is_reported() {
     disk.lose(&segment::name(2));
     let (missing, rig) = check(&disk, &records);
     assert!(missing > 0);
-    assert_eq!(rig.damaged, [Damaged { segment: 2, range: 0..0, why: Damage::Missing }]);
+    assert_eq!(rig.damaged, [Damaged { segment: 2, range: 0..0, why: Damage::Missing { files: 1 } }]);
+    disk.lose(&segment::name(3));
+    let rig = Rig::open(&disk, SMALL);
+    assert_eq!(rig.damaged, [Damaged { segment: 2, range: 0..0, why: Damage::Missing { files: 2 } }]);
+    assert!(rig.records.iter().eq(records.iter().filter(|(place, _)| !(2..4).contains(&place.segment()))));
 }
 
 #[test]
