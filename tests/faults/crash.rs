@@ -31,7 +31,9 @@ mod stage;
 crate::cases!("crash":
     nothing_acknowledged_is_lost_when_it_is_killed,
     nothing_is_lost_when_connections_are_cut,
+    what_the_system_has_survives_a_kill,
     a_gateway_without_a_store_is_found_out,
+    a_log_that_forgets_is_found_out,
 );
 
 /// Kills of one gateway, and how many gateways live at a time.
@@ -80,14 +82,31 @@ fn nothing_is_lost_when_connections_are_cut(world: &mut World) -> Outcome {
     life.stop()
 }
 
+/// `durability = "interval"` loses nothing when only the gateway ends.
+fn what_the_system_has_survives_a_kill(world: &mut World) -> Outcome {
+    let seed = random::seed();
+    let set = vec!["store.durability=interval".to_owned()];
+    let life = Life::run(world, Plan { set, ..Plan::new(seed, ROUNDS) })?;
+    ensure!(life.is_good(), "seed {seed}:\n{}", life.report());
+    life.stop()
+}
+
 /// The harness on a gateway that keeps nothing.
 fn a_gateway_without_a_store_is_found_out(world: &mut World) -> Outcome {
-    let set = vec![];
-    let plan = Plan { set, patience: Duration::from_secs(1), ..Plan::new(random::seed(), 1) };
+    let set = vec!["store.durability=memory".to_owned()];
+    let plan = Plan { set, least: 200, patience: Duration::from_secs(1), ..Plan::new(random::seed(), 1) };
     let life = Life::run(world, plan)?;
     for fault in [Fault::SessionGone, Fault::Lost, Fault::Retained] {
         ensure!(life.has(fault), "{fault:?} was not found, but\n{}", life.report());
     }
+    Ok(())
+}
+
+/// The harness on a gateway whose disk lies: what was synced is gone.
+fn a_log_that_forgets_is_found_out(world: &mut World) -> Outcome {
+    let (end, patience) = (End::Forget, Duration::from_secs(1));
+    let life = Life::run(world, Plan { end, least: 200, patience, ..Plan::new(random::seed(), 1) })?;
+    ensure!(life.has(Fault::Lost), "nothing was found to be lost, but\n{}", life.report());
     Ok(())
 }
 
@@ -102,7 +121,10 @@ fn live(seed: u64, rounds: usize) -> Outcome<usize> {
             world.report()
         ))
     };
-    let life = match Life::run(&mut world, Plan::new(seed, rounds)) {
+    // Every other one has small files, so that some are full and can go.
+    let set = seed.is_multiple_of(2).then(|| "store.segment_bytes=65536".to_owned());
+    let plan = Plan { set: Vec::from_iter(set), ..Plan::new(seed, rounds) };
+    let life = match Life::run(&mut world, plan) {
         Ok(life) => life,
         Err(stop) => return Err(failed(&said(stop), &world)),
     };

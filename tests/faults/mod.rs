@@ -8,6 +8,7 @@ mod excess;
 mod full_disk;
 mod garbage;
 mod overload;
+mod segments;
 mod slow_disk;
 mod store_files;
 

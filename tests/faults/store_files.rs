@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::faults::absent::{Absent, are_numbered, payload};
+use crate::faults::segments;
 use crate::harness::gateway::{Ports, Settings, command, data_dir};
 use crate::harness::raw::{RawClient, text};
-use crate::harness::{Gateway, Outcome, World, place};
+use crate::harness::{Gateway, Outcome, Stop, World, place};
 use crate::{ensure, ensure_eq};
 
 crate::cases!("store_files":
@@ -55,7 +56,7 @@ fn a_store_of_this_format_is_read(world: &mut World) -> Outcome {
     folders.sort();
     ensure!(!folders.is_empty(), "{FORMATS} is empty");
     for folder in folders {
-        let store = store_dir(world);
+        let store = data_dir(world).join("store");
         let _ = fs::remove_dir_all(data_dir(world));
         fs::create_dir_all(&store)?;
         for file in fs::read_dir(&folder)? {
@@ -74,7 +75,7 @@ fn a_store_of_a_newer_format_is_refused(world: &mut World) -> Outcome {
     let away = Absent::begin(&gateway, "away", "a/#")?;
     publish(&gateway, 3)?;
     gateway.stop()?;
-    let before = segments(world)?;
+    let before = segments::of(&data_dir(world))?;
     for path in &before {
         set_version(path, 2)?;
     }
@@ -84,7 +85,7 @@ fn a_store_of_a_newer_format_is_refused(world: &mut World) -> Outcome {
     for words in ["written by a newer version", "format 2", "store"] {
         ensure!(finished.text().contains(words), "the message does not say {words:?}:\n{}", finished.text());
     }
-    ensure_eq!(segments(world)?, before, "the files");
+    ensure_eq!(segments::of(&data_dir(world))?, before, "the files");
     // It was not touched: the version that knows it finds everything.
     for path in &before {
         set_version(path, 1)?;
@@ -111,10 +112,10 @@ fn a_damaged_byte_costs_what_is_reported(world: &mut World) -> Outcome {
     let away = Absent::begin(&gateway, "away", "a/#")?;
     publish(&gateway, COUNT)?;
     kill(gateway)?;
-    let segments = segments(world)?;
-    ensure!(segments.len() > 4, "only {segments:?}");
+    let files = segments::of(&data_dir(world))?;
+    ensure!(files.len() > 4, "only {files:?}");
     // In the payload of a message, in a segment that is neither the first nor the last.
-    let victim = &segments[2];
+    let victim = &files[2];
     let mut bytes = fs::read(victim)?;
     let at = bytes.len() / 2;
     let at = at + bytes[at..].windows(100).position(|window| window == [b'.'; 100]).unwrap_or(0) + 50;
@@ -144,20 +145,14 @@ fn a_torn_end_is_cut_off(world: &mut World) -> Outcome {
     let away = Absent::begin(&gateway, "away", "a/#")?;
     publish(&gateway, COUNT)?;
     kill(gateway)?;
-    // The last file with more than a header in it: behind its end there are zeros.
-    let mut torn = false;
-    for path in segments(world)?.into_iter().rev() {
-        let mut bytes = fs::read(&path)?;
-        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-        if end > 100 && end + 60 < bytes.len() {
-            let part = bytes[24..60].to_vec();
-            bytes[end..end + 36].copy_from_slice(&part);
-            fs::write(&path, &bytes)?;
-            torn = true;
-            break;
-        }
-    }
-    ensure!(torn, "there is no end to tear");
+    let Some((path, mut bytes, used)) = segments::last_used(&data_dir(world))? else {
+        return Err(Stop::Failed("the log is empty".into()));
+    };
+    // What looks like the begin of something.
+    let part = bytes[segments::HEADER..][..36].to_vec();
+    bytes.truncate(used);
+    bytes.extend(part);
+    fs::write(&path, &bytes)?;
     let gateway = Gateway::start_with(world, small_segments())?;
     gateway.process.line("cut off", 5)?;
     ensure_eq!(gateway.metric("tidegate_store_damaged_ranges")?, Some(0.0), "damaged ranges");
@@ -184,13 +179,12 @@ fn write_format(world: &mut World, formats: &Path) -> Outcome {
     ensure_eq!(publisher.packet()?.0, 0x40, "a PUBACK");
     drop(publisher);
     gateway.stop()?;
-    let version = fs::read(&segments(world)?[0])?[VERSION_AT];
+    let version = fs::read(&segments::of(&data_dir(world))?[0])?[VERSION_AT];
     let folder = formats.join(format!("format-{version}"));
     fs::create_dir_all(&folder)?;
-    for path in segments(world)? {
+    for path in segments::of(&data_dir(world))? {
         let mut bytes = fs::read(&path)?;
-        // Zeros at the end are only room.
-        bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1));
+        bytes.truncate(segments::used(&bytes));
         fs::write(folder.join(path.file_name().unwrap_or_default()), bytes)?;
     }
     Ok(())
@@ -217,19 +211,6 @@ fn publish(gateway: &Gateway, count: usize) -> Outcome {
 
 fn kill(mut gateway: Gateway) -> Outcome {
     gateway.process.kill()
-}
-
-fn store_dir(world: &World) -> PathBuf {
-    data_dir(world).join("store")
-}
-
-/// The files of the log, in order.
-fn segments(world: &World) -> Outcome<Vec<PathBuf>> {
-    let mut paths: Vec<PathBuf> =
-        fs::read_dir(store_dir(world))?.map(|entry| Ok(entry?.path())).collect::<Outcome<_>>()?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
-    paths.sort();
-    Ok(paths)
 }
 
 fn set_version(path: &Path, version: u8) -> Outcome {

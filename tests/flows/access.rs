@@ -98,7 +98,7 @@ impl Hosts {
         outer.args(inner.get_args());
         let gateway = world.spawn("tidegate", &mut outer)?;
         // Its admin page is inside the namespace too; the banner says when it listens.
-        gateway.line(&format!("{GATEWAY}:{}", ports.coap), 20)?;
+        gateway.line(&format!("coap://{GATEWAY}:{}", ports.coap), 20)?;
         Ok(gateway)
     }
 

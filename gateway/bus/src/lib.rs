@@ -7,13 +7,20 @@
 //!
 //! Concurrency: `publish` runs on many threads at once. Routes are read under a shared lock, and
 //! only when a publisher's [`RouteCache`] does not know the topic already; every session has its
-//! own small lock. Locks are taken in this order: sessions, retained, routes, the members of a
-//! group, one session, timers, notes of drops. No two sessions are ever locked at once, so what moves from one
-//! member of a group to another is in neither for a moment, under the lock of the group.
+//! own small lock. Locks are taken in this order: the log of the store, sessions, retained, routes,
+//! the members of a group, one session, timers, notes of drops. No two sessions are ever locked at
+//! once, so what moves from one member of a group to another is in neither for a moment, under the
+//! lock of the group.
 //!
-//! `bus.rs` has sessions come and go, `subscribing.rs` and `publishing.rs` are what they do, and
-//! `sharing.rs` moves what a member of a group leaves behind. Read [`Bus::publish`], then
-//! `outbox.rs`.
+//! The log comes first: nobody who holds a lock of the bus may begin to append (`lock.rs` sees to
+//! it). So whatever the log has to know happens under its lock, and records are in the order of what
+//! they tell; only what leaves a session may be written after it has left. What is published at
+//! QoS 0, and what goes to sessions that end with their connections, never takes it.
+//!
+//! `opening.rs` has sessions come and go, `subscribing.rs` and `publishing.rs` are what they do, and
+//! `sharing.rs` moves what a member of a group leaves behind. `turn.rs` is what one call does to the
+//! store, `holding.rs` what the store asks, `recovering.rs` what a restart finds. Read
+//! [`Bus::publish`], then `outbox.rs`.
 
 mod audit;
 mod bus;

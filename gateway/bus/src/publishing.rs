@@ -56,6 +56,9 @@ impl Bus {
             }
             turn.begin();
         }
+        if !remember(hold) {
+            return Promise::now(Reason::SessionTakenOver);
+        }
         self.counters.add(Counter::Accepted, 1);
         if route.is_empty() {
             self.counters.add(Counter::Unrouted, 1);
@@ -184,13 +187,19 @@ impl Bus {
             turn.begin();
             turn.begin_message(&message, 0, 0);
         }
+        if !remember(client.flatten()) {
+            return Reason::SessionTakenOver;
+        }
         let limits = &self.limits;
         let due = moment.instant + delay;
         let (messages_max, bytes_max) = (limits.delayed_messages_max, limits.delayed_bytes_max);
         let serial = self.delayed.lock().hold(due, message.clone(), messages_max, bytes_max);
         let due_unix_millis = moment.unix_millis_at(due);
         let delayed = serial.map(|serial| store::Delayed { serial, due_unix_millis });
-        let held = client.flatten().filter(|_| delayed.is_some()).and_then(note_held);
+        if delayed.is_none() {
+            forget(client.flatten());
+        }
+        let held = client.flatten().filter(|_| delayed.is_some()).and_then(in_log);
         turn.store(&message, Holds { retained: false, delayed, held, is_awaited: client.is_some() });
         self.counters.add(if serial.is_some() { Counter::Delayed } else { Counter::Refused }, 1);
         if serial.is_some() { Reason::Success } else { Reason::QuotaExceeded }
@@ -216,6 +225,9 @@ impl Bus {
                 }
                 turn.begin();
             }
+            if !remember(hold) {
+                return Reason::SessionTakenOver;
+            }
             self.counters.add(Counter::Accepted, 1);
             return self.dispatch(turn, &message, &route, passage);
         }
@@ -233,8 +245,12 @@ impl Bus {
             }
             turn.begin();
         }
+        if !remember(hold) {
+            return Reason::SessionTakenOver;
+        }
         let mut retained = self.retained.lock();
         if self.retain(turn, moment, &message, &mut retained).is_error() {
+            forget(hold);
             return self.refuse();
         }
         passage.retained = !message.payload.is_empty();
@@ -313,7 +329,7 @@ impl Bus {
             self.watch(group, given);
         }
         if turn.is_storing() {
-            let held = passage.hold.and_then(note_held);
+            let held = passage.hold.and_then(in_log);
             let Passage { retained, is_awaited, .. } = passage;
             turn.store(message, Holds { retained, delayed: None, held, is_awaited });
         } else if passage.hold.is_some() {
@@ -327,18 +343,31 @@ impl Bus {
         Reason::Success
     }
 
-    /// Remembers an identifier that comes with no message to store.
+    /// Writes down an identifier that comes with no message to store.
     fn hold(&self, turn: &mut Turn<'_>, hold: Hold<'_>) {
-        if let Some((session, id)) = hold.and_then(note_held) {
+        if let Some((session, id)) = hold.and_then(in_log) {
             turn.append(&store::Record::Held { session, id });
         }
     }
 }
 
-/// Remembers the identifier; with the number of its session, if the log is to know.
-fn note_held((attachment, id): (&Attachment, NonZeroU16)) -> Option<(u64, NonZeroU16)> {
+/// The publisher's session remembers the identifier, before anything else changes. It does not if another
+/// connection has it by now: there the client sends the message again, and it must count only once.
+fn remember(hold: Hold<'_>) -> bool {
+    hold.is_none_or(|(attachment, id)| attachment.hold(id))
+}
+
+/// The publish is refused after all.
+fn forget(hold: Hold<'_>) {
+    if let Some((attachment, id)) = hold {
+        attachment.release(id);
+    }
+}
+
+/// A remembered identifier with the number of its session, if the log is to know.
+fn in_log((attachment, id): (&Attachment, NonZeroU16)) -> Option<(u64, NonZeroU16)> {
     let session = &attachment.session;
-    (attachment.hold(id) && session.is_durable()).then_some((session.number, id))
+    session.is_durable().then_some((session.number, id))
 }
 
 fn make(moment: Moment, publisher: ClientId, publish: Publish) -> Arc<Message> {

@@ -12,11 +12,13 @@ use gateway_broker::{
 };
 use gateway_bus::Bus;
 use gateway_config::{ProxyProtocol, Settings};
+use gateway_store::{Directory, Identity};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cleaner::Cleaner;
 use crate::reload::{self, Reload};
 use crate::status::{self, Status};
-use crate::{access, banner, bridges, catalog, limits, logging, node_id, warnings};
+use crate::{access, banner, bridges, catalog, limits, logging, store, warnings};
 
 /// Runs the gateway until SIGINT or SIGTERM.
 pub fn run(settings: &Settings) -> Result<()> {
@@ -35,10 +37,16 @@ async fn serve(settings: &Settings) -> Result<()> {
     // Registered first, so that a signal during the start is not lost.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let node_id = node_id::read_or_make(&settings.node.data_dir)?;
+    let node_id = node_id(&settings.node.data_dir)?;
     let status = Arc::<Status>::default();
     let admin = status::start_admin(settings, &status).await?;
-    let broker = Arc::new(broker(settings, node_id.clone())?);
+    let (broker, store) = {
+        // Reading what there was may take seconds; meanwhile the admin endpoint says so.
+        let settings = settings.clone();
+        tokio::task::spawn_blocking(move || broker(&settings, node_id)).await??
+    };
+    let broker = Arc::new(broker);
+    let cleaner = Cleaner::start(&broker)?;
     status.set_broker(&broker);
     status.bridges.lock().extend(bridges::start(settings, &broker)?);
     let workers = match settings.node.workers {
@@ -53,7 +61,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     reloads.push(access::reload(broker.clone()));
     reload::start(reloads)?;
     status.set_ready(true);
-    tracing::info!(node = settings.node.name, node_id, "started");
+    tracing::info!(node = settings.node.name, %node_id, "started");
     banner::print(settings, &listening, admin);
     tokio::select! {
         _ = interrupt.recv() => {}
@@ -66,18 +74,27 @@ async fn serve(settings: &Settings) -> Result<()> {
     for bridge in bridges {
         bridge.stop().await;
     }
+    tokio::task::spawn_blocking(move || {
+        cleaner.stop();
+        store.close();
+    })
+    .await?;
     Ok(())
 }
 
-fn broker(settings: &Settings, node_id: String) -> Result<Broker> {
+/// The broker, with everything in it that was there when the gateway stopped.
+fn broker(settings: &Settings, node_id: Identity) -> Result<(Broker, store::Opened)> {
+    let moment = gateway_broker::moment();
     let access = access::open(settings)?;
-    let bus = Bus::new(limits::bus(settings)?, random());
+    let (store, image) = store::open(settings, moment)?;
+    let bus = Bus::new(limits::bus(settings)?, random()).with_store(store.store.clone());
+    store.recover(&bus, moment, image);
     let broker = Broker::new(bus, access, limits::door(settings), random())
-        .with_node_id(node_id)
+        .with_node_id(node_id.to_string())
         .with_owner_key(access::secret(settings)?)
         .with_client_limits(limits::client(settings))
         .with_services(services(settings)?);
-    Ok(broker)
+    Ok((broker, store))
 }
 
 fn services(settings: &Settings) -> Result<ServicesSettings> {
@@ -105,8 +122,11 @@ fn open_listeners(
     reloads: &mut Vec<Reload>,
 ) -> Result<Vec<banner::Listening>> {
     let mut listening = Vec::new();
+    let kept = broker.bus.kept();
     for (listener, tls) in load_tls(settings)? {
         let (carrier, protocol) = catalog::protocol(settings, &listener.protocol)?;
+        let now = gateway_broker::moment().instant;
+        kept.iter().for_each(|(client_id, bytes)| protocol.restore(now, client_id, bytes));
         let connect_rate = listener.connect_rate_max;
         let listener_settings = ListenerSettings {
             name: listener.name.as_str().into(),
@@ -168,6 +188,12 @@ pub fn lock_data_dir(dir: &Path) -> Result<File> {
         bail!("{} is in use by another gateway", named());
     }
     Ok(lock)
+}
+
+/// Which gateway this is: made when there is none.
+fn node_id(data_dir: &Path) -> Result<Identity> {
+    let id = Directory::look(data_dir).and_then(|directory| Identity::of(&directory));
+    id.with_context(|| format!("node.data_dir: {}: node.id cannot be kept", data_dir.display()))
 }
 
 /// Unpredictable to clients; the standard library's hash keys come from the system.

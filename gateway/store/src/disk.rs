@@ -116,6 +116,15 @@ impl Disk {
         }
     }
 
+    /// Writes everything that was appended, and ends: what is appended afterwards never becomes durable.
+    pub fn close(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            self.engine.stop();
+            // It has said why if it panicked.
+            let _ = thread.join();
+        }
+    }
+
     /// Writes everything that is held anew and removes the segments that it was in. Only for a log that
     /// was opened with [`Disk::open_unthreaded`]. If it fails in between, nothing is lost.
     pub fn compact(&self, holders: &dyn Holders) -> io::Result<()> {
@@ -142,15 +151,6 @@ impl Disk {
     #[cfg(test)]
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
-    }
-
-    /// Writes everything that was appended, and ends: what is appended afterwards never becomes durable.
-    pub fn close(&self) {
-        if let Some(thread) = self.thread.lock().take() {
-            self.engine.stop();
-            // It has said why if it panicked.
-            let _ = thread.join();
-        }
     }
 
     /// What was found damaged when it was opened.
@@ -183,7 +183,7 @@ impl Store for Disk {
 
     fn clean(&self, holders: &dyn Holders) -> bool {
         if self.engine.is_loaded() {
-            if self.thread.lock().is_some() {
+            if self.committer.is_none() {
                 self.pause.wait(PAUSE_MAX, || !self.engine.is_loaded());
             }
             return true;

@@ -34,7 +34,7 @@ use crate::device::{Device, lifetime};
 use crate::endpoint::keeping::Waiting;
 use crate::endpoint::send::PendingSend;
 use crate::registration::{self, Registration, Update};
-use crate::registry::{Listed, Registry};
+use crate::registry::{Listed, Pin, Registry};
 use crate::translate::{self, OFFLINE_DELAY, State, Topics};
 
 /// Replies under this ticket need no reaction.
@@ -89,6 +89,8 @@ struct Opening {
     asked: Asked,
     registration: Registration,
     goal: Goal,
+    /// What is to be taken over, if an address has it now.
+    pin: Option<Pin>,
 }
 
 enum Goal {
@@ -99,6 +101,16 @@ enum Goal {
     Deregister(Box<str>),
     /// A Send by a device that registered before a restart: its Content-Format and its body.
     Send(Box<str>, (Option<u32>, Bytes)),
+}
+
+impl Goal {
+    /// Of the registration that it takes over.
+    fn location(&self) -> Option<&str> {
+        match self {
+            Self::Register => None,
+            Self::Move(location, _) | Self::Deregister(location) | Self::Send(location, _) => Some(location),
+        }
+    }
 }
 
 /// A request's origin and the Block1 option that its answer repeats.
@@ -239,7 +251,7 @@ impl Endpoint {
             // The session being opened is for one name; another device's turn comes after.
             Stage::Opening(opening) => {
                 if opening.registration.endpoint == registration.endpoint {
-                    **opening = Opening { asked, registration, goal: Goal::Register };
+                    **opening = Opening { asked, registration, goal: Goal::Register, pin: None };
                 }
             }
             Stage::Unregistered { .. } => self.begin(now, asked, registration, Goal::Register, out),
@@ -259,7 +271,8 @@ impl Endpoint {
     ) {
         match self.open(&registration, out) {
             Some(open) => {
-                self.stage = Stage::Opening(Box::new(Opening { asked, registration, goal }));
+                let pin = goal.location().and_then(|location| self.registry.pin(location));
+                self.stage = Stage::Opening(Box::new(Opening { asked, registration, goal, pin }));
                 out.request(OPEN, Request::Open(Box::new(open)));
             }
             None => self.refuse(now, asked, Code::BAD_REQUEST, "ep makes no client identifier", out),
@@ -285,7 +298,7 @@ impl Endpoint {
 
     fn opened(&mut self, now: Instant, result: Result<Opened, Refusal>, out: &mut dyn Sink) {
         let Stage::Opening(opening) = std::mem::replace(&mut self.stage, Stage::Closed) else { return };
-        let Opening { asked, registration, goal } = *opening;
+        let Opening { asked, registration, goal, pin: _pin } = *opening;
         if let Err(refusal) = result {
             self.refuse(now, asked, refusal_code(refusal.reason), &refusal.text, out);
             out.close(Close::because(refusal.reason));

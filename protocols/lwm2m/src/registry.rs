@@ -28,6 +28,8 @@ struct Directory {
 struct Entry {
     /// Which [`Listed`] it belongs to: it outlives the address that a device moved away from.
     owner: u64,
+    /// How many wait to take it over.
+    pins: u32,
     host: IpAddr,
     registration: Registration,
     observed: Box<[Path]>,
@@ -39,6 +41,16 @@ pub(crate) struct Listed {
     pub(crate) location: Box<str>,
     owner: u64,
 }
+
+/// A registration that an address is about to take over. It does not end while this is held, even if
+/// the address that has it is told at once that its session was taken over.
+pub(crate) struct Pin {
+    registry: Arc<Registry>,
+    location: Box<str>,
+}
+
+/// The owner of a registration that ended but for its pins.
+const NOBODY: u64 = 0;
 
 /// A registration taken over from another address.
 pub(crate) struct Moved {
@@ -63,7 +75,8 @@ impl Registry {
         let mut directory = self.lock();
         directory.absent.remove_endpoint(&registration.endpoint);
         let owner = directory.new_owner();
-        let entry = Entry { owner, host, registration: registration.clone(), observed: Box::default() };
+        let (registration, observed) = (registration.clone(), Box::default());
+        let entry = Entry { owner, pins: 0, host, registration, observed };
         directory.by_location.insert(location.clone(), entry);
         Listed { registry: self.clone(), location, owner }
     }
@@ -97,12 +110,17 @@ impl Registry {
         Some((kept.location.clone(), kept.registration.clone()))
     }
 
+    pub(crate) fn pin(self: &Arc<Self>, location: &str) -> Option<Pin> {
+        self.lock().by_location.get_mut(location)?.pins += 1;
+        Some(Pin { registry: self.clone(), location: location.into() })
+    }
+
     /// Makes a registration the caller's, at the same location.
     pub(crate) fn take(self: &Arc<Self>, location: Box<str>, host: IpAddr) -> Option<Moved> {
         let mut directory = self.lock();
         let owner = directory.new_owner();
         if let Some(Kept { address, registration, observed, .. }) = directory.absent.remove(&location) {
-            let entry = Entry { owner, host: address.ip(), registration, observed };
+            let entry = Entry { owner, pins: 0, host: address.ip(), registration, observed };
             directory.by_location.insert(location.clone(), entry);
         }
         let entry = directory.by_location.get_mut(&location)?;
@@ -140,6 +158,14 @@ impl Listed {
         self.with_entry(|entry| entry.observed = observed);
     }
 
+    /// The device said goodbye: it ends whoever waits to take it over.
+    pub(crate) fn end(&self) {
+        let mut directory = self.registry.lock();
+        if directory.by_location.get(&self.location).is_some_and(|entry| entry.owner == self.owner) {
+            directory.by_location.remove(&self.location);
+        }
+    }
+
     fn with_entry(&self, note: impl FnOnce(&mut Entry)) {
         let mut directory = self.registry.lock();
         let entry = directory.by_location.get_mut(&self.location);
@@ -150,7 +176,22 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         let mut directory = self.registry.lock();
-        if directory.by_location.get(&self.location).is_some_and(|entry| entry.owner == self.owner) {
+        match directory.by_location.get_mut(&self.location) {
+            Some(entry) if entry.owner == self.owner && entry.pins > 0 => entry.owner = NOBODY,
+            Some(entry) if entry.owner == self.owner => {
+                directory.by_location.remove(&self.location);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut directory = self.registry.lock();
+        let Some(entry) = directory.by_location.get_mut(&self.location) else { return };
+        entry.pins = entry.pins.saturating_sub(1);
+        if entry.pins == 0 && entry.owner == NOBODY {
             directory.by_location.remove(&self.location);
         }
     }

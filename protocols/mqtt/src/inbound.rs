@@ -102,7 +102,7 @@ impl Connection {
         let Extras { acknowledgements, received, .. } = &**extras;
         if received.contains(packet_id) {
             return Ok(match qos {
-                // MQTT-2.2.1-3 and -4: until its PUBCOMP comes the client may not use it. Before 5.0
+                // MQTT-2.2.1-3: until its PUBCOMP comes the client may not use it. Before 5.0
                 // there is no way to say so, and to take it for the old message would lose the new.
                 Qos::ExactlyOnce if received.is_releasing(packet_id) && self.version != Version::V5 => {
                     let text = "packet identifier used anew before its PUBCOMP";

@@ -6,6 +6,7 @@
 //!
 //! Read `connection.rs` first (the states, and who handles which packet), then `handshake.rs`,
 //! `inbound.rs`, `outbound.rs` and `subscribing.rs`, one for each thing a client can do.
+//! `acknowledgements.rs`, `received.rs` and `releases.rs` are what waits until it is durable.
 //! [`codec`] stands alone and works in both directions, for clients too.
 //! `authentication.rs` and `alias.rs` are what only some clients use, `capabilities.rs` is what a
 //! listener can be told not to offer.

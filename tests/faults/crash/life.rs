@@ -1,5 +1,6 @@
 //! One gateway on one data directory, killed again and again while clients are at work.
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver as Events, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ use crate::faults::crash::ledger::{EVERYBODY, Fault};
 use crate::faults::crash::link::Event;
 use crate::faults::crash::retained;
 use crate::faults::crash::stage::Stage;
-use crate::harness::gateway::{Settings, UNACCOUNTED};
+use crate::faults::segments;
+use crate::harness::gateway::{Settings, UNACCOUNTED, data_dir};
 use crate::harness::{Gateway, Outcome, World};
 
 /// How a round ends.
@@ -16,6 +18,8 @@ use crate::harness::{Gateway, Outcome, World};
 pub enum End {
     /// SIGKILL to the gateway, which is started again on its data.
     Kill,
+    /// The same, and then the last part of its log is taken away: it cannot come through that.
+    Forget,
     /// All connections are cut; the gateway goes on.
     Cut,
 }
@@ -24,6 +28,8 @@ pub struct Plan {
     pub seed: u64,
     pub rounds: usize,
     pub end: End,
+    /// A round has at least so many acknowledgements.
+    pub least: usize,
     /// Further settings, `key=value`.
     pub set: Vec<String>,
     /// Nothing happening for so long means that nothing will.
@@ -33,7 +39,7 @@ pub struct Plan {
 impl Plan {
     /// To be killed, with the default settings.
     pub fn new(seed: u64, rounds: usize) -> Self {
-        Self { seed, rounds, end: End::Kill, set: Vec::new(), patience: Duration::from_secs(10) }
+        Self { seed, rounds, end: End::Kill, least: 0, set: Vec::new(), patience: Duration::from_secs(10) }
     }
 }
 
@@ -118,7 +124,7 @@ impl Life {
     fn work(&mut self) -> Outcome {
         let random = &mut self.stage.random;
         let most = ROUND_MAX[usize::from(random.one_in(3))];
-        let target = self.stage.ledger.acknowledgements + self.stage.random.below(most);
+        let target = self.stage.ledger.acknowledgements + self.plan.least + self.stage.random.below(most);
         let mut end: Option<Instant> = None;
         let mut heard = Instant::now();
         loop {
@@ -142,7 +148,7 @@ impl Life {
     }
 
     fn end_round(mut self, world: &mut World) -> Outcome<Self> {
-        let kill = self.plan.end == End::Kill;
+        let kill = self.plan.end != End::Cut;
         if kill {
             self.gateway.process.kill()?;
             self.stage.ledger.note(EVERYBODY, None, "is killed".into());
@@ -152,6 +158,9 @@ impl Life {
         // What it had sent before is seen by the clients all the same.
         self.wait("every connection has ended", |life| life.cast.is_gone())?;
         self.stage.later.clear();
+        if self.plan.end == End::Forget {
+            forget(&data_dir(world))?;
+        }
         if kill {
             if self.stage.random.one_in(4) {
                 let mut early = self.gateway.spawn_again(world)?;
@@ -249,4 +258,11 @@ impl Life {
         }
         Ok(done)
     }
+}
+
+/// Takes the second half of the last segment away.
+fn forget(data_dir: &Path) -> Outcome {
+    let Some((path, mut bytes, used)) = segments::last_used(data_dir)? else { return Ok(()) };
+    bytes[used / 2..].fill(0);
+    Ok(std::fs::write(path, bytes)?)
 }

@@ -369,7 +369,7 @@ fn one_client_waits_for_so_much_at_most() {
 fn a_datagram_from_who_waits_for_too_much_is_refused() {
     let mut desk = Desk::new();
     desk.turn(|turn| turn.request(Desk::TICKET, Request::Open(Box::new(Open::transient()))));
-    let mut publish = |desk: &mut Desk, qos| {
+    let publish = |desk: &mut Desk, qos| {
         let topic = gateway_model::Topic::parse("a").unwrap();
         let mut outcome = Outcome::Later;
         desk.turn(|turn| {

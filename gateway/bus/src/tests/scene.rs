@@ -68,18 +68,8 @@ impl Scene {
     pub(super) fn stored(limits: Limits, seed: u64, options: Options) -> Self {
         let mut scene = Self::with(limits);
         let simulated = Simulated::new(seed);
-        scene.start(&simulated, options);
+        scene.start(&simulated, options, |_| {});
         scene
-    }
-
-    fn start(&mut self, simulated: &Simulated, options: Options) -> Recovered {
-        let (disk, image) = Disk::open_unthreaded(options, Arc::new(simulated.clone()), self.moment)
-            .expect("what a store has left can be opened");
-        let disk = Arc::new(disk);
-        self.bus = Bus::new(self.bus.limits().clone(), 7).with_store(disk.clone());
-        self.cache = self.bus.route_cache();
-        self.disk = Some((simulated.clone(), disk, options));
-        self.bus.recover(self.moment, image)
     }
 
     pub(super) fn disk(&self) -> &Disk {
@@ -104,24 +94,40 @@ impl Scene {
     pub(super) fn crash(&mut self, down_secs: u64) -> Recovered {
         self.assert_balanced();
         self.simulated().cut_power();
-        self.restart(down_secs)
+        self.restart(down_secs, |_| {})
     }
 
-    /// The process ends; something happens to what it has written, and it starts again.
-    pub(super) fn restart_after(&mut self, down_secs: u64, happens: impl FnOnce(&Simulated)) -> Recovered {
+    /// The process ends and starts again; something happens to the disk before the bus reads what
+    /// the store has found there.
+    pub(super) fn restart_on(&mut self, happens: impl FnOnce(&Simulated)) -> Recovered {
         self.simulated().kill();
-        happens(self.simulated());
-        self.restart(down_secs)
+        self.restart(0, happens)
     }
 
-    fn restart(&mut self, down_secs: u64) -> Recovered {
+    fn restart(&mut self, down_secs: u64, happens: impl FnOnce(&Simulated)) -> Recovered {
         let (simulated, disk, options) = self.disk.take().expect("the scene has a store");
         self.bus = Bus::new(self.bus.limits().clone(), 7);
         drop(disk);
         simulated.restart();
         self.moment.instant += secs_of(down_secs);
         self.moment.unix_millis += down_secs * 1000;
-        self.start(&simulated, options)
+        self.start(&simulated, options, happens)
+    }
+
+    fn start(
+        &mut self,
+        simulated: &Simulated,
+        options: Options,
+        happens: impl FnOnce(&Simulated),
+    ) -> Recovered {
+        let (disk, image) = Disk::open_unthreaded(options, Arc::new(simulated.clone()), self.moment)
+            .expect("what a store has left can be opened");
+        happens(simulated);
+        let disk = Arc::new(disk);
+        self.bus = Bus::new(self.bus.limits().clone(), 7).with_store(disk.clone());
+        self.cache = self.bus.route_cache();
+        self.disk = Some((simulated.clone(), disk, options));
+        self.bus.recover(self.moment, image)
     }
 
     pub(super) fn with_queue(queue: QueueLimits) -> Self {

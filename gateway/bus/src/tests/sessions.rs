@@ -1,8 +1,8 @@
 use std::num::NonZeroU16;
 
-use gateway_model::{Expiry, Open, Qos, Reason};
+use gateway_model::{Expiry, Open, Publish, Qos, Reason};
 
-use super::scene::{Scene, lasting, secs_of, transient};
+use super::scene::{Scene, lasting, publish, secs_of, transient};
 use crate::{Counter, DropReason, Limits, SessionOptions};
 
 const NEVER: Expiry = Expiry::Never;
@@ -276,6 +276,33 @@ fn held_identifiers_come_back_with_the_session() {
     let mut held = scene.open("a", lasting(NEVER)).opened.held;
     held.sort();
     assert_eq!(held, [number(2), number(3)]);
+}
+
+/// Bytes of a connection that was taken over may be read after the client has come back, and sent the same
+/// message there again.
+#[test]
+fn what_comes_late_from_an_old_connection_is_not_published_exactly_once_twice() {
+    let mut scene = Scene::new();
+    let reader = scene.open("reader", transient());
+    scene.subscribe(&reader, "t", Qos::ExactlyOnce);
+    let old = scene.open("a", lasting(NEVER));
+    let new = scene.open("a", lasting(NEVER));
+    let id = NonZeroU16::new(5);
+    for retain in [false, true] {
+        for (client, reason) in [(&old, Reason::SessionTakenOver), (&new, Reason::Success)] {
+            let publish = Publish { retain, ..publish("t", "one", Qos::ExactlyOnce) };
+            let promise = scene.bus.publish(scene.moment, &client.attachment, publish, id, &mut scene.cache);
+            assert_eq!(promise.value, reason);
+        }
+        assert_eq!(scene.receive(&reader), ["one"]);
+    }
+    let publish = publish("t", "late", Qos::ExactlyOnce);
+    let hold = id.map(|id| (&old.attachment, id));
+    let promise =
+        scene.bus.publish_delayed(scene.moment, old.attachment.client_id(), secs_of(1), publish, hold);
+    assert_eq!(promise.value, Reason::SessionTakenOver);
+    scene.pass(2);
+    assert!(scene.receive(&reader).is_empty());
 }
 
 #[test]

@@ -83,6 +83,7 @@ impl Endpoint {
         let ticket = self.keep_nothing(out);
         let before = std::mem::replace(&mut self.stage, Stage::Leaving(asked, ticket));
         if let Stage::Registered(mut device) = before {
+            device.listed.end();
             device.take_back(now, &mut self.exchanges, out);
         }
     }

@@ -176,6 +176,33 @@ fn int_102_an_update_from_another_port_moves_the_registration_there() {
 }
 
 #[test]
+fn a_move_waits_for_the_store_after_the_old_address_has_lost_the_session() {
+    for goodbye in [false, true] {
+        let protocol = Lwm2m::new(Config::default());
+        let mut bench = Bench::at(&protocol, "127.0.0.1:56830", 7);
+        let location = location(&bench.register(PLAIN));
+        let mut moved = Bench::at(&protocol, "127.0.0.1:1", 8);
+        let packet = if goodbye { request(Code::DELETE, ["rd", &location]) } else { update(&location, &[]) };
+        assert!(moved.ask(packet).is_empty());
+        bench.adapter.handle(bench.now, Event::Evicted(Reason::SessionTakenOver), &mut bench.out);
+        drop(bench);
+        let code = if goodbye { Code::DELETED } else { Code::CHANGED };
+        assert_eq!(code_of(&moved.open(Ok(()))[0]), code);
+        drop(moved);
+        assert_eq!(protocol.registry.len(), (0, 0));
+    }
+    // And if the session is refused, nothing stays behind.
+    let protocol = Lwm2m::new(Config::default());
+    let mut bench = Bench::at(&protocol, "127.0.0.1:56830", 7);
+    let location = location(&bench.register(PLAIN));
+    let mut moved = Bench::at(&protocol, "127.0.0.1:1", 8);
+    moved.ask(update(&location, &[]));
+    drop(bench);
+    moved.open(Err(Refusal { reason: Reason::NotAuthorized, text: "no".into() }));
+    assert_eq!(protocol.registry.len(), (0, 0));
+}
+
+#[test]
 fn a_moved_registration_keeps_its_updates_and_observations_over_every_move() {
     let protocol = Lwm2m::new(Config::default());
     let mut bench = Bench::at(&protocol, "127.0.0.1:56830", 7);

@@ -56,7 +56,7 @@ fn a_second_pubrel_is_answered_together_with_the_first() {
 }
 
 #[test]
-fn mqtt_2_2_1_4_an_identifier_is_in_use_until_pubcomp() {
+fn mqtt_2_2_1_3_an_identifier_is_in_use_until_pubcomp() {
     let mut bench = resumed(CONNECT_5_TERSE);
     bench.exchange(b"\x62\x02\x00\x07");
     assert_eq!(bench.exchange(b"\x34\x06\x00\x01a\x00\x07\x00"), b"\x50\x03\x00\x07\x91");
