@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::faults::absent::{Absent, are_numbered, payload};
 use crate::faults::segments;
@@ -122,12 +123,18 @@ fn a_damaged_byte_costs_what_is_reported(world: &mut World) -> Outcome {
     bytes[at] ^= 0x20;
     fs::write(victim, &bytes)?;
 
+    let mut verify = Command::new(place::tidegate()?);
+    let verified =
+        world.run("tidegate store verify", verify.args(["store", "verify"]).arg(data_dir(world)), 20)?;
     let gateway = Gateway::start_with(world, small_segments())?;
     let name = victim.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let line = gateway.process.line(&format!("{name}: bytes "), 5)?;
     let (from, to) = range(&line).unwrap_or_default();
     ensure!(line.contains("ERROR") && (from..to).contains(&at), "byte {at} is damaged, and it says: {line}");
     ensure_eq!(gateway.metric("tidegate_store_damaged_ranges")?, Some(1.0), "damaged ranges");
+    ensure_eq!(verified.code, Some(1), "the exit code of `tidegate store verify`");
+    let found: Vec<_> = verified.lines.iter().filter_map(|line| range(line)).collect();
+    ensure_eq!(found, vec![(from, to)], "what `tidegate store verify` finds");
     // The record of one message.
     ensure!(to - from < 2 * BYTES, "{} bytes are set aside for one", to - from);
     let lost = 1;
