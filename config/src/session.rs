@@ -15,6 +15,9 @@ pub struct Session {
     /// Bytes of those messages.
     #[serde(deserialize_with = "zero_is_unlimited")]
     pub queue_bytes_max: u32,
+    /// Bytes of what waits for all sessions together.
+    #[serde(deserialize_with = "zero_is_unlimited")]
+    pub queues_bytes_max: u64,
     /// Which message goes when the queue is full.
     pub queue_drop: QueueDrop,
     /// Whether QoS 0 messages wait for an absent client.
@@ -38,6 +41,7 @@ impl Default for Session {
         Self {
             queue_messages_max: 10_000,
             queue_bytes_max: 16 * 1024 * 1024,
+            queues_bytes_max: u64::MAX,
             queue_drop: QueueDrop::Oldest,
             queue_qos0: false,
             queue_priorities: BTreeMap::new(),
