@@ -8,6 +8,9 @@ use crate::harness::Outcome;
 /// Of a segment's header.
 pub const HEADER: usize = 24;
 
+/// Zeros that may belong to the last record.
+pub const ZEROS: usize = 32;
+
 /// The files of the log in a data directory, in order.
 pub fn of(data_dir: &Path) -> Outcome<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> =

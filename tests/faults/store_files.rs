@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::faults::absent::{Absent, are_numbered, payload};
 use crate::faults::segments;
@@ -122,14 +123,21 @@ fn a_damaged_byte_costs_what_is_reported(world: &mut World) -> Outcome {
     bytes[at] ^= 0x20;
     fs::write(victim, &bytes)?;
 
+    let mut verify = Command::new(place::tidegate()?);
+    let verified =
+        world.run("tidegate store verify", verify.args(["store", "verify"]).arg(data_dir(world)), 20)?;
     let gateway = Gateway::start_with(world, small_segments())?;
     let name = victim.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let line = gateway.process.line(&format!("{name}: bytes "), 5)?;
     let (from, to) = range(&line).unwrap_or_default();
     ensure!(line.contains("ERROR") && (from..to).contains(&at), "byte {at} is damaged, and it says: {line}");
     ensure_eq!(gateway.metric("tidegate_store_damaged_ranges")?, Some(1.0), "damaged ranges");
-    let lost = (to - from).div_ceil(BYTES);
-    ensure!(lost == 1, "{} bytes are set aside for one", to - from);
+    ensure_eq!(verified.code, Some(1), "the exit code of `tidegate store verify`");
+    let found: Vec<_> = verified.lines.iter().filter_map(|line| range(line)).collect();
+    ensure_eq!(found, vec![(from, to)], "what `tidegate store verify` finds");
+    // The record of one message.
+    ensure!(to - from < 2 * BYTES, "{} bytes are set aside for one", to - from);
+    let lost = 1;
     let got = away.fetch(&gateway, COUNT - lost)?;
     let numbers: Vec<Vec<u8>> = (0..COUNT).map(|number| payload(number, BYTES)).collect();
     let missing: Vec<usize> = (0..COUNT).filter(|number| !got.contains(&numbers[*number])).collect();
@@ -150,7 +158,7 @@ fn a_torn_end_is_cut_off(world: &mut World) -> Outcome {
     };
     // What looks like the begin of something.
     let part = bytes[segments::HEADER..][..36].to_vec();
-    bytes.truncate(used);
+    bytes.truncate(used + segments::ZEROS);
     bytes.extend(part);
     fs::write(&path, &bytes)?;
     let gateway = Gateway::start_with(world, small_segments())?;
@@ -184,7 +192,7 @@ fn write_format(world: &mut World, formats: &Path) -> Outcome {
     fs::create_dir_all(&folder)?;
     for path in segments::of(&data_dir(world))? {
         let mut bytes = fs::read(&path)?;
-        bytes.truncate(segments::used(&bytes));
+        bytes.truncate(segments::used(&bytes) + segments::ZEROS);
         fs::write(folder.join(path.file_name().unwrap_or_default()), bytes)?;
     }
     Ok(())

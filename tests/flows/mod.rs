@@ -17,6 +17,7 @@ mod rules;
 mod scram;
 mod services;
 mod sharing;
+mod storage;
 mod webhook;
 mod websocket;
 
@@ -39,6 +40,7 @@ pub fn cases() -> Vec<Case> {
             examples::cases,
             services::cases,
             sharing::cases,
+            storage::cases,
         ])
         .flat_map(|cases| cases())
         .collect()

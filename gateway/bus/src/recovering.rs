@@ -10,7 +10,7 @@ use gateway_store::{CopyImage, Image, Place, ReadError, Record, SessionImage, Sh
 
 use self::library::Library;
 use crate::group::Group;
-use crate::outbox::{Changes, Outbox};
+use crate::outbox::{Changes, Gone, Outbox};
 use crate::routes::Subscriber;
 use crate::session::Named;
 use crate::{Bus, Counter, DropReason, Session};
@@ -146,9 +146,10 @@ impl Bus {
         &self,
         moment: Moment,
         library: &Library,
-        restored: Vec<Restored>,
+        mut restored: Vec<Restored>,
         recovered: &mut Recovered,
     ) {
+        self.settle_moved(library, &mut restored);
         let marks = self.marks(&restored);
         let mut tickets: HashMap<u64, u32> = HashMap::new();
         for (session, image) in restored {
@@ -183,6 +184,38 @@ impl Bus {
             if let Some(group) = marks.get(&mark) {
                 group.resume(ticket);
             }
+        }
+    }
+
+    /// A copy of a group that moves is first written down for its new holder, then settled for the old
+    /// one. If a crash came between, both have it: the older one goes.
+    fn settle_moved(&self, library: &Library, restored: &mut [Restored]) {
+        let mut last: HashMap<Shared, Place> = HashMap::new();
+        let copies = restored.iter().flat_map(|(_, image)| image.copies.values());
+        for (shared, place) in copies.filter_map(|copy| Some((copy.shared?, copy.place))) {
+            let known = last.entry(shared).or_insert(place);
+            *known = place.max(*known);
+        }
+        // A group that was given up and made anew counts from the beginning: the message tells.
+        let is_same = |one, other| {
+            let read = |place| library.read(place).ok();
+            read(one).zip(read(other)).is_some_and(|(one, other)| {
+                let known_by =
+                    |message: &Arc<Message>| (message.accepted_unix_millis, message.publisher.clone());
+                one.topic == other.topic && one.payload == other.payload && known_by(&one) == known_by(&other)
+            })
+        };
+        for (session, image) in restored {
+            let mut turn = self.turn();
+            image.copies.retain(|ordinal, copy| {
+                let last = copy.shared.map_or(copy.place, |shared| last[&shared]);
+                let has_moved = last != copy.place && is_same(last, copy.place);
+                if has_moved {
+                    turn.changes.gone.push(Gone { ordinal: *ordinal, place: copy.place });
+                }
+                !has_moved
+            });
+            turn.collect(session);
         }
     }
 

@@ -120,7 +120,7 @@ pub enum CopyState {
 }
 
 /// A copy that a group gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shared {
     /// [`Shared::group_of`] the subscription.
     pub group: u64,

@@ -123,16 +123,16 @@ impl Entry {
         (Reverse(self.priority), self.ticket)
     }
 
+    /// It waits, but an earlier run of the gateway may have sent it at QoS 2: its receiver may have it
+    /// (MQTT-4.8.2-4).
+    pub(super) fn is_bound(&self) -> bool {
+        self.qos == Qos::ExactlyOnce && self.serial != 0
+    }
+
     /// What stays behind of one that was sent: it belongs to no group any more.
     pub(super) fn withdrawn(&self) -> Self {
         let (message, identifiers) = (self.message.clone(), Identifiers::None);
         Self { message, identifiers, group: 0, number: self.ordinal(), stage: Stage::Withdrawn, ..*self }
-    }
-
-    /// Of an entry that waits: its receiver may have it in the middle of an exchange at QoS 2, from before
-    /// a restart.
-    pub(super) fn is_fixed(&self) -> bool {
-        self.serial != 0 && self.qos == Qos::ExactlyOnce
     }
 
     pub(super) fn is_replayed(&self) -> bool {

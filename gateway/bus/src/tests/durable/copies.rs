@@ -248,6 +248,29 @@ fn what_a_member_leaves_is_inherited_in_the_log_too() {
     assert_eq!(scene.receive(&b), ["0", "1", "2", "3"]);
 }
 
+/// What was sent at QoS 2 may have arrived: nobody else gets it (MQTT-4.8.2-4).
+#[test]
+fn what_a_member_may_have_at_qos_2_stays_with_it() {
+    let mut scene = scene();
+    let publisher = scene.open("p", transient());
+    let [a, b] = ["a", "b"].map(|name| {
+        let member = open(&scene, name);
+        scene.subscribe(&member, "$share/g/t", TWO);
+        member
+    });
+    for count in 0..4 {
+        scene.publish(&publisher, "t", &count.to_string(), TWO);
+    }
+    scene.commit();
+    let sent = [scene.take(&a), scene.take(&b)].map(|taken| taken.iter().map(text).collect::<Vec<_>>());
+    assert_eq!(sent.each_ref().map(Vec::len), [2, 2]);
+    assert_eq!(scene.crash(0).copies, 4);
+    let b = resume(&scene, "b");
+    assert_eq!(scene.receive(&b), sent[1]);
+    let a = resume(&scene, "a");
+    assert_eq!(scene.receive(&a), sent[0]);
+}
+
 #[test]
 fn retained_messages_for_a_new_subscription_are_copies_like_any() {
     let mut scene = scene();

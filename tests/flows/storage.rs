@@ -1,0 +1,122 @@
+//! `tidegate store`, as an operator uses it: on a gateway that runs, and on one that does not.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::gateway::data_dir;
+use crate::harness::mqtt::{Subscriber, publish};
+use crate::harness::process::Finished;
+use crate::harness::raw::RawClient;
+use crate::harness::{Gateway, Outcome, World, place};
+use crate::{ensure, ensure_eq};
+
+crate::cases!("storage":
+    inspect_shows_what_waits_while_the_gateway_runs,
+    verify_finds_nothing_while_the_gateway_is_at_work,
+    compact_needs_the_gateway_stopped_and_keeps_everything,
+    a_directory_without_a_store_is_named,
+);
+
+fn inspect_shows_what_waits_while_the_gateway_runs(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let port = gateway.ports.mqtt;
+    leave(Subscriber::start(world, port, &["-c", "-i", "away", "-t", "night/#", "-q", "1"])?)?;
+    for number in 0..5 {
+        publish(world, port, &["-t", "night/1", "-q", "1", "-m", &number.to_string()])?;
+    }
+    publish(world, port, &["-t", "door", "-q", "1", "-r", "-m", "open"])?;
+    let told: Value = serde_json::from_str(&store(world, &["inspect", "--json", "--sessions"], 0)?.text())?;
+    let counts = ["sessions", "queued", "retained", "delayed"].map(|key| told[key].as_u64());
+    ensure_eq!(counts, [Some(1), Some(5), Some(1), Some(0)], "sessions, queued, retained and delayed");
+    let away = &told["session_list"][0];
+    ensure_eq!(away["client_id"].as_str(), Some("away"), "whose session it is");
+    ensure_eq!(away["queued"].as_u64(), Some(5), "what waits for it");
+    let text = store(world, &["inspect", "--sessions"], 0)?.text();
+    for words in ["5 messages", "away", "0 ranges"] {
+        ensure!(text.contains(words), "{words:?} is not in\n{text}");
+    }
+    gateway.stop()
+}
+
+fn verify_finds_nothing_while_the_gateway_is_at_work(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let port = gateway.ports.mqtt;
+    leave(Subscriber::start(world, port, &["-c", "-i", "away", "-t", "busy", "-q", "1"])?)?;
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let publishing = std::thread::spawn(move || -> Outcome<usize> {
+        let mut publisher = RawClient::connect(port, "publisher")?;
+        let mut count = 0;
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            ensure_eq!(publisher.publish_payload("busy", &[b'x'; 3_000])?, 0, "the PUBACK");
+            count += 1;
+        }
+        Ok(count)
+    });
+    for _ in 0..8 {
+        let text = store(world, &["verify"], 0)?.text();
+        ensure!(text.contains("are whole"), "it says {text}");
+    }
+    drop(stop);
+    let count = publishing.join().expect("no panic")?;
+    ensure!(count > 8, "only {count} messages were published meanwhile");
+    gateway.stop()
+}
+
+fn compact_needs_the_gateway_stopped_and_keeps_everything(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let arguments = ["-c", "-i", "away", "-t", "night/#", "-q", "1"];
+    leave(Subscriber::start(world, gateway.ports.mqtt, &arguments)?)?;
+    let mut publisher = RawClient::connect(gateway.ports.mqtt, "publisher")?;
+    for number in 0..200 {
+        // All but the last of the retained ones are nobody's.
+        publisher.send(0x33, &[b"\x00\x05state\x00\x02\x00".as_slice(), &[b'x'; 2_000]].concat())?;
+        ensure_eq!(publisher.packet()?.0, 0x40, "a PUBACK");
+        if number % 20 == 0 {
+            publish(world, gateway.ports.mqtt, &["-t", "night/1", "-q", "1", "-m", &number.to_string()])?;
+        }
+    }
+    drop(publisher);
+    let refused = store(world, &["compact"], 1)?.text();
+    ensure!(refused.contains("needs the gateway stopped"), "it says {refused}");
+    gateway.stop()?;
+    let used = |world: &mut World| -> Outcome<u64> {
+        let told: Value = serde_json::from_str(&store(world, &["inspect", "--json"], 0)?.text())?;
+        Ok(told["used_bytes"].as_u64().unwrap_or_default())
+    };
+    let before = used(world)?;
+    store(world, &["compact"], 0)?;
+    let after = used(world)?;
+    ensure!(after < before / 10, "{before} bytes were in use, and now {after}");
+    let gateway = Gateway::start(world)?;
+    let back = Subscriber::connecting(world, gateway.ports.mqtt, &arguments)?;
+    let got: Vec<String> = back.messages(10, 10)?.into_iter().map(|got| got.payload).collect();
+    ensure_eq!(got, (0..10).map(|number| (20 * number).to_string()).collect::<Vec<_>>(), "what waited");
+    let heard = Subscriber::start(world, gateway.ports.mqtt, &["-t", "state", "-q", "1"])?;
+    ensure_eq!(heard.message()?.payload.len(), 2_000, "bytes of the retained message");
+    drop((back, heard));
+    gateway.stop()
+}
+
+fn a_directory_without_a_store_is_named(world: &mut World) -> Outcome {
+    for command in ["inspect", "verify", "compact"] {
+        let said = store(world, &[command], 1)?.text();
+        ensure!(said.contains(&data_dir(world).display().to_string()), "{command} says {said}");
+    }
+    Ok(())
+}
+
+/// Runs `tidegate store` on the case's data directory; it has to end with this code.
+fn store(world: &mut World, arguments: &[&str], code: i32) -> Outcome<Finished> {
+    let mut command = Command::new(place::tidegate()?);
+    command.arg("store").args(arguments).arg(data_dir(world));
+    let finished = world.run("tidegate store", &mut command, 20)?;
+    ensure_eq!(finished.code, Some(code), "the exit code of {arguments:?}, which says\n{}", finished.text());
+    Ok(finished)
+}
+
+fn leave(mut subscriber: Subscriber) -> Outcome {
+    subscriber.process.signal("TERM")?;
+    subscriber.process.finish(10)?;
+    Ok(())
+}
