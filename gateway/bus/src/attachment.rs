@@ -54,7 +54,7 @@ impl Attachment {
         drain(&mut deliveries);
         let Drain { delivered, expired, sent, refused, waits_for, .. } = deliveries;
         state.outbox.rest();
-        state.account(turn.budget);
+        state.account(turn.budget());
         let left = state.outbox.queued();
         drop(state);
         turn.collect(&self.session);

@@ -283,7 +283,7 @@ impl Bus {
     /// What one call does to the store. It must be the first thing that the call makes.
     #[inline]
     pub(crate) fn turn(&self) -> Turn<'_> {
-        Turn::new(&self.store, self.keeps, &self.budget)
+        Turn::new(self)
     }
 
     pub(crate) fn set_clock(&self, moment: Moment) {

@@ -1,3 +1,4 @@
+mod hands;
 mod member;
 mod members;
 
@@ -9,6 +10,7 @@ use foldhash::fast::FixedState;
 use gateway_model::{Message, Qos};
 use gateway_store::Shared;
 
+pub(crate) use self::hands::Hands;
 use self::member::{Member, Standing};
 use crate::lock::{Mutex, MutexGuard};
 use crate::outbox::{Entry, Reach};
@@ -58,13 +60,6 @@ pub(crate) struct Rules {
     pub(crate) stall: Option<Duration>,
     pub(crate) ack: Option<Duration>,
     pub(crate) hasher: FixedState,
-}
-
-/// With what messages are moved.
-pub(crate) struct Hands<'h, 't> {
-    pub(crate) turn: &'h mut Turn<'t>,
-    pub(crate) rules: &'h Rules,
-    pub(crate) counters: &'h Counters,
 }
 
 /// What became of a message that was given to a group.
@@ -320,7 +315,7 @@ fn take_in(
     copies: Vec<Entry>,
 ) {
     // The log gets them while the session is locked, the turn's changes when it no longer is.
-    let turn = &mut *hands.turn;
+    let (turn, leaving) = (&mut *hands.turn, &mut hands.leaving);
     let mut changes = turn.more_changes();
     let dropped = state.merge(copies, &mut changes, &mut |entry| {
         if !session.is_durable() || entry.qos == Qos::AtMostOnce || entry.message.qos == Qos::AtMostOnce {
@@ -334,8 +329,11 @@ fn take_in(
             turn.note(session.copy(entry, Some(shared)));
             turn.store(&entry.message, Holds::default());
         }
+        // In the same segment if possible, so that after a crash one of both has it.
+        let left = leaving.remove(&entry.ticket);
+        left.into_iter().for_each(|(session, gone)| turn.settle(session, gone));
     });
-    state.account(turn.budget);
+    state.account(turn.budget());
     drop(state);
     turn.changes = changes;
     turn.collect(session);

@@ -5,7 +5,7 @@ use gateway_model::{ClientId, Expiry, Moment, Notify, Open, Opened, Reason, Topi
 use gateway_store::Record;
 
 use crate::lock::MutexGuard;
-use crate::outbox::{Entry, Outbox};
+use crate::outbox::{Entry, Gone, Outbox};
 use crate::session::{Named, State};
 use crate::turn::Turn;
 use crate::{Attachment, Bus, Counter, DropReason, Promise, Session, SessionOptions};
@@ -18,6 +18,8 @@ struct Remains {
     filters: Vec<TopicFilter>,
     /// What others of its groups may take.
     shared: Vec<Entry>,
+    /// Those of them that the log has.
+    gone: Vec<Gone>,
     will: Option<Box<Will>>,
 }
 
@@ -276,6 +278,7 @@ impl Bus {
         state.ended = true;
         let was_held = state.evict(Reason::SessionTakenOver);
         let shared = state.outbox.take_shared(&mut turn.changes);
+        let left = turn.changes.gone.drain(..).collect();
         let gone = state.outbox.clear(&mut turn.changes);
         state.account(&self.budget);
         let filters = std::mem::take(&mut state.subscriptions).into_filters();
@@ -290,19 +293,19 @@ impl Bus {
         if session.is_durable() {
             self.durable.lock().remove(&session.number);
         }
-        Some(Remains { session: session.clone(), was_held, filters, shared, will })
+        Some(Remains { session: session.clone(), was_held, filters, shared, gone: left, will })
     }
 
     /// Gives what a session leaves to those that it is for. No lock of the bus is held.
     fn settle_estate(&self, turn: &mut Turn<'_>, moment: Moment, remains: Remains) {
-        let Remains { session, filters, shared, will, .. } = remains;
+        let Remains { session, filters, shared, gone, will, .. } = remains;
         // Others look up routes in between: there may be a hundred thousand filters.
         for some in filters.chunks(FILTERS_AT_A_TIME) {
             let mut routes = self.routes.write();
             some.iter().for_each(|filter| routes.unsubscribe(filter, &session));
             self.generation.fetch_add(1, Ordering::Release);
         }
-        self.bequeath(turn, &session, shared);
+        self.bequeath(turn, &session, shared, gone);
         will.into_iter().for_each(|will| self.publish_will(turn, moment, &session.client_id, *will));
         if session.is_durable() {
             turn.append_lazily(&Record::Ended { session: session.number });

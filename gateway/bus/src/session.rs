@@ -143,19 +143,30 @@ impl Session {
         &self,
         turn: &mut Turn<'_>,
         mut state: MutexGuard<'_, State>,
+        entry: Entry,
+        shared: Option<Shared>,
+    ) -> Option<(DropReason, u32)> {
+        if turn.is_storing() && self.is_durable() && entry.qos > Qos::AtMostOnce {
+            return self.push_stored(turn, state, entry, shared);
+        }
+        let Pushed { dropped, .. } = state.push_accounted(turn, entry);
+        drop(state);
+        turn.collect(self);
+        dropped
+    }
+
+    fn push_stored(
+        &self,
+        turn: &mut Turn<'_>,
+        mut state: MutexGuard<'_, State>,
         mut entry: Entry,
         shared: Option<Shared>,
     ) -> Option<(DropReason, u32)> {
-        let mut copy = None;
-        if turn.is_storing() && self.is_durable() && entry.qos > Qos::AtMostOnce {
-            entry.list();
-            copy = Some(self.copy(&entry, shared));
-        }
-        turn.changes.is_tight = state.steps > 0 && turn.budget.is_spent();
-        let Pushed { listed, dropped } = state.push(entry, &mut turn.changes);
-        state.account(turn.budget);
+        entry.list();
+        let copy = self.copy(&entry, shared);
+        let Pushed { listed, dropped } = state.push_accounted(turn, entry);
         drop(state);
-        if let (Some(ordinal), Some(copy)) = (listed, copy) {
+        if let Some(ordinal) = listed {
             turn.note(Copy { ordinal, ..copy });
         }
         turn.collect(self);
@@ -286,7 +297,15 @@ impl State {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, queued: Entry, changes: &mut Changes<'_>) -> Pushed {
+    fn push_accounted(&mut self, turn: &mut Turn<'_>, queued: Entry) -> Pushed {
+        turn.changes.is_tight = self.steps > 0 && turn.budget().is_spent();
+        let pushed = self.push(queued, &mut turn.changes);
+        self.account(turn.budget());
+        pushed
+    }
+
+    #[inline]
+    fn push(&mut self, queued: Entry, changes: &mut Changes<'_>) -> Pushed {
         let outbox = &mut self.outbox;
         if self.ended {
             outbox.reject();

@@ -1,7 +1,8 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::group::{Given, Group, Hands};
-use crate::outbox::Entry;
+use crate::outbox::{Entry, Gone};
 use crate::turn::Turn;
 use crate::{Bus, DropReason, Moment, Session};
 
@@ -44,14 +45,24 @@ impl Bus {
     }
 
     /// A session has ended: others inherit what it leaves of their groups; the rest is dropped.
-    pub(crate) fn bequeath(&self, turn: &mut Turn<'_>, session: &Session, mut left: Vec<Entry>) {
+    pub(crate) fn bequeath(
+        &self,
+        turn: &mut Turn<'_>,
+        session: &Session,
+        mut left: Vec<Entry>,
+        gone: Vec<Gone>,
+    ) {
+        let mut gone: HashMap<u64, Gone> = gone.into_iter().map(|gone| (gone.ordinal, gone)).collect();
         left.sort_by_key(|queued| (queued.group, queued.rank()));
         while let Some(number) = left.last().map(|queued| queued.group) {
             let ours = left.split_off(left.partition_point(|queued| queued.group < number));
             let group = self.routes.read().group(number);
             let rest = match group {
                 Some(group) => {
-                    let (rest, given) = group.inherit(&mut self.hands(turn), ours);
+                    let mut hands = self.hands(turn);
+                    let gone = ours.iter().filter_map(|copy| gone.remove(&copy.ordinal()));
+                    hands.took(session, gone.collect::<Vec<_>>(), &ours);
+                    let (rest, given) = group.inherit(&mut hands, ours);
                     self.watch(&group, given);
                     rest
                 }
@@ -60,6 +71,8 @@ impl Bus {
             session.state.lock().outbox.lose(rest);
             self.count_dropped(session, DropReason::SessionEnded, rest);
         }
+        // Of groups that are no more.
+        gone.into_values().for_each(|gone| turn.settle_later(session.number, gone));
     }
 
     pub(crate) fn watch(&self, group: &Arc<Group>, given: Given) {
@@ -81,6 +94,6 @@ impl Bus {
     }
 
     fn hands<'h, 't>(&'h self, turn: &'h mut Turn<'t>) -> Hands<'h, 't> {
-        Hands { turn, rules: &self.rules, counters: &self.counters }
+        Hands::new(turn, &self.rules, &self.counters)
     }
 }

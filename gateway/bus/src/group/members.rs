@@ -105,9 +105,10 @@ impl Members {
             state.outbox.take(number, reach, &mut hands.turn.changes, place)
         };
         let is_more = is_away && state.outbox.holds(number);
-        state.account(hands.turn.budget);
+        state.account(hands.turn.budget());
         drop(state);
-        hands.turn.collect(from);
+        let gone = std::mem::take(&mut hands.turn.changes.gone);
+        hands.took(from, gone, taken.iter().map(|(_, copy)| copy));
         self.waiting |= is_more;
         let returned = self.hand_over(hands, group, taken);
         let rest = self.bestow(hands, group, returned);

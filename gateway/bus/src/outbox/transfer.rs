@@ -107,7 +107,7 @@ impl Outbox {
     }
 
     /// Takes out copies of a group, in order, until `place` has no place for one. What was sent at
-    /// QoS 2 stays (MQTT-4.8.2-4). The log lists them no more.
+    /// QoS 2, or may have been before a restart, stays (MQTT-4.8.2-4). The log lists them no more.
     pub(crate) fn take<P>(
         &mut self,
         group: u32,
@@ -173,6 +173,10 @@ impl Outbox {
                     return false;
                 }
                 left -= 1;
+                if item.reference().is_some_and(|item| item.may_be_known && item.qos == Qos::ExactlyOnce) {
+                    kept.push(item);
+                    return left == 0;
+                }
                 let mut entry = match self.read(&*store, priority, item) {
                     Ok(entry) => entry,
                     Err(Unread::Early(reference)) => {

@@ -85,6 +85,11 @@ impl Scene {
         assert!(self.disk().commit(), "the disk works");
     }
 
+    /// Everything that has happened is durable when the store has come so far.
+    pub(super) fn end(&self) -> Place {
+        self.disk().begin().expect("the store keeps everything").end()
+    }
+
     /// Whether what was promised is durable.
     pub(super) fn is_kept(&self, place: Place) -> bool {
         self.disk().durable() >= place

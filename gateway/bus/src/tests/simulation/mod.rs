@@ -2,13 +2,15 @@
 //!
 //! `program.rs` draws steps and does each to both; `reference.rs`, with the shared subscriptions of
 //! `groups.rs` and the crashes of `restart.rs`, knows nothing of the bus. After every step both must agree on deliveries in order,
-//! sessions, retained messages and counts. `hanging.rs` has no reference.
+//! sessions, retained messages and counts. `hanging.rs` and
+//! `promises.rs` have no reference.
 //!
 //! A seed that fails is printed with its steps; `TIDEGATE_SIMULATION_SEED=n` runs it alone.
 
 mod groups;
 mod hanging;
 mod program;
+mod promises;
 mod reference;
 mod restart;
 
@@ -45,10 +47,18 @@ fn random_programs_agree_with_the_reference_through_crashes() {
 }
 
 #[test]
+fn what_was_promised_arrives_whenever_the_power_fails() {
+    for_each_seed(promises::run);
+}
+
+#[test]
 fn whoever_hangs_nothing_is_lost_and_nothing_waits_for_him() {
+    for_each_seed(hanging::run);
+}
+
+fn for_each_seed(run: fn(u64)) {
     for seed in seeds() {
-        let run = std::panic::catch_unwind(|| hanging::run(seed));
-        if let Err(panic) = run {
+        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
             eprintln!("seed {seed} failed; TIDEGATE_SIMULATION_SEED={seed} runs it alone");
             std::panic::resume_unwind(panic);
         }
