@@ -18,6 +18,7 @@ crate::cases!("lwm2m":
     a_command_to_nobody_is_answered,
     a_device_that_falls_silent_expires,
     an_update_keeps_a_device_registered,
+    a_registration_outlives_the_gateway,
 );
 
 const LIFETIME_SECS: u32 = 300;
@@ -167,6 +168,27 @@ fn an_update_keeps_a_device_registered(world: &mut World) -> Outcome {
     watch.command(world, "read", "3/0/9", "")?;
     device.say("update")?;
     device.lines("a second update", 2, 10, |line| line.starts_with("UPDATED 2.04"))?;
+    gateway.stop()
+}
+
+/// Killed and started anew, it knows its device, sends what was queued and observes again.
+fn a_registration_outlives_the_gateway(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let watch = Watch::start(world, &gateway, "lasting")?;
+    let mut device = register(world, Device::Aiocoap("tlv"), gateway.ports.lwm2m, "lasting", LIFETIME_SECS)?;
+    watch.registered()?;
+    watch.command(world, "observe", "3/0/9", "")?;
+    let gateway = gateway.restart(world, true)?;
+    let watch = Watch::start(world, &gateway, "lasting")?;
+    watch.heard.matching(&watch.topic("status"), |status| state(status) == "offline")?;
+    publish(world, watch.port, &["-t", &watch.topic("cmd/write/3/0/14"), "-q", "1", "-m", "+02:00"])?;
+    device.say("update")?;
+    device.line("UPDATED 2.04", 10)?;
+    watch.heard.matching(&watch.topic("status"), |status| state(status) == "online")?;
+    device.line("WRITE 3/0/14 +02:00", 5)?;
+    device.lines("observed again", 2, 5, |line| line == "OBSERVE 3/0/9")?;
+    device.say("set 3/0/9 55")?;
+    watch.heard.matching(&watch.topic("r/3/0/9"), |value| value == "55")?;
     gateway.stop()
 }
 

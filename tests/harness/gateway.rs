@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use gateway_bus::DropReason;
+
 use crate::harness::world::eventually;
 use crate::harness::{Outcome, Process, Stop, World, http, place};
 
@@ -131,10 +133,24 @@ impl Gateway {
         Ok(std::fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())
     }
 
-    /// Every accepted message is delivered, queued or dropped with a reason, once things are quiet.
+    /// Every accepted message is delivered, queued or dropped with a reason, once things are quiet: the
+    /// gateway says so, and so does the sum of what it says.
     pub fn account(&self) -> Outcome {
-        eventually(&format!("{UNACCOUNTED} 0"), 10, || {
-            Ok((self.metric(UNACCOUNTED)? == Some(0.0)).then_some(()))
+        eventually(&format!("{UNACCOUNTED} 0, and sums that agree"), 10, || {
+            let text = self.metrics()?;
+            let sum = |name: &str| text.lines().filter_map(|line| sample(line, name)).sum::<f64>();
+            let of_copies = DropReason::ALL.into_iter().filter(|reason| reason.is_of_copies());
+            let dropped = |reason: DropReason| {
+                sum(&format!("tidegate_messages_dropped_total{{reason=\"{}\"}}", reason.name()))
+            };
+            let dropped: f64 = of_copies.map(dropped).sum();
+            let explained = sum("tidegate_messages_delivered_total")
+                + dropped
+                + sum("tidegate_queued_messages")
+                + sum("tidegate_in_flight_messages");
+            let copies = sum("tidegate_messages_matched_total") + sum("tidegate_messages_recovered_total");
+            let unaccounted = text.lines().find_map(|line| sample(line, UNACCOUNTED));
+            Ok((unaccounted == Some(0.0) && copies == explained).then_some(()))
         })
     }
 

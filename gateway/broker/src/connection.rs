@@ -346,6 +346,7 @@ impl Connection {
         match result {
             None => false,
             Some(Ok(Drained { left, sent, waits_for })) => {
+                self.client.behind = left > 0;
                 world.traffic.sent(sent);
                 if waits_for != Place::NOWHERE {
                     self.deliver_again(world, waits_for);

@@ -477,6 +477,7 @@ impl Shard {
         let Some(mut connection) = self.slots[key as usize].take() else { return };
         connection.touched = false;
         let (world, pool) = (&mut self.world, &mut self.pool);
+        connection.client.settled |= std::mem::take(&mut connection.client.behind);
         for round in 0.. {
             let full = connection.client.settled && connection.deliver(world, pool, moment);
             if let Carrier::Datagram { socket, address } = connection.carrier

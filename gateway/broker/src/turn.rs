@@ -72,6 +72,8 @@ pub(crate) struct Client {
     pub(crate) closing: Option<Close>,
     /// Something left the in-flight window, so more may be delivered.
     pub(crate) settled: bool,
+    /// The adapter left something in the outbox: it may take it after the next event.
+    pub(crate) behind: bool,
     /// Of a client whose rate is limited.
     pub(crate) meter: Option<Box<Meter>>,
     /// Distinguishes this connection from an earlier one in the same slot.
@@ -93,6 +95,7 @@ impl Client {
             delivers_at: Place::NOWHERE,
             closing: None,
             settled: false,
+            behind: false,
             meter: None,
             generation,
         }

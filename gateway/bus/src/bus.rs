@@ -10,6 +10,7 @@ use gateway_model::{Deliveries, DeliveryId, Moment, Outgoing, Reason, Settled, S
 use gateway_store::{Memory, Record, Store};
 
 use crate::audit::Suspicion;
+use crate::budget::Budget;
 use crate::delayed::Delayed;
 use crate::group::{Group, Rules};
 use crate::lock::{Mutex, RwLock};
@@ -41,6 +42,7 @@ pub struct Bus {
     pub(crate) timers: Mutex<Timers>,
     /// Locked alone, as is `watched`.
     pub(crate) delayed: Mutex<Delayed>,
+    pub(crate) budget: Budget,
     pub(crate) rules: Rules,
     /// Groups with members that may hang, or with messages that wait for room.
     pub(crate) watched: Mutex<Vec<Arc<Group>>>,
@@ -92,6 +94,7 @@ impl Bus {
             ack: limits.sharing_ack,
             hasher: hasher.clone(),
         };
+        let budget = Budget::new(limits.queues_bytes_max);
         Self {
             limits,
             store: Arc::new(Memory),
@@ -104,6 +107,7 @@ impl Bus {
             generation: AtomicU64::new(1),
             timers: Mutex::default(),
             delayed: Mutex::default(),
+            budget,
             rules,
             watched: Mutex::default(),
             next_session: AtomicU64::new(1),
@@ -279,7 +283,7 @@ impl Bus {
     /// What one call does to the store. It must be the first thing that the call makes.
     #[inline]
     pub(crate) fn turn(&self) -> Turn<'_> {
-        Turn::new(&self.store, self.keeps)
+        Turn::new(&self.store, self.keeps, &self.budget)
     }
 
     pub(crate) fn set_clock(&self, moment: Moment) {

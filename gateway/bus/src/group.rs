@@ -335,6 +335,7 @@ fn take_in(
             turn.store(&entry.message, Holds::default());
         }
     });
+    state.account(turn.budget);
     drop(state);
     turn.changes = changes;
     turn.collect(session);

@@ -22,7 +22,9 @@
 //! store, `holding.rs` what the store asks, `recovering.rs` what a restart finds. Read
 //! [`Bus::publish`], then `outbox.rs`.
 
+mod attachment;
 mod audit;
+mod budget;
 mod bus;
 mod counters;
 mod delayed;
@@ -51,6 +53,7 @@ mod timers;
 mod trie;
 mod turn;
 
+pub use attachment::{Attachment, Drained};
 pub use audit::Audit;
 pub use bus::{Bus, SessionOptions, Totals};
 pub use counters::{Counter, Counters, DropReason};
@@ -61,4 +64,4 @@ pub use priorities::PriorityDefault;
 pub use promise::Promise;
 pub use recovering::Recovered;
 pub use route_cache::RouteCache;
-pub use session::{Attachment, Drained, Session, SessionView};
+pub use session::{Session, SessionView};

@@ -8,6 +8,9 @@ use crate::PriorityDefault;
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub queue: QueueLimits,
+    /// Bytes of what waits for all sessions together, in memory or on the disk. Once they are reached
+    /// a queue longer than 64 KiB does not grow: it drops as if it were full.
+    pub queues_bytes_max: u64,
     /// Deliveries above QoS 0 that may be unsettled per session; the client's own receive maximum
     /// lowers it.
     pub in_flight_max: u16,
@@ -51,6 +54,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             queue: QueueLimits::default(),
+            queues_bytes_max: u64::MAX,
             in_flight_max: 256,
             subscriptions_max: 100_000,
             session_expiry_max: None,

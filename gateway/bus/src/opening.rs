@@ -236,6 +236,7 @@ impl Bus {
     fn leave_alone(&self, turn: &mut Turn<'_>, session: &Session, mut state: MutexGuard<'_, State>) {
         let forgotten = state.forget_qos0(&mut turn.changes);
         state.outbox.leave(&mut turn.changes);
+        state.account(&self.budget);
         drop(state);
         turn.collect(session);
         self.count_dropped(session, DropReason::Offline, forgotten);
@@ -276,6 +277,7 @@ impl Bus {
         let was_held = state.evict(Reason::SessionTakenOver);
         let shared = state.outbox.take_shared(&mut turn.changes);
         let gone = state.outbox.clear(&mut turn.changes);
+        state.account(&self.budget);
         let filters = std::mem::take(&mut state.subscriptions).into_filters();
         let will = state.will.take();
         drop(state);

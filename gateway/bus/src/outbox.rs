@@ -1,10 +1,15 @@
 mod bounds;
 mod changes;
 mod drain;
+mod dropping;
 mod entry;
 mod flight;
+mod paging;
 mod rare;
 mod restore;
+mod tail;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::collections::VecDeque;
@@ -18,8 +23,9 @@ pub(crate) use self::drain::Drain;
 pub(crate) use self::entry::Entry;
 use self::entry::Stage;
 use self::rare::Rare;
+use self::tail::Tail;
 pub(crate) use self::transfer::Reach;
-use crate::{DropPolicy, DropReason, QueueLimits};
+use crate::{DropReason, QueueLimits};
 
 /// A session's in-flight window and its bounded queue.
 ///
@@ -108,6 +114,7 @@ impl Outbox {
     /// A connection begins: everything in flight is to be sent again.
     pub(crate) fn restart(&mut self, window: u16) {
         self.window = window;
+        self.bounds.set_away(false);
         self.forget_withdrawn();
         self.sort_in_flight();
         self.entries.range_mut(..usize::from(self.in_flight)).for_each(Entry::repeat);
@@ -122,40 +129,21 @@ impl Outbox {
     pub(crate) fn push(&mut self, mut entry: Entry, changes: &mut Changes<'_>) -> Pushed {
         self.matched = self.matched.wrapping_add(1);
         let mut evicted = 0;
-        while !self.fits(&entry) {
-            if !self.evict_for(&entry, changes) {
-                self.settled = self.settled.wrapping_add(evicted + 1);
+        if changes.is_tight || !self.fits(&entry) {
+            let has_room = self.make_room(&entry, &mut evicted, changes);
+            self.settled = self.settled.wrapping_add(evicted + u32::from(!has_room));
+            if !has_room {
                 return Pushed { listed: None, dropped: Some((DropReason::QueueFull, evicted + 1)) };
             }
-            evicted += 1;
         }
-        self.settled = self.settled.wrapping_add(evicted);
         self.number(&mut entry);
         let listed = entry.is_listed().then(|| entry.ordinal());
         self.queue_bytes += entry.message.size() as u32;
         if entry.is_replayed() {
             self.rare_mut().replayed += 1;
         }
-        let is_last =
-            self.queued() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
-        if is_last {
-            self.entries.push_back(entry);
-        } else {
-            self.entries.insert(self.first_below(entry.priority), entry);
-        }
+        self.enqueue(entry, changes);
         Pushed { listed, dropped: (evicted > 0).then_some((DropReason::QueueFull, evicted)) }
-    }
-
-    /// Whether a copy that need not be in the log has to be there nevertheless, as only a reference to
-    /// it will be kept at hand.
-    pub(crate) fn wants_stored(&self) -> bool {
-        false
-    }
-
-    /// The connection has gone and the session goes on: what waits is kept as references.
-    pub(crate) fn leave(&mut self, changes: &mut Changes<'_>) {
-        let _ = changes;
-        self.rest();
     }
 
     /// Copies before this ordinal may have been sent.
@@ -163,19 +151,24 @@ impl Outbox {
         let waits = |place: usize| place >= self.in_flight();
         let entries = self.entries.iter().enumerate();
         let sent = entries.filter(|(place, entry)| !waits(*place) || entry.serial != 0);
-        sent.map(|(_, entry)| entry.ordinal() + 1).max().unwrap_or(0)
+        let behind = self.tail().map_or(0, Tail::sent_before);
+        sent.map(|(_, entry)| entry.ordinal() + 1).max().unwrap_or(0).max(behind)
     }
 
     /// The state of a copy that the log lists at `place`, if it is still here.
     pub(crate) fn held(&self, ordinal: u64, place: Place) -> Option<CopyState> {
-        let entry = self.listed(ordinal)?;
-        (entry.place() == place).then(|| entry.state())
+        match self.listed(ordinal) {
+            Some(entry) => (entry.place() == place).then(|| entry.state()),
+            None => self.tail()?.find(ordinal, place),
+        }
     }
 
     /// A copy that the log lists lies elsewhere from now on.
     pub(crate) fn moved(&mut self, ordinal: u64, place: Place) {
         if let Some(entry) = self.listed(ordinal) {
             entry.message.stored.set(place.number());
+        } else if let Some(tail) = self.tail_mut() {
+            tail.relocate(ordinal, place);
         }
     }
 
@@ -240,41 +233,8 @@ impl Outbox {
         Settled::Done
     }
 
-    /// Empties the outbox; returns how many copies went.
-    pub(crate) fn clear(&mut self, changes: &mut Changes<'_>) -> u32 {
-        let gone = self.backlog() as u32;
-        self.settled = self.settled.wrapping_add(gone);
-        self.entries.iter().for_each(|entry| changes.leaves(entry));
-        self.entries = VecDeque::new();
-        (self.queue_bytes, self.in_flight, self.rare) = (0, 0, None);
-        gone
-    }
-
-    /// Drops what waits at QoS 0: its receiver is gone and it is not to be stored.
-    pub(crate) fn clear_qos0(&mut self, changes: &mut Changes<'_>) -> u32 {
-        let before = self.entries.len();
-        let (mut bytes, mut replayed) = (0, 0);
-        // Nothing in flight is at QoS 0.
-        self.entries.retain(|entry| {
-            let keep = entry.qos != Qos::AtMostOnce;
-            if !keep {
-                bytes += entry.message.size() as u32;
-                replayed += u32::from(entry.is_replayed());
-                changes.leaves(entry);
-            }
-            keep
-        });
-        self.queue_bytes -= bytes;
-        if replayed > 0 {
-            self.rare_mut().replayed -= replayed;
-        }
-        let gone = (before - self.entries.len()) as u32;
-        self.settled = self.settled.wrapping_add(gone);
-        gone
-    }
-
     pub(crate) fn queued(&self) -> usize {
-        self.entries.len() - self.in_flight()
+        self.head() + self.behind()
     }
 
     /// Deliveries above QoS 0 that are not settled.
@@ -283,7 +243,7 @@ impl Outbox {
     }
 
     pub(crate) fn backlog(&self) -> usize {
-        self.entries.len() - usize::from(self.withdrawn())
+        self.entries.len() - usize::from(self.withdrawn()) + self.behind()
     }
 
     pub(crate) fn queue_bytes(&self) -> usize {
@@ -305,8 +265,11 @@ impl Outbox {
         } else if capacity > SPARE && length < capacity / 4 {
             self.entries.shrink_to(2 * length);
         }
-        if self.rare.as_ref().is_some_and(|rare| rare.is_nothing()) {
-            self.rare = None;
+        if let Some(rare) = &mut self.rare {
+            rare.rest();
+            if rare.is_nothing() {
+                self.rare = None;
+            }
         }
     }
 
@@ -330,7 +293,7 @@ impl Outbox {
         let is_it = |entry: &&Entry| entry.is_listed() && entry.ordinal() == ordinal;
         let begin = self.in_flight();
         let queue = |place: usize| &self.entries[begin + place];
-        let (mut low, mut high) = (0, self.queued());
+        let (mut low, mut high) = (0, self.head());
         while low < high {
             let middle = low + (high - low) / 2;
             if queue(middle).ordinal() < ordinal {
@@ -373,60 +336,10 @@ impl Outbox {
         }
         low
     }
-
-    fn fits(&self, entry: &Entry) -> bool {
-        (entry.is_replayed() || self.messages_free() > 0) && entry.message.size() <= self.bytes_free()
-    }
-
-    /// Drops one copy that has less right to be here than the new one: of the lowest priority the
-    /// oldest, or the newest if that is the policy. False if there is none.
-    ///
-    /// Where it is the number that is too large, replayed messages stay, as they do not count.
-    fn evict_for(&mut self, new: &Entry, changes: &mut Changes<'_>) -> bool {
-        let size = new.message.size();
-        let limits = self.limits();
-        if size > limits.bytes_max as usize {
-            return false;
-        }
-        let any = size > self.bytes_free() || self.replayed() == 0;
-        let counts = |entry: &Entry| any || !entry.is_replayed();
-        let begin = self.in_flight();
-        let Some(last) = self.entries.range(begin..).rposition(counts) else { return false };
-        let last = begin + last;
-        let lowest = self.entries[last].priority;
-        let victim = match limits.drop {
-            DropPolicy::Oldest if new.priority >= lowest => {
-                let first = if lowest == u8::MAX { begin } else { self.first_below(lowest + 1) };
-                first + self.entries.range(first..).position(counts).expect("the last one counts")
-            }
-            DropPolicy::Newest if new.priority > lowest => last,
-            DropPolicy::Oldest | DropPolicy::Newest => return false,
-        };
-        let victim = self.remove_queued(victim).expect("it was found");
-        changes.leaves(&victim);
-        true
-    }
-
-    #[inline(always)]
-    fn remove_queued(&mut self, place: usize) -> Option<Entry> {
-        let entry = if place == 0 {
-            self.entries.pop_front()?
-        } else if place == self.in_flight() {
-            self.entries.swap(place, 0);
-            self.entries.pop_front()?
-        } else {
-            self.entries.remove(place)?
-        };
-        self.queue_bytes -= entry.message.size() as u32;
-        if entry.is_replayed() {
-            self.rare_mut().replayed -= 1;
-        }
-        Some(entry)
-    }
 }
 
 #[cfg(test)]
-mod tests {
+mod size {
     use super::*;
 
     /// The smallest message that waits is to cost at most 250 bytes.

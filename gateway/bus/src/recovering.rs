@@ -46,7 +46,7 @@ impl Bus {
         let Image { sessions, retained, delayed, next_session, next_serial, .. } = image;
         let copies = sessions.values().flat_map(|session| session.copies.values());
         let shared: Vec<Place> = copies.map(|copy| copy.place).chain(retained.values().copied()).collect();
-        let library = Arc::new(Library::new(self.store.clone(), shared));
+        let library = Library::new(self.store.clone(), shared);
         let mut recovered = Recovered::default();
         self.next_session.store(next_session.div_ceil(2).max(1), Ordering::Relaxed);
         let restored = self.restore_sessions(moment, sessions, &mut recovered);
@@ -145,14 +145,13 @@ impl Bus {
     fn restore_copies(
         &self,
         moment: Moment,
-        library: &Arc<Library>,
+        library: &Library,
         mut restored: Vec<Restored>,
         recovered: &mut Recovered,
     ) {
         self.settle_moved(library, &mut restored);
         let marks = self.marks(&restored);
         let mut tickets: HashMap<u64, u32> = HashMap::new();
-        let store: Arc<dyn Store> = library.clone();
         for (session, image) in restored {
             let shared = image.copies.values().filter_map(|copy: &CopyImage| copy.shared);
             for Shared { group, ticket } in shared {
@@ -165,9 +164,11 @@ impl Bus {
             let next_ordinal = image.record.next_ordinal;
             let sent_before = image.record.away.map_or(u64::MAX, |away| away.sent_before);
             let mut turn = self.turn();
-            let mut changes = Changes::new(&store);
+            let mut changes = Changes::new(&self.store);
             let mut state = session.state.lock();
-            state.outbox.restore(image.copies, next_ordinal, sent_before, &group, &mut changes);
+            let outbox = &mut state.outbox;
+            outbox.restore(image.copies, next_ordinal, sent_before, &group, library, &mut changes);
+            state.account(&self.budget);
             drop(state);
             recovered.unreadable += changes.damaged as usize;
             self.count_dropped(&session, DropReason::Damaged, changes.damaged);

@@ -6,18 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_model::{
-    ClientId, Deliveries, DeliveryId, Expiry, Identifiers, Message, Moment, Notify, Qos, Reason, Settled,
-    Settlement, Will,
-};
-use gateway_store::{Away, Copy, Place, Record, SessionRecord, Shared};
+use gateway_model::{ClientId, Expiry, Identifiers, Message, Moment, Notify, Qos, Reason, Will};
+use gateway_store::{Away, Copy, SessionRecord, Shared};
 
+use crate::budget::Budget;
 use crate::lock::{Mutex, MutexGuard};
-use crate::outbox::{Changes, Drain, Entry, Outbox, Pushed};
+use crate::outbox::{Changes, Entry, Outbox, Pushed};
 use crate::subscriptions::Subscriptions;
 use crate::timers::Deadlines;
 use crate::turn::Turn;
-use crate::{Counter, Counters, DropReason};
+use crate::{Attachment, Counters, DropReason};
 
 /// Identity, subscriptions, outbox, will and expiry: whatever receives messages.
 pub struct Session {
@@ -36,7 +34,7 @@ pub(crate) struct State {
     /// See [`crate::SessionOptions::owner`].
     pub(crate) owner: u32,
     /// Boxed, as most sessions never have any of it.
-    rare: Option<Box<Rare>>,
+    pub(crate) rare: Option<Box<Rare>>,
     /// What waits while the session is away; none for most.
     pub(crate) deadlines: Option<Box<Deadlines>>,
     /// The connection that holds the session; `None` while it is away.
@@ -44,20 +42,22 @@ pub(crate) struct State {
     /// Counts attachments, so that a connection that lost the session cannot touch it.
     pub(crate) epoch: u32,
     /// The connection knows that there is something to deliver.
-    notified: bool,
+    pub(crate) notified: bool,
+    /// What of its queue the budget knows.
+    steps: u16,
     /// Removed from the bus; nothing may be queued any more.
     pub(crate) ended: bool,
     /// Why the connection with the previous epoch lost the session.
-    evicted: Option<Reason>,
+    pub(crate) evicted: Option<Reason>,
 }
 
 /// What few sessions have.
 #[derive(Default)]
-struct Rare {
+pub(crate) struct Rare {
     /// Identifiers of exactly-once publishes received and not yet released.
-    held: BTreeSet<NonZeroU16>,
+    pub(crate) held: BTreeSet<NonZeroU16>,
     /// What the protocol keeps with the session.
-    kept: Option<Bytes>,
+    pub(crate) kept: Option<Bytes>,
 }
 
 /// An [`Expiry`] in half the space: milliseconds, with the largest number for ever.
@@ -66,26 +66,6 @@ struct Lifetime(u64);
 
 /// A session among others, found by its name.
 pub(crate) struct Named(pub(crate) Arc<Session>);
-
-/// A connection's hold on a session. Void as soon as another connection takes it over.
-#[derive(Clone)]
-pub struct Attachment {
-    pub session: Arc<Session>,
-    epoch: u32,
-    /// Another connection held the session, or the one of that name before it.
-    pub took_over: bool,
-}
-
-/// What came of a turn with an outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
-    /// Messages that still wait.
-    pub left: usize,
-    /// Messages handed out, by QoS.
-    pub sent: [u32; 3],
-    /// What is next waits until the store is durable up to here; [`Place::NOWHERE`] if it does not.
-    pub waits_for: Place,
-}
 
 /// A look at one session, for metrics and the admin page.
 #[derive(Clone, Debug)]
@@ -121,6 +101,7 @@ impl Session {
             notify: None,
             epoch: 0,
             notified: false,
+            steps: 0,
             ended: false,
             evicted: None,
         };
@@ -170,7 +151,9 @@ impl Session {
             entry.list();
             copy = Some(self.copy(&entry, shared));
         }
+        turn.changes.is_tight = state.steps > 0 && turn.budget.is_spent();
         let Pushed { listed, dropped } = state.push(entry, &mut turn.changes);
+        state.account(turn.budget);
         drop(state);
         if let (Some(ordinal), Some(copy)) = (listed, copy) {
             turn.note(Copy { ordinal, ..copy });
@@ -244,7 +227,7 @@ impl Session {
         state.outbox.restart(window);
         state.notified = false;
         state.wake();
-        Attachment { session: self.clone(), epoch: state.epoch, took_over }
+        Attachment::new(self.clone(), state.epoch, took_over)
     }
 }
 
@@ -343,7 +326,17 @@ impl State {
         if self.outbox.limits().store_qos0 { 0 } else { self.outbox.clear_qos0(changes) }
     }
 
-    fn wake(&mut self) {
+    /// Tells the budget how long the queue is, after it has changed.
+    #[inline]
+    pub(crate) fn account(&mut self, budget: &Budget) {
+        let steps = Budget::steps(self.outbox.queue_bytes());
+        if steps != self.steps {
+            budget.change(self.steps, steps);
+            self.steps = steps;
+        }
+    }
+
+    pub(crate) fn wake(&mut self) {
         if !self.notified
             && self.outbox.backlog() > 0
             && let Some(notify) = &self.notify
@@ -386,123 +379,6 @@ impl State {
         self.outbox.forget_withdrawn();
         self.notify = None;
         self.notified = false;
-    }
-}
-
-impl Attachment {
-    pub fn client_id(&self) -> &ClientId {
-        &self.session.client_id
-    }
-
-    pub(crate) fn deliver(
-        &self,
-        counters: &Counters,
-        turn: &mut Turn<'_>,
-        drain: impl FnOnce(&mut dyn Deliveries),
-    ) -> Result<Drained, Reason> {
-        let mut state = self.session.state.lock();
-        if state.epoch != self.epoch {
-            return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
-        }
-        state.notified = false;
-        let mut deliveries = Drain::new(&mut state.outbox, &mut turn.changes);
-        drain(&mut deliveries);
-        let Drain { delivered, expired, sent, refused, waits_for, .. } = deliveries;
-        state.outbox.rest();
-        let left = state.outbox.queued();
-        drop(state);
-        turn.collect(&self.session);
-        if delivered > 0 {
-            counters.add(Counter::Delivered, delivered.into());
-        }
-        if let Some((reason, count)) = refused {
-            counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), count);
-        }
-        counters.add_dropped(self.client_id(), None, DropReason::Expired, expired);
-        counters.add_dropped(self.client_id(), None, DropReason::Damaged, turn.take_damaged());
-        Ok(Drained { left, sent, waits_for })
-    }
-
-    /// The log hears of it when the session has changed: whoever queues a copy has the log until its
-    /// record is written, so that nothing is settled there before it is known. Only what is received
-    /// has the log from the beginning, as another connection that takes the session over meanwhile
-    /// must not release what the log does not know to be received.
-    pub(crate) fn settle(
-        &self,
-        counters: &Counters,
-        turn: &mut Turn<'_>,
-        id: DeliveryId,
-        settlement: Settlement,
-    ) -> Settled {
-        if settlement == Settlement::Received && self.session.is_durable() {
-            turn.begin();
-        }
-        let mut state = self.session.state.lock();
-        if state.epoch != self.epoch {
-            return Settled::Unknown;
-        }
-        let before = state.outbox.settled();
-        let settled = state.outbox.settle(id, settlement, &mut turn.changes);
-        // What another member of a group has now is counted there.
-        let is_counted = state.outbox.settled() != before;
-        if settled != Settled::Done {
-            return settled;
-        }
-        if settlement == Settlement::Returned {
-            state.wake();
-        }
-        drop(state);
-        turn.collect(&self.session);
-        match settlement {
-            _ if !is_counted => {}
-            Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed => {
-                counters.add(Counter::Delivered, 1);
-            }
-            Settlement::Refused(_) => counters.add_dropped(self.client_id(), None, DropReason::Refused, 1),
-            Settlement::Dropped(reason) => {
-                counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), 1);
-            }
-            Settlement::Received | Settlement::Returned => {}
-        }
-        if let Some(ordinal) = turn.changes.received.take() {
-            turn.append(&Record::Received { session: self.session.number, ordinal });
-        }
-        settled
-    }
-
-    /// Remembers an identifier of the peer's exactly-once publishes. Whether the attachment may.
-    pub(crate) fn hold(&self, id: NonZeroU16) -> bool {
-        let mut state = self.session.state.lock();
-        let is_valid = self.holds(&state);
-        if is_valid {
-            state.rare.get_or_insert_default().held.insert(id);
-        }
-        is_valid
-    }
-
-    /// Forgets one; whether it was there.
-    pub(crate) fn release(&self, id: NonZeroU16) -> bool {
-        let mut state = self.session.state.lock();
-        self.holds(&state) && state.rare.as_mut().is_some_and(|rare| rare.held.remove(&id))
-    }
-
-    pub(crate) fn keep(&self, bytes: Bytes) -> bool {
-        let mut state = self.session.state.lock();
-        let is_valid = self.holds(&state);
-        if is_valid {
-            state.rare.get_or_insert_default().kept = Some(bytes);
-        }
-        is_valid
-    }
-
-    /// Why the attachment is void, if it is.
-    pub fn evicted(&self) -> Option<Reason> {
-        let state = self.session.state.lock();
-        (state.epoch != self.epoch).then(|| state.evicted.unwrap_or(Reason::SessionTakenOver))
-    }
-
-    pub(crate) fn holds(&self, state: &State) -> bool {
-        state.epoch == self.epoch
     }
 }
 

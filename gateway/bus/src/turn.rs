@@ -5,6 +5,7 @@ use gateway_model::{Message, Qos};
 use gateway_store::{Appending, Copy, Delayed, MessageRecord, Place, Record, Room, Store};
 use smallvec::SmallVec;
 
+use crate::budget::Budget;
 use crate::lock;
 use crate::outbox::{Changes, Gone};
 use crate::{Promise, Session};
@@ -17,6 +18,7 @@ pub(crate) struct Turn<'a> {
     store: &'a Arc<dyn Store>,
     /// The store keeps something.
     keeps: bool,
+    pub(crate) budget: &'a Budget,
     appending: Option<Appending<'a>>,
     /// The message that is being given to those who hold it.
     storing: Option<Storing>,
@@ -51,10 +53,11 @@ const FOLLOWING_BYTES: usize = 256;
 
 impl<'a> Turn<'a> {
     #[inline]
-    pub(crate) fn new(store: &'a Arc<dyn Store>, keeps: bool) -> Self {
+    pub(crate) fn new(store: &'a Arc<dyn Store>, keeps: bool, budget: &'a Budget) -> Self {
         Self {
             store,
             keeps,
+            budget,
             appending: None,
             storing: None,
             changes: Changes::new(store),

@@ -39,6 +39,7 @@ pub fn bus(settings: &Settings) -> Result<Limits> {
             store_qos0: session.queue_qos0,
             upgrade_qos: false,
         },
+        queues_bytes_max: session.queues_bytes_max,
         in_flight_max: session.in_flight_max,
         subscriptions_max: settings.limits.subscriptions_max as usize,
         session_expiry_max: at_most(session.expiry_secs_max),

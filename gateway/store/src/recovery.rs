@@ -194,7 +194,9 @@ impl<'a> Recovery<'a> {
         let header = segment::Header::decode(&contents.bytes);
         if header.is_none_or(|header| header.number != number || Some(header.salt) != self.salt) {
             let start = Place::new(number, 0);
-            if !self.is_proved(start, Some(contents)) {
+            // No batch is written before the header is synced.
+            let has_batch = contents.find(0, self.salt()).is_some();
+            if !has_batch && !self.is_proved(start, Some(contents)) {
                 self.tear(start);
                 return false;
             }

@@ -202,6 +202,9 @@ impl Connection {
     fn evicted(&mut self, reason: Reason, out: &mut dyn Sink) {
         match self.stage {
             Stage::Open => self.dismiss(reason, explanation::of_farewell(reason), out),
+            // Its session was not durable yet, and has another connection now: nothing was promised. No
+            // CONNACK has a word for that, and DISCONNECT may not come first (MQTT-3.14.0-1).
+            Stage::Opening if reason == Reason::SessionTakenOver => self.close(Close::because(reason), out),
             Stage::Opening | Stage::Authenticating => {
                 self.refuse(reason, explanation::of_farewell(reason), out)
             }

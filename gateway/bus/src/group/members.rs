@@ -105,6 +105,7 @@ impl Members {
             state.outbox.take(number, reach, &mut hands.turn.changes, place)
         };
         let is_more = is_away && state.outbox.holds(number);
+        state.account(hands.turn.budget);
         drop(state);
         hands.turn.collect(from);
         self.waiting |= is_more;

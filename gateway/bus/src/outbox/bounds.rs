@@ -8,13 +8,14 @@ pub(super) struct Bounds {
     bytes_max: u32,
 }
 
-const FLAGS: u32 = 28;
+const FLAGS: u32 = 27;
 /// More messages than this no queue holds.
 const MESSAGES_MAX: u32 = (1 << FLAGS) - 1;
 const NEWEST: u32 = 1 << FLAGS;
 const STORE_QOS0: u32 = 2 << FLAGS;
 const UPGRADE_QOS: u32 = 4 << FLAGS;
 const DURABLE: u32 = 8 << FLAGS;
+const AWAY: u32 = 16 << FLAGS;
 
 impl Bounds {
     pub(super) fn new(limits: QueueLimits, durable: bool) -> Self {
@@ -43,6 +44,16 @@ impl Bounds {
     pub(super) fn is_durable(self) -> bool {
         self.messages_max & DURABLE != 0
     }
+
+    /// No connection holds the session.
+    pub(super) fn is_away(self) -> bool {
+        self.messages_max & AWAY != 0
+    }
+
+    pub(super) fn set_away(&mut self, is_away: bool) {
+        let flag = if is_away { AWAY } else { 0 };
+        self.messages_max = self.messages_max & !AWAY | flag;
+    }
 }
 
 #[cfg(test)]
@@ -62,6 +73,12 @@ mod tests {
             let bounds = Bounds::new(limits, bits & 8 != 0);
             assert_eq!(format!("{:?}", bounds.limits()), format!("{limits:?}"));
             assert_eq!(bounds.is_durable(), bits & 8 != 0);
+            let mut away = bounds;
+            away.set_away(true);
+            assert!(away.is_away() && !bounds.is_away());
+            assert_eq!(format!("{:?}", away.limits()), format!("{limits:?}"));
+            away.set_away(false);
+            assert!(!away.is_away());
         }
         let many = QueueLimits { messages_max: u32::MAX, ..QueueLimits::default() };
         assert_eq!(Bounds::new(many, false).limits().messages_max, MESSAGES_MAX);

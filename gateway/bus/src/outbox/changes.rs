@@ -4,6 +4,7 @@ use gateway_store::{Place, Store};
 use smallvec::SmallVec;
 
 use super::Entry;
+use super::tail::Item;
 
 /// What the log has to be told of after something was done to an outbox, and what the outbox had
 /// from the store for it.
@@ -18,6 +19,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) received: Option<u64>,
     /// Copies dropped because they could not be read again; the outbox has accounted for them.
     pub(crate) damaged: u32,
+    /// The queue is not to grow.
+    pub(crate) is_tight: bool,
 }
 
 /// A copy that has left its session.
@@ -34,7 +37,7 @@ impl<'a> Changes<'a> {
 
     /// For what has no store: all stays in memory.
     pub(crate) fn nowhere() -> Self {
-        Self { store: None, gone: SmallVec::new(), received: None, damaged: 0 }
+        Self { store: None, gone: SmallVec::new(), received: None, damaged: 0, is_tight: false }
     }
 
     pub(super) fn store(&self) -> Option<&'a Arc<dyn Store>> {
@@ -46,6 +49,14 @@ impl<'a> Changes<'a> {
     pub(super) fn leaves(&mut self, entry: &Entry) {
         if entry.is_listed() {
             self.gone.push(Gone { ordinal: entry.ordinal(), place: entry.place() });
+        }
+    }
+
+    /// Notes that an item of a tail has left.
+    pub(super) fn leaves_behind(&mut self, item: &Item) {
+        match item {
+            Item::Reference(reference) => self.gone.push(reference.gone()),
+            Item::Whole(entry) => self.leaves(entry),
         }
     }
 }

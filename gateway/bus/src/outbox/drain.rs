@@ -36,6 +36,11 @@ impl Deliveries for Drain<'_, '_> {
         }
         loop {
             let place = outbox.in_flight();
+            if outbox.head() == 0
+                && let Some(until) = outbox.refill(self.changes)
+            {
+                self.waits_for = until;
+            }
             let head = outbox.entries.get(place)?;
             if head.message.is_expired(now) {
                 let expired = outbox.remove_queued(place)?;

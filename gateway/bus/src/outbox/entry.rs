@@ -109,6 +109,15 @@ impl Entry {
         }
     }
 
+    /// Of one that waits.
+    pub(super) fn set_state(&mut self, state: CopyState) {
+        self.stage = match state {
+            CopyState::Moved => Stage::Moved,
+            CopyState::Replayed => Stage::Replayed,
+            CopyState::Waiting | CopyState::Received => Stage::Waiting,
+        };
+    }
+
     /// By which queues and groups sort.
     pub(crate) fn rank(&self) -> (Reverse<u8>, u32) {
         (Reverse(self.priority), self.ticket)

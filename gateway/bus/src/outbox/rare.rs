@@ -1,3 +1,5 @@
+use super::Tail;
+
 /// What few outboxes have, or for a while only.
 #[derive(Default)]
 pub(super) struct Rare {
@@ -7,10 +9,12 @@ pub(super) struct Rare {
     pub(super) withdrawn: u16,
     /// How many of what is in flight are to be sent again.
     pub(super) resend: u16,
+    /// What waits behind what is at hand.
+    pub(super) tail: Option<Tail>,
 }
 
 impl Rare {
     pub(super) fn is_nothing(&self) -> bool {
-        self.replayed == 0 && self.withdrawn == 0 && self.resend == 0
+        self.replayed == 0 && self.withdrawn == 0 && self.resend == 0 && self.tail.is_none()
     }
 }

@@ -1,102 +1,117 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use gateway_store::{CopyImage, CopyState, Shared};
+use gateway_store::{CopyImage, CopyState, Shared, Store};
 
 use super::flight::far_from;
-use super::{Changes, Entry, Gone, Outbox, Stage};
+use super::paging::Unread;
+use super::tail::{Item, Reference};
+use super::{Changes, Entry, Outbox, Stage, Tail};
 
 impl Outbox {
     /// Takes in what a session had when the gateway stopped. What has an ordinal before `sent_before`
     /// may have been sent and is marked as a duplicate when it is sent. `group` knows the number of a
     /// group that copies were shared in, if it exists.
+    ///
+    /// The session is away. Only messages in flight are read, by `reader`, unless there are no pages.
     pub(crate) fn restore(
         &mut self,
         copies: BTreeMap<u64, CopyImage>,
         next_ordinal: u64,
         sent_before: u64,
         group: &dyn Fn(Shared) -> Option<u32>,
+        reader: &dyn Store,
         changes: &mut Changes<'_>,
     ) {
+        let Some(store) = changes.store() else { return };
         let beyond = copies.last_key_value().map_or(0, |(last, _)| last + 1);
         self.next_ordinal = self.next_ordinal.max(next_ordinal).max(beyond);
         self.base = far_from(self.next_ordinal);
+        self.bounds.set_away(true);
         let mut waiting = Vec::new();
         for (ordinal, image) in copies {
             self.matched = self.matched.wrapping_add(1);
-            let state = image.state;
-            let Some(mut entry) = self.load(ordinal, image, group, changes) else { continue };
-            if state == CopyState::Received {
-                (entry.serial, entry.stage) = (self.next_serial, Stage::Release);
-                self.next_serial = self.next_serial.wrapping_add(1);
-                self.in_flight += 1;
-                self.rare_mut().resend += 1;
-                self.entries.push_back(entry);
-                continue;
-            }
-            entry.serial = u32::from(ordinal < sent_before);
-            self.queue_bytes += entry.message.size() as u32;
-            if entry.is_replayed() {
+            self.queue_bytes += image.size;
+            if image.state == CopyState::Replayed {
                 self.rare_mut().replayed += 1;
             }
-            waiting.push(entry);
+            let (state, priority) = (image.state, image.priority);
+            let reference = reference(ordinal, image, ordinal < sent_before, group);
+            if state != CopyState::Received {
+                waiting.push((priority, reference));
+                continue;
+            }
+            let item = Item::Reference(reference);
+            let Some(mut entry) = self.read_at_start(reader, priority, item, changes) else { continue };
+            self.queue_bytes -= entry.message.size() as u32;
+            (entry.serial, entry.stage) = (self.next_serial, Stage::Release);
+            self.next_serial = self.next_serial.wrapping_add(1);
+            self.in_flight += 1;
+            self.rare_mut().resend += 1;
+            self.entries.push_back(entry);
         }
-        waiting.sort_by_key(|entry| Reverse(entry.priority));
+        waiting.sort_by_key(|(priority, _)| Reverse(*priority));
         in_order_of_tickets(&mut waiting);
-        self.entries.extend(waiting);
+        if store.pages().is_some() && !waiting.is_empty() {
+            let tail = self.rare_mut().tail.get_or_insert_with(|| Tail::new(store.clone()));
+            for (priority, reference) in waiting {
+                tail.push_back(priority, Item::Reference(reference));
+            }
+            return;
+        }
+        for (priority, reference) in waiting {
+            let entry = self.read_at_start(reader, priority, Item::Reference(reference), changes);
+            self.entries.extend(entry);
+        }
     }
 
-    /// A copy with its message, if that can be read.
-    fn load(
+    fn read_at_start(
         &mut self,
-        ordinal: u64,
-        image: CopyImage,
-        group: &dyn Fn(Shared) -> Option<u32>,
+        reader: &dyn Store,
+        priority: u8,
+        item: Item,
         changes: &mut Changes<'_>,
     ) -> Option<Entry> {
-        let CopyImage { place, qos, retain, priority, state, identifiers, shared, .. } = image;
-        let Some(Ok(message)) = changes.store().map(|store| store.read(place)) else {
-            changes.damaged += 1;
-            changes.gone.push(Gone { ordinal, place });
-            self.settled = self.settled.wrapping_add(1);
-            return None;
-        };
-        message.stored.set(place.number());
-        let mut entry = Entry::new(message, identifiers, qos, retain, priority);
-        entry.set_ordinal(ordinal);
-        entry.list();
-        entry.stage = match state {
-            CopyState::Moved => Stage::Moved,
-            CopyState::Replayed => Stage::Replayed,
-            CopyState::Waiting | CopyState::Received => Stage::Waiting,
-        };
-        let known = shared.and_then(|shared| Some((group(shared)?, shared.ticket)));
-        (entry.group, entry.ticket) = known.unwrap_or_default();
-        Some(entry)
+        match self.read(reader, priority, item) {
+            Ok(entry) => Some(entry),
+            // Nothing is written while a gateway starts: what is not there does not come.
+            Err(Unread::Early(reference) | Unread::Damaged(reference)) => {
+                self.drop_damaged(reference, changes);
+                None
+            }
+        }
     }
 }
 
-/// Puts the copies of each group and priority among their own places in the order of their tickets.
-fn in_order_of_tickets(waiting: &mut [Entry]) {
-    let mut places: BTreeMap<(u8, u32), Vec<usize>> = BTreeMap::new();
-    for (place, entry) in waiting.iter().enumerate().filter(|(_, entry)| entry.group > 0) {
-        places.entry((entry.priority, entry.group)).or_default().push(place);
+fn reference(
+    ordinal: u64,
+    image: CopyImage,
+    may_be_known: bool,
+    group: &dyn Fn(Shared) -> Option<u32>,
+) -> Reference {
+    let CopyImage { place, size, qos, retain, state, identifiers, shared, .. } = image;
+    let known = shared.and_then(|shared| Some((group(shared)?, shared.ticket)));
+    let (group, ticket) = known.unwrap_or_default();
+    Reference { place, ordinal, identifiers, size, group, ticket, qos, retain, state, may_be_known }
+}
+
+/// Puts the copies of each group and priority, among their own places, in the order of their tickets.
+fn in_order_of_tickets(waiting: &mut Vec<(u8, Reference)>) {
+    let mut shared: BTreeMap<(u8, u32), Vec<usize>> = BTreeMap::new();
+    for (place, (priority, reference)) in waiting.iter().enumerate() {
+        if reference.group > 0 {
+            shared.entry((*priority, reference.group)).or_default().push(place);
+        }
+    }
+    if shared.is_empty() {
+        return;
     }
     let mut order: Vec<usize> = (0..waiting.len()).collect();
-    for places in places.into_values() {
+    for places in shared.into_values() {
         let mut sorted = places.clone();
-        sorted.sort_by_key(|place| waiting[*place].ticket);
+        sorted.sort_by_key(|place| waiting[*place].1.ticket);
         places.into_iter().zip(sorted).for_each(|(place, from)| order[place] = from);
     }
-    // `order` is a permutation: follow its cycles.
-    for start in 0..order.len() {
-        let mut place = start;
-        while order[place] != start {
-            let from = order[place];
-            waiting.swap(place, from);
-            order[place] = place;
-            place = from;
-        }
-        order[place] = place;
-    }
+    let mut old: Vec<_> = std::mem::take(waiting).into_iter().map(Some).collect();
+    waiting.extend(order.into_iter().filter_map(|from| old[from].take()));
 }

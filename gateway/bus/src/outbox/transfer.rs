@@ -1,6 +1,8 @@
 use gateway_model::Qos;
 
-use super::{Changes, Entry, Outbox, Stage};
+use super::paging::Unread;
+use super::tail::Item;
+use super::{Changes, Entry, Outbox, Stage, Tail};
 
 /// How far the taking of a group's copies reaches.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,13 +93,14 @@ impl Outbox {
         let may_move = |(place, entry): (usize, &Entry)| {
             entry.group == group && (entry.qos == Qos::AtLeastOnce || place >= in_flight && !entry.is_bound())
         };
-        self.entries.iter().enumerate().any(may_move)
+        self.entries.iter().enumerate().any(may_move) || self.tail().is_some_and(|tail| tail.count(group) > 0)
     }
 
     /// Numbers of the groups it holds messages of, each once.
     pub(crate) fn groups(&self) -> Vec<u32> {
         let all = self.entries.iter().map(|entry| entry.group);
         let mut groups: Vec<u32> = all.filter(|group| *group > 0).collect();
+        groups.extend(self.tail().iter().flat_map(|tail| tail.groups()));
         groups.sort_unstable();
         groups.dedup();
         groups
@@ -144,9 +147,59 @@ impl Outbox {
             }
             taken.push((place, entry));
         }
+        if !is_over {
+            self.take_behind(group, changes, place, &mut taken);
+        }
         self.matched = self.matched.wrapping_sub(taken.len() as u32);
         self.rest();
         taken
+    }
+
+    fn take_behind<P>(
+        &mut self,
+        group: u32,
+        changes: &mut Changes<'_>,
+        mut place: impl FnMut(&Entry) -> Option<P>,
+        taken: &mut Vec<(P, Entry)>,
+    ) {
+        let Some(mut tail) = self.rare.as_mut().and_then(|rare| rare.tail.take()) else { return };
+        let mut left = tail.count(group);
+        if left > 0 {
+            let store = tail.store().clone();
+            let mut damaged = Vec::new();
+            tail.rewrite(|priority, item, kept| {
+                if item.group() != group {
+                    kept.push(item);
+                    return false;
+                }
+                left -= 1;
+                let mut entry = match self.read(&*store, priority, item) {
+                    Ok(entry) => entry,
+                    Err(Unread::Early(reference)) => {
+                        kept.push(Item::Reference(reference));
+                        return true;
+                    }
+                    Err(Unread::Damaged(reference)) => {
+                        damaged.push(reference);
+                        return left == 0;
+                    }
+                };
+                let Some(place) = place(&entry) else {
+                    kept.push(Item::new(entry));
+                    return true;
+                };
+                changes.leaves(&entry);
+                entry.unlist();
+                self.queue_bytes -= entry.message.size() as u32;
+                taken.push((place, entry));
+                left == 0
+            });
+            for reference in damaged {
+                changes.gone.push(reference.gone());
+                tail.add_lost(reference);
+            }
+        }
+        self.rare_mut().tail = Some(tail);
     }
 
     /// Whether something in flight moves too.
@@ -189,7 +242,6 @@ impl Outbox {
         changes: &mut Changes<'_>,
         admit: &mut dyn FnMut(&mut Entry),
     ) -> u32 {
-        let _ = changes;
         copies.sort_by_key(Entry::rank);
         let all = copies.len() as u32;
         self.matched = self.matched.wrapping_add(all);
@@ -223,7 +275,19 @@ impl Outbox {
             }
             self.entries.push_back(present);
         }
-        self.entries.extend(copies);
+        self.extend(copies.collect(), changes);
         dropped
+    }
+
+    /// Puts copies of one group behind all that is at hand.
+    fn extend(&mut self, mut copies: Vec<Entry>, changes: &mut Changes<'_>) {
+        let first = self.tail().and_then(Tail::priority);
+        let at_hand = copies.partition_point(|copy| first.is_none_or(|first| copy.priority > first));
+        let behind = copies.split_off(at_hand);
+        self.entries.extend(copies);
+        if let Some(tail) = self.tail_mut() {
+            tail.merge(behind);
+        }
+        self.shorten(changes);
     }
 }

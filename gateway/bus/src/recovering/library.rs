@@ -24,6 +24,7 @@ impl Library {
         Self { store, shared: Mutex::new(several.collect()), errors: Mutex::default() }
     }
 
+    /// Why what could not be read could not.
     pub(super) fn take_errors(&self) -> Vec<ReadError> {
         std::mem::take(&mut self.errors.lock())
     }

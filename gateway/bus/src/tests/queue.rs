@@ -1,7 +1,7 @@
 use gateway_model::{Expiry, Publish, Qos};
 
 use super::scene::{Client, QOS, Scene, lasting, publish, secs_of, transient};
-use crate::{Counter, Drained, DropPolicy, DropReason, QueueLimits, SessionOptions};
+use crate::{Counter, Drained, DropPolicy, DropReason, Limits, QueueLimits, SessionOptions};
 
 const ONE: Qos = Qos::AtLeastOnce;
 
@@ -220,4 +220,44 @@ fn a_refused_qos_0_delivery_is_a_drop() {
     assert_eq!(scene.dropped(DropReason::PacketTooLarge), 1);
     assert_eq!(scene.count(Counter::Delivered), 0);
     assert_eq!(scene.receive(&client), ["2"]);
+}
+
+/// Together they are over the budget: who piles up stops, and whoever reads goes on.
+#[test]
+fn all_queues_together_have_a_budget() {
+    let message = "x".repeat(10_000);
+    for (drop, last) in [(DropPolicy::Oldest, "last"), (DropPolicy::Newest, message.as_str())] {
+        let queue = QueueLimits { drop, ..QueueLimits::default() };
+        let queues_bytes_max = 1024 * 1024;
+        let mut scene = Scene::with(Limits { queue, queues_bytes_max, ..Limits::default() });
+        let publisher = scene.open("p", transient());
+        let heavy: Vec<_> =
+            (0..4).map(|number| scene.open(&format!("heavy {number}"), transient())).collect();
+        let light = scene.open("light", transient());
+        for client in &heavy {
+            scene.subscribe(client, "t", Qos::AtLeastOnce);
+        }
+        scene.subscribe(&light, "u", Qos::AtLeastOnce);
+        for _ in 0..100 {
+            scene.publish(&publisher, "t", &message, Qos::AtLeastOnce);
+        }
+        let bytes =
+            |scene: &Scene| -> usize { scene.bus.sessions().iter().map(|view| view.queue_bytes).sum() };
+        let before = bytes(&scene);
+        assert!(
+            (queues_bytes_max as usize..queues_bytes_max as usize + 4 * 80_000).contains(&before),
+            "{before}"
+        );
+        scene.publish(&publisher, "t", "last", Qos::AtLeastOnce);
+        assert!(bytes(&scene) <= before);
+        assert!(scene.dropped(DropReason::QueueFull) > 4 * 50);
+        scene.publish(&publisher, "u", "x", Qos::AtLeastOnce);
+        assert_eq!(scene.receive(&light), ["x"], "a short queue is not touched");
+        assert_eq!(scene.receive(&heavy[0]).last().map(String::as_str), Some(last));
+        // What was read is free again.
+        scene.publish(&publisher, "t", "more", Qos::AtLeastOnce);
+        assert_eq!(scene.receive(&heavy[0]), ["more"]);
+        heavy.iter().for_each(|client| scene.goodbye(client, None));
+        assert!(!scene.bus.budget.is_spent());
+    }
 }

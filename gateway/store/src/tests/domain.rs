@@ -70,6 +70,20 @@ impl Domain {
         acting.act(dice);
         acting.states
     }
+
+    /// A few sessions are left, with so many messages each.
+    pub fn settle_all(&self, left: usize, turn: &mut dyn Turn) {
+        let mut now = self.now.lock();
+        let mut acting = Acting { now: &mut now, turn, states: Vec::new() };
+        for session in acting.now.sessions.keys().skip(8).copied().collect::<Vec<_>>() {
+            acting.end(session);
+        }
+        for session in acting.now.sessions.keys().copied().collect::<Vec<_>>() {
+            while acting.now.sessions[&session].copies.len() > left {
+                acting.settle(&mut Dice(0), session);
+            }
+        }
+    }
 }
 
 struct Acting<'a> {

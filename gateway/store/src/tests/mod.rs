@@ -1,7 +1,9 @@
+mod cleaning;
 mod codec;
 mod dice;
 mod disk;
 mod domain;
+mod live;
 mod log;
 mod records;
 mod replay;

@@ -9,21 +9,10 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, Mode, Options};
 use crate::tests::dice::{Dice, with_seeds};
-use crate::tests::domain::{Domain, State, Turn};
+use crate::tests::domain::{Domain, State};
+use crate::tests::live::Live;
 use crate::tests::log::rig::moment;
-use crate::{Appending, Figures, Image, Operation, Place, Record, Simulated, Store, Survey};
-
-struct Live<'a>(Appending<'a>);
-
-impl Turn for Live<'_> {
-    fn append(&mut self, record: &Record, is_lazy: bool) -> Place {
-        if is_lazy { self.0.append_lazily(record) } else { self.0.append(record) }
-    }
-
-    fn let_go(&mut self, place: Place) {
-        self.0.let_go(place);
-    }
-}
+use crate::{Figures, Image, Operation, Place, Simulated, Store, Survey};
 
 /// A gateway between two crashes.
 struct Life {

@@ -1,21 +1,10 @@
 use std::sync::Arc;
 
 use crate::tests::dice::{Dice, with_seeds};
-use crate::tests::domain::{Domain, Turn};
+use crate::tests::domain::Domain;
+use crate::tests::live::Live;
 use crate::tests::log::rig::{SMALL, moment};
-use crate::{Appending, Disk, Place, Record, Simulated, Store, Survey};
-
-struct Live<'a>(Appending<'a>);
-
-impl Turn for Live<'_> {
-    fn append(&mut self, record: &Record, _: bool) -> Place {
-        self.0.append(record)
-    }
-
-    fn let_go(&mut self, place: Place) {
-        self.0.let_go(place);
-    }
-}
+use crate::{Disk, Simulated, Store, Survey};
 
 fn open(disk: &Simulated) -> Disk {
     Disk::open_unthreaded(SMALL, Arc::new(disk.clone()), moment()).unwrap().0

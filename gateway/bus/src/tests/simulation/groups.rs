@@ -4,6 +4,7 @@ use super::reference::{Body, Copy, Reference, Session, Wish, is_shared, matches}
 use crate::Sharing;
 
 /// A shared subscription (section 4.8.2), and what this gateway makes of the freedom it leaves.
+#[derive(Clone)]
 pub(super) struct Group {
     filter: String,
     number: u32,

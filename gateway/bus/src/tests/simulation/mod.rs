@@ -1,7 +1,7 @@
 //! Random programs against a reference written from the specification.
 //!
 //! `program.rs` draws steps and does each to both; `reference.rs`, with the shared subscriptions of
-//! `groups.rs`, knows nothing of the bus. After every step both must agree on deliveries in order,
+//! `groups.rs` and the crashes of `restart.rs`, knows nothing of the bus. After every step both must agree on deliveries in order,
 //! sessions, retained messages and counts. `hanging.rs` has no reference.
 //!
 //! A seed that fails is printed with its steps; `TIDEGATE_SIMULATION_SEED=n` runs it alone.
@@ -10,6 +10,7 @@ mod groups;
 mod hanging;
 mod program;
 mod reference;
+mod restart;
 
 use program::Program;
 
@@ -24,6 +25,21 @@ fn random_programs_agree_with_the_reference() {
             program.step();
             program.check();
         }
+        program.finish();
+    }
+}
+
+/// What was written is there after a crash, to the last flag and identifier, and nothing else.
+#[test]
+fn random_programs_agree_with_the_reference_through_crashes() {
+    for seed in seeds() {
+        let mut program = Program::durable(seed);
+        for _ in 0..STEPS {
+            program.step_durably();
+            program.check();
+        }
+        program.crash();
+        program.check();
         program.finish();
     }
 }

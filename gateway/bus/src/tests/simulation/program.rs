@@ -6,7 +6,10 @@ use gateway_model::{
     Expiry, Open, Outgoing, Publish, Qos, Reason, RetainHandling, Settlement, Subscription, Will,
 };
 
+use gateway_store::Options;
+
 use super::reference::{Body, Counts, PRIORITIES, Reference, Rules, Sight, Wish, is_shared};
+use crate::session::Named;
 use crate::tests::scene::{self, Client, QOS, Scene, secs_of};
 use crate::{Counter, DropPolicy, DropReason, Limits, PriorityDefault, QueueLimits, Sharing};
 
@@ -35,6 +38,9 @@ const FILTERS: [&str; 19] = [
     "$share/g/#",
 ];
 
+/// From here on they are of groups.
+const FILTERS_SHARED: usize = 13;
+
 /// Steps drawn from a seed, done to a bus and to the reference.
 pub(super) struct Program {
     seed: u64,
@@ -45,12 +51,29 @@ pub(super) struct Program {
     /// A connection that lost its session.
     void: Option<Client>,
     published: u32,
+    /// With a store that crashes: what is in it.
+    durable: Option<Reference>,
     log: Vec<String>,
 }
 
 impl Program {
     pub(super) fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        Self::with(Dice(seed), |rules, _| Scene::with(limits(rules)), false)
+    }
+
+    /// With a store that writes now and then, cleans up, and loses what it has not written. Who is next
+    /// in a group is not stored, so there are none.
+    pub(super) fn durable(seed: u64) -> Self {
+        let options = Options { segment_bytes: 16 * 1024, ..Options::default() };
+        let scene = |rules, seed| {
+            let limits = Limits { retained_qos0_write: None, ..limits(rules) };
+            Scene::stored(limits, seed, options)
+        };
+        Self::with(Dice(seed), scene, true)
+    }
+
+    fn with(mut dice: Dice, scene: impl FnOnce(Rules, u64) -> Scene, is_durable: bool) -> Self {
+        let seed = dice.0;
         let rules = Rules {
             messages_max: if dice.one_in(2) { 5 } else { 10_000 },
             drop_oldest: dice.one_in(2),
@@ -63,8 +86,9 @@ impl Program {
         Self {
             seed,
             dice,
-            scene: Scene::with(limits(rules)),
+            scene: scene(rules, seed),
             reference: Reference::new(rules),
+            durable: is_durable.then(|| Reference::new(rules)),
             connections: BTreeMap::new(),
             void: None,
             published: 0,
@@ -91,6 +115,49 @@ impl Program {
         }
     }
 
+    /// A step of a program with a store.
+    pub(super) fn step_durably(&mut self) {
+        match self.dice.below(40) {
+            0 => self.crash(),
+            1 => self.clean(),
+            2..8 => self.commit(),
+            _ => self.step(),
+        }
+    }
+
+    fn commit(&mut self) {
+        if self.durable.is_some() {
+            self.log("commit".to_owned());
+            self.scene.commit();
+            self.durable = Some(self.reference.clone());
+        }
+    }
+
+    fn clean(&mut self) {
+        // What is on its way and written anew is not known any more to have been retained once, so
+        // that it counts where queues are short.
+        if self.reference.rules.messages_max < 100 {
+            return;
+        }
+        self.commit();
+        self.log("clean".to_owned());
+        self.scene.bus.clean();
+    }
+
+    /// What was not written is lost, and everybody loses his connection.
+    pub(super) fn crash(&mut self) {
+        self.log("crash".to_owned());
+        let durable = self.durable.clone().expect("the program has a store");
+        let now = self.reference.now;
+        self.reference = durable;
+        self.reference.restart(now);
+        self.connections.clear();
+        self.void = None;
+        let recovered = self.scene.crash(0);
+        assert_eq!(recovered.unreadable, 0);
+        self.commit();
+    }
+
     /// What can be seen from outside is as the reference says.
     pub(super) fn check(&mut self) {
         self.scene.assert_balanced();
@@ -103,6 +170,11 @@ impl Program {
                 (session.connected, session.subscriptions.len(), session.queue.len(), session.sent.len());
             let actual = (view.connected, view.subscriptions, view.queued, view.in_flight);
             assert_eq!(actual, expected, "client {client}: connected, subscriptions, queued, in flight");
+        }
+        for Named(session) in self.scene.bus.sessions.lock().iter() {
+            let client: usize = session.client_id.as_str()[1..].parse().unwrap();
+            let room = self.reference.sessions[&client].room(self.reference.rules);
+            assert_eq!(session.state.lock().outbox.messages_free(), room, "client {client}: room");
         }
         assert_eq!(self.counts(), self.reference.counts);
     }
@@ -138,9 +210,15 @@ impl Program {
 
     fn open(&mut self, client: usize) {
         let clean_start = self.dice.one_in(4);
-        let expiry = [None, Some(0), Some(5), Some(20)][self.dice.below(4)];
+        let mut expiry = [None, Some(0), Some(5), Some(20)][self.dice.below(4)];
         let window = [1, 2, 3, 100][self.dice.below(4)];
-        let delay = [0, 0, 2, 8][self.dice.below(4)];
+        let mut delay = [0, 0, 2, 8][self.dice.below(4)];
+        if self.durable.is_some() {
+            // After a crash such wills and ends would be due at once, in any order.
+            delay = delay.max(1);
+            let is_known = self.reference.sessions.contains_key(&client);
+            expiry = expiry.filter(|secs| *secs > 0 || clean_start || !is_known);
+        }
         let will = self.dice.one_in(3).then(|| (Body { expires_at: None, ..self.body(client) }, delay));
         self.open_with(client, clean_start, expiry, window, will);
     }
@@ -198,10 +276,13 @@ impl Program {
         self.log(format!("pass {secs}"));
         self.reference.pass(secs);
         self.scene.pass(secs);
+        // What is overdue after a crash is due at once, in any order.
+        self.commit();
     }
 
     fn subscribe(&mut self, client: usize) {
-        let filter = FILTERS[self.dice.below(FILTERS.len())];
+        let filters = if self.durable.is_some() { FILTERS_SHARED } else { FILTERS.len() };
+        let filter = FILTERS[self.dice.below(filters)];
         let handlings = [RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never];
         let wish = Wish {
             qos: QOS[self.dice.below(3)],
@@ -263,6 +344,8 @@ impl Program {
     }
 
     fn take_some(&mut self, client: usize, count: usize) -> usize {
+        // Nothing at QoS 2 is sent before it is durable.
+        self.commit();
         self.log(format!("take {client} {count}"));
         let connection = &self.connections[&client];
         let is_told = connection.bell.rung() > 0;
@@ -272,7 +355,8 @@ impl Program {
         let taken = self.scene.take_at_most(connection, count);
         for outgoing in &taken {
             let (expected, place) = self.reference.next(client).expect("nothing more is due");
-            assert_eq!(sight(outgoing), expected);
+            let duplicate = expected.duplicate.or(Some(outgoing.duplicate));
+            assert_eq!(sight(outgoing), Sight { duplicate, ..expected });
             assert_eq!(outgoing.id.is_some(), place.is_some());
             let Some(place) = place else { continue };
             let sent = &mut self.reference.sessions.get_mut(&client).unwrap().sent;
@@ -387,7 +471,7 @@ fn sight(outgoing: &Outgoing) -> Sight {
         text: scene::text(outgoing),
         qos: outgoing.qos,
         retain: outgoing.retain,
-        duplicate: outgoing.duplicate,
+        duplicate: Some(outgoing.duplicate),
         released: outgoing.released,
         identifiers,
     }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gateway_model::{DeliveryId, Qos, RetainHandling, Settlement};
 
@@ -6,12 +6,17 @@ use super::groups::Group;
 use crate::{PriorityDefault, Sharing};
 
 /// A server as the specification describes it, slow and simple. Time is in seconds.
+#[derive(Clone)]
 pub(super) struct Reference {
     pub(super) now: u64,
     pub(super) sessions: BTreeMap<usize, Session>,
     /// Each with the moment it stops being kept.
     pub(super) retained: BTreeMap<&'static str, (Body, Option<u64>)>,
     pub(super) delayed: Vec<(u64, Body)>,
+    /// What comes back after a crash of what is retained: nothing that was published at QoS 0.
+    pub(super) retained_log: BTreeMap<&'static str, (Body, Option<u64>)>,
+    /// Topics of it that were changed at QoS 0 and go with the next look at the time.
+    pub(super) unwritten: BTreeSet<&'static str>,
     pub(super) groups: Vec<Group>,
     groups_made: u32,
     pub(super) counts: Counts,
@@ -34,7 +39,7 @@ pub(super) struct Rules {
 /// Filters with priorities, if there are any.
 pub(super) const PRIORITIES: [(&str, u8); 3] = [("a/#", 3), ("+/b", 7), ("x/y/z", 255)];
 
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Counts {
     pub(super) accepted: u64,
     pub(super) unrouted: u64,
@@ -52,16 +57,21 @@ pub(super) struct Counts {
     pub(super) not_accepted: u64,
 }
 
+#[derive(Clone)]
 pub(super) struct Session {
     pub(super) connected: bool,
+    /// It was opened to outlive its connection.
+    pub(super) is_durable: bool,
+    /// Copies that came into it.
+    pub(super) copies: u64,
     /// Seconds that it outlives its connection; `None` is for ever.
-    expiry: Option<u64>,
+    pub(super) expiry: Option<u64>,
     /// Milliseconds: a client's deadlines are later by its number, so that no two are at once.
-    ends_at: Option<u64>,
-    will_at: Option<u64>,
+    pub(super) ends_at: Option<u64>,
+    pub(super) will_at: Option<u64>,
     window: usize,
     /// With the seconds it may wait.
-    will: Option<(Body, u64)>,
+    pub(super) will: Option<(Body, u64)>,
     pub(super) subscriptions: BTreeMap<String, Wish>,
     pub(super) queue: VecDeque<Copy>,
     pub(super) sent: Vec<Sent>,
@@ -99,12 +109,29 @@ pub(super) struct Copy {
     pub(super) priority: u8,
     /// Number of the group and place in its sequence.
     pub(super) shared: Option<(u32, u64)>,
+    pub(super) arrival: Arrival,
 }
 
+/// What a copy has of its session, and still has after a restart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) ordinal: u64,
+    /// Whether it was sent before the restart; `None` if nobody knows.
+    pub(super) was_sent: Option<bool>,
+    pub(super) id: Option<DeliveryId>,
+}
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self { ordinal: 0, was_sent: Some(false), id: None }
+    }
+}
+
+#[derive(Clone)]
 pub(super) struct Sent {
     pub(super) copy: Copy,
     pub(super) id: Option<DeliveryId>,
-    received: bool,
+    pub(super) received: bool,
     resend: bool,
 }
 
@@ -115,7 +142,8 @@ pub(super) struct Sight {
     pub(super) text: String,
     pub(super) qos: Qos,
     pub(super) retain: bool,
-    pub(super) duplicate: bool,
+    /// `None`: either is right.
+    pub(super) duplicate: Option<bool>,
     pub(super) released: bool,
     pub(super) identifiers: Vec<u32>,
 }
@@ -127,6 +155,8 @@ impl Reference {
             sessions: BTreeMap::new(),
             retained: BTreeMap::new(),
             delayed: Vec::new(),
+            retained_log: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
             groups: Vec::new(),
             groups_made: 0,
             counts: Counts::default(),
@@ -156,7 +186,9 @@ impl Reference {
                 is_present = true;
             }
         }
-        let session = self.sessions.entry(client).or_insert_with(Session::empty);
+        let is_durable = expiry != Some(0);
+        let session =
+            self.sessions.entry(client).or_insert_with(|| Session { is_durable, ..Session::empty() });
         session.connected = true;
         session.expiry = expiry;
         (session.ends_at, session.will_at) = (None, None);
@@ -233,6 +265,9 @@ impl Reference {
             }
         }
         self.review();
+        for topic in std::mem::take(&mut self.unwritten) {
+            self.retained_log.remove(topic);
+        }
     }
 
     /// Removes a session; its will, if it has one.
@@ -282,6 +317,7 @@ impl Reference {
                 is_replayed: true,
                 priority: priority(priorities, body.topic),
                 shared: None,
+                arrival: Arrival::default(),
             });
         }
         true
@@ -315,12 +351,7 @@ impl Reference {
     pub(super) fn publish(&mut self, body: Body) -> bool {
         self.counts.accepted += 1;
         if body.retain {
-            self.retained.remove(body.topic);
-            if !body.text.is_empty() {
-                let at_most = self.rules.retained_secs_max.map(|secs| self.now + secs);
-                let until = body.expires_at.into_iter().chain(at_most).min();
-                self.retained.insert(body.topic, (body.clone(), until));
-            }
+            self.retain(&body);
         }
         let before = self.counts.matched;
         for (client, session) in &mut self.sessions {
@@ -335,6 +366,24 @@ impl Reference {
         let is_routed = self.counts.matched > before;
         self.counts.unrouted += u64::from(!is_routed);
         is_routed
+    }
+
+    fn retain(&mut self, body: &Body) {
+        self.retained.remove(body.topic);
+        if body.qos > Qos::AtMostOnce {
+            self.unwritten.remove(body.topic);
+            self.retained_log.remove(body.topic);
+        } else if self.retained_log.contains_key(body.topic) {
+            self.unwritten.insert(body.topic);
+        }
+        if !body.text.is_empty() {
+            let at_most = self.rules.retained_secs_max.map(|secs| self.now + secs);
+            let until = body.expires_at.into_iter().chain(at_most).min();
+            self.retained.insert(body.topic, (body.clone(), until));
+            if body.qos > Qos::AtMostOnce {
+                self.retained_log.insert(body.topic, (body.clone(), until));
+            }
+        }
     }
 
     /// The number of a new group.
@@ -353,7 +402,7 @@ impl Reference {
                 return None;
             }
             sent.resend = false;
-            return Some((sent.copy.sight(!sent.received, sent.received), Some(place)));
+            return Some((sent.copy.sight(Some(!sent.received), sent.received), Some(place)));
         }
         while session.queue.front()?.body.expires_at.is_some_and(|at| at <= self.now) {
             session.queue.pop_front();
@@ -361,14 +410,14 @@ impl Reference {
         }
         if session.queue.front()?.qos == Qos::AtMostOnce {
             self.counts.delivered += 1;
-            return Some((session.queue.pop_front()?.sight(false, false), None));
+            return Some((session.queue.pop_front()?.sight(Some(false), false), None));
         }
         if session.sent.len() >= session.window {
             return None;
         }
         let copy = session.queue.pop_front()?;
-        let sight = copy.sight(false, false);
-        session.sent.push(Sent { copy, id: None, received: false, resend: false });
+        let sight = copy.sight(copy.arrival.was_sent, false);
+        session.sent.push(Sent { id: copy.arrival.id, copy, received: false, resend: false });
         Some((sight, Some(session.sent.len() - 1)))
     }
 
@@ -415,6 +464,8 @@ impl Session {
     fn empty() -> Self {
         Self {
             connected: false,
+            is_durable: false,
+            copies: 0,
             expiry: None,
             ends_at: None,
             will_at: None,
@@ -465,11 +516,14 @@ impl Session {
         let mut identifiers: Vec<u32> = wishes.iter().flat_map(Wish::identifiers).collect();
         identifiers.sort();
         let body = body.clone();
-        self.insert(Copy { body, qos, retain, identifiers, is_replayed: false, priority, shared });
+        let arrival = Arrival::default();
+        self.insert(Copy { body, qos, retain, identifiers, is_replayed: false, priority, shared, arrival });
     }
 
     /// Behind all of its priority, but before what follows it in its group.
-    pub(super) fn insert(&mut self, copy: Copy) {
+    pub(super) fn insert(&mut self, mut copy: Copy) {
+        copy.arrival = Arrival { ordinal: self.copies, ..Arrival::default() };
+        self.copies += 1;
         let follows = |other: &Copy| {
             let is_later = match (copy.shared, other.shared) {
                 (Some(ours), Some(theirs)) => ours.0 == theirs.0 && ours.1 < theirs.1,
@@ -490,7 +544,7 @@ impl Wish {
 }
 
 impl Copy {
-    fn sight(&self, duplicate: bool, released: bool) -> Sight {
+    fn sight(&self, duplicate: Option<bool>, released: bool) -> Sight {
         Sight {
             topic: self.body.topic.to_owned(),
             text: self.body.text.clone(),

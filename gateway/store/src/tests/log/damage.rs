@@ -61,7 +61,7 @@ fn somewhere(dice: &mut Dice, records: &[(Place, Vec<u8>)]) -> (String, u64) {
 #[test]
 fn one_bit_costs_one_record_at_most() {
     with_seeds(1_500, |seed| {
-        let (disk, records) = written(seed % 10);
+        let (disk, records) = written(seed % 50);
         let mut dice = Dice(seed);
         let (name, byte) = somewhere(&mut dice, &records);
         disk.flip(&name, byte, dice.below(8) as u8);
@@ -100,7 +100,7 @@ fn many_bits_cost_what_is_reported() {
 #[test]
 fn bytes_that_cannot_be_read_cost_their_page() {
     with_seeds(500, |seed| {
-        let (disk, records) = written(seed % 10);
+        let (disk, records) = written(seed % 50);
         let mut dice = Dice(seed);
         let (name, byte) = somewhere(&mut dice, &records);
         // Not the page with the last batch, which would then not be found.
@@ -108,8 +108,9 @@ fn bytes_that_cannot_be_read_cost_their_page() {
             return;
         }
         disk.make_unreadable(&name, byte..byte + 1);
-        let (_, rig) = check(&disk, &records);
-        assert!(rig.damaged.iter().any(|damaged| damaged.why == Damage::Unreadable));
+        let (missing, rig) = check(&disk, &records);
+        // Unless there were only zeros, as which it is read.
+        assert!(missing == 0 || rig.damaged.iter().any(|damaged| damaged.why == Damage::Unreadable));
     });
 }
 

@@ -1,0 +1,195 @@
+use std::sync::Arc;
+
+use gateway_store::{Place, Store};
+
+use super::tail::{Item, Reference};
+use super::{Changes, Entry, Outbox, Rare, Tail};
+
+/// Messages of a queue at hand, while a connection holds the session: enough that what is read again
+/// from the log is read by the batch.
+const HEAD_MESSAGES: usize = 512;
+/// And their bytes.
+const HEAD_BYTES: u32 = 256 * 1024;
+
+/// Why there is no message to a reference.
+pub(super) enum Unread {
+    /// It is not written yet.
+    Early(Reference),
+    Damaged(Reference),
+}
+
+/// What of a durable session's queue is at hand, and what is in its tail. All that is at hand goes
+/// before all in the tail.
+impl Outbox {
+    /// Whether a copy that need not be in the log has to be there nevertheless, as only a reference to
+    /// it will be kept.
+    pub(crate) fn wants_stored(&self) -> bool {
+        self.bounds.is_durable()
+            && (self.bounds.is_away() || self.tail().is_some() || self.head() >= HEAD_MESSAGES)
+    }
+
+    /// The connection has gone and the session goes on: what waits is kept as references.
+    pub(crate) fn leave(&mut self, changes: &mut Changes<'_>) {
+        self.bounds.set_away(true);
+        self.shorten(changes);
+        self.rest();
+    }
+
+    pub(super) fn tail(&self) -> Option<&Tail> {
+        self.rare.as_ref()?.tail.as_ref()
+    }
+
+    pub(super) fn tail_mut(&mut self) -> Option<&mut Tail> {
+        self.rare.as_mut()?.tail.as_mut()
+    }
+
+    /// How many messages of the queue are at hand.
+    pub(super) fn head(&self) -> usize {
+        self.entries.len() - self.in_flight()
+    }
+
+    /// How many are not.
+    pub(super) fn behind(&self) -> usize {
+        self.tail().map_or(0, |tail| (tail.sums().count + tail.lost().count) as usize)
+    }
+
+    /// Puts a copy that is accounted for into its place.
+    #[inline]
+    pub(super) fn enqueue(&mut self, entry: Entry, changes: &Changes<'_>) {
+        if let Some(tail) = self.tail_mut()
+            && tail.priority().is_some_and(|first| entry.priority <= first)
+        {
+            tail.push_back(entry.priority, Item::new(entry));
+            return;
+        }
+        let is_last =
+            self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
+        if is_last {
+            self.entries.push_back(entry);
+        } else {
+            self.entries.insert(self.first_below(entry.priority), entry);
+        }
+        self.shorten(changes);
+    }
+
+    /// Moves what is too much to have at hand to the tail, if there can be one.
+    #[inline]
+    pub(super) fn shorten(&mut self, changes: &Changes<'_>) {
+        if self.bounds.is_durable() && self.is_long() {
+            let pages = changes.store().filter(|store| store.pages().is_some());
+            pages.into_iter().for_each(|store| self.shorten_to_tail(store));
+        }
+    }
+
+    /// Reads the next messages of the tail, when none is at hand any more. What is not written yet
+    /// cannot be read: then this is until when to wait.
+    pub(super) fn refill(&mut self, changes: &mut Changes<'_>) -> Option<Place> {
+        let store = self.tail()?.store().clone();
+        let mut until = None;
+        while self.head() == 0 && self.behind() > 0 && until.is_none() {
+            for _ in 0..HEAD_MESSAGES / 2 {
+                if self.head_bytes() >= HEAD_BYTES / 2 {
+                    break;
+                }
+                let Some((priority, item)) = self.tail_mut().and_then(Tail::pop_front) else { break };
+                match self.read(&*store, priority, item) {
+                    Ok(entry) => self.entries.push_back(entry),
+                    Err(Unread::Early(reference)) => {
+                        until = Some(Place::from_number(reference.place.number() + 1));
+                        let items = vec![Item::Reference(reference)];
+                        self.tail_mut()?.push_front(priority, items);
+                        break;
+                    }
+                    Err(Unread::Damaged(reference)) => self.drop_damaged(reference, changes),
+                }
+            }
+            self.drop_lost(changes);
+        }
+        self.rest();
+        until.filter(|_| self.head() == 0)
+    }
+
+    /// An item of the tail with its message.
+    pub(super) fn read(&mut self, store: &dyn Store, priority: u8, item: Item) -> Result<Entry, Unread> {
+        let reference = match item {
+            Item::Whole(entry) => return Ok(entry),
+            Item::Reference(reference) => reference,
+        };
+        match store.read(reference.place) {
+            Ok(message) => {
+                // The same, unless it was counted otherwise by who wrote it.
+                self.queue_bytes = self.queue_bytes - reference.size + message.size() as u32;
+                Ok(reference.into_entry(message, priority))
+            }
+            // Whoever publishes it has a place, and has not written there yet.
+            Err(_) if reference.place >= store.durable() => Err(Unread::Early(reference)),
+            Err(_) => Err(Unread::Damaged(reference)),
+        }
+    }
+
+    pub(super) fn drop_damaged(&mut self, reference: Reference, changes: &mut Changes<'_>) {
+        changes.gone.push(reference.gone());
+        changes.damaged += 1;
+        self.settled = self.settled.wrapping_add(1);
+        self.dequeue(&Item::Reference(reference));
+    }
+
+    /// An item of the tail does not wait any more.
+    pub(super) fn dequeue(&mut self, item: &Item) {
+        self.queue_bytes -= item.size();
+        if item.is_replayed() {
+            self.rare_mut().replayed -= 1;
+        }
+    }
+
+    /// Drops what the tail could not read again, which waited until now. The log is not told of pages,
+    /// as nobody knows what was on them: it comes again after a restart.
+    fn drop_lost(&mut self, changes: &mut Changes<'_>) {
+        let Some(tail) = self.tail_mut() else { return };
+        let lost = tail.take_lost();
+        if lost.count > 0 {
+            changes.damaged += lost.count;
+            self.settled = self.settled.wrapping_add(lost.count);
+            self.queue_bytes -= lost.bytes;
+            self.rare_mut().replayed -= lost.replayed;
+        }
+    }
+
+    fn head_bytes(&self) -> u32 {
+        self.queue_bytes - self.tail().map_or(0, |tail| tail.sums().bytes + tail.lost().bytes)
+    }
+
+    fn is_long(&self) -> bool {
+        let head = self.head();
+        head > HEAD_MESSAGES
+            || head > 1 && self.head_bytes() > HEAD_BYTES
+            || head > 0 && self.bounds.is_away()
+    }
+
+    /// Keeps half of what may be at hand, so that this is done by the batch.
+    fn shorten_to_tail(&mut self, store: &Arc<dyn Store>) {
+        let mut keep = if self.bounds.is_away() { 0 } else { self.head().min(HEAD_MESSAGES / 2) };
+        let sizes = self.entries.range(self.in_flight()..).map(|entry| entry.message.size() as u32);
+        let within = sizes.scan(0u32, |sum, size| {
+            *sum = sum.saturating_add(size);
+            Some(*sum)
+        });
+        keep = keep.min(within.take_while(|sum| *sum <= HEAD_BYTES / 2).count());
+        let mut rest = self.entries.split_off(self.in_flight() + keep);
+        let tail = self.rare.get_or_insert_default().tail.get_or_insert_with(|| Tail::new(store.clone()));
+        // The last priority first, each in order.
+        while let Some(priority) = rest.back().map(|entry| entry.priority) {
+            let first = rest.partition_point(|entry| entry.priority > priority);
+            tail.push_front(priority, rest.split_off(first).into_iter().map(Item::new).collect());
+        }
+    }
+}
+
+impl Rare {
+    /// Lets go of a tail in which nothing is left.
+    pub(super) fn rest(&mut self) {
+        if self.tail.as_ref().is_some_and(Tail::is_empty) {
+            self.tail = None;
+        }
+    }
+}
