@@ -60,12 +60,16 @@ impl Sink {
         ledger.note(WHO, Some(id), "takes it".into());
         let message = ledger.message(id);
         let (topic, seq) = ((message.topic.clone(), message.qos), message.seq);
+        let ordered = !message.abandoned;
         let times = self.got.entry(id).or_default();
         *times += 1;
         if *times > 1 {
             return;
         }
-        if let Some(later) = self.latest.insert(topic, seq).filter(|last| *last > seq) {
+        let last = self.latest.entry(topic).or_default();
+        let later = *last;
+        *last = later.max(seq);
+        if later > seq && ordered {
             ledger.violate(Fault::OutOfOrder, WHO, Some(id), format!("it comes after {later}"));
         }
     }
