@@ -224,6 +224,10 @@ impl Life {
         self.hurry();
         let mut heard = Instant::now();
         while !is_so(self) {
+            if self.stage.calm {
+                // A CONNECT that a client gave up, and that is read late, ends its next connection.
+                self.cast.come(&mut self.stage)?;
+            }
             if self.step(LULL)? {
                 heard = Instant::now();
             } else if heard.elapsed() > self.plan.patience || begin.elapsed() > CALM_MAX {
