@@ -91,7 +91,7 @@ impl Outbox {
     pub(crate) fn holds(&self, group: u32) -> bool {
         let in_flight = self.in_flight();
         let may_move = |(place, entry): (usize, &Entry)| {
-            entry.group == group && (entry.qos == Qos::AtLeastOnce || place >= in_flight && !entry.is_bound())
+            entry.group == group && (place >= in_flight || entry.qos == Qos::AtLeastOnce)
         };
         self.entries.iter().enumerate().any(may_move) || self.tail().is_some_and(|tail| tail.count(group) > 0)
     }
@@ -121,8 +121,7 @@ impl Outbox {
         self.sort_in_flight();
         for (at, mut entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
             let is_sent = at < in_flight;
-            let is_free = if is_sent { self.reaches(reach, &entry) } else { !entry.is_bound() };
-            let may_move = !is_over && entry.group == group && is_free;
+            let may_move = !is_over && entry.group == group && (!is_sent || self.reaches(reach, &entry));
             let found = if may_move { place(&entry) } else { None };
             is_over |= may_move && found.is_none();
             let Some(place) = found else {
