@@ -175,8 +175,8 @@ impl Cast {
     /// Nothing that is owed can still be on its way. A group and a sink have no fence.
     pub fn is_complete(&self, ledger: &Ledger, first: usize, fences: &[MessageId]) -> bool {
         self.receivers.iter().all(|receiver| fences.iter().all(|fence| receiver.got.has(*fence)))
-            && self.group.missing(ledger, first).is_empty()
-            && self.sink.missing(ledger, first).is_empty()
+            && self.group.missing(ledger, first).next().is_none()
+            && self.sink.missing(ledger, first).next().is_none()
     }
 
     /// Everything from this message on has come to everybody who was to get it.
@@ -186,9 +186,8 @@ impl Cast {
             let who = &receiver.client.id;
             missing.extend(receiver.missing(ledger, first).into_iter().map(|id| (who.clone(), id)));
         }
-        let group = self.group.missing(ledger, first).into_iter().map(|id| ("the group".to_owned(), id));
-        let sink = self.sink.missing(ledger, first).into_iter().map(|id| (sink::WHO.to_owned(), id));
-        missing.extend(group.chain(sink));
+        missing.extend(self.group.missing(ledger, first).map(|id| ("the group".to_owned(), id)));
+        missing.extend(self.sink.missing(ledger, first).map(|id| (sink::WHO.to_owned(), id)));
         for (who, id) in missing {
             ledger.violate(Fault::Lost, &who, Some(id), "it was acknowledged, and did not come".into());
         }

@@ -30,10 +30,10 @@ impl Group {
         }
     }
 
-    pub fn missing(&self, ledger: &Ledger, first: usize) -> Vec<MessageId> {
+    pub fn missing<'a>(&'a self, ledger: &'a Ledger, first: usize) -> impl Iterator<Item = MessageId> + 'a {
         let owed = ledger
             .since(first)
             .filter(|(_, message)| is_shared(&message.topic) && message.acknowledged.is_some());
-        owed.map(|(id, _)| id).filter(|id| !self.got.contains_key(id)).collect()
+        owed.map(|(id, _)| id).filter(|id| !self.got.contains_key(id))
     }
 }

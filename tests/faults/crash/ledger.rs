@@ -23,6 +23,8 @@ pub struct Message {
     /// When it was sent for the first time, and how often since.
     pub sent: Option<Tick>,
     pub times: usize,
+    /// Its publisher will not send it again, whatever became of it.
+    pub abandoned: bool,
     /// When PUBACK or PUBREC was seen.
     pub acknowledged: Option<Tick>,
 }
@@ -93,7 +95,8 @@ impl Ledger {
         let (topic, seq) = (topic.to_owned(), of_topic.len());
         of_topic.push(id);
         let (sent, acknowledged) = (None, None);
-        self.messages.push(Message { topic, seq, qos, clears, length, sent, times: 0, acknowledged });
+        let (times, abandoned) = (0, false);
+        self.messages.push(Message { topic, seq, qos, clears, length, sent, times, abandoned, acknowledged });
         id
     }
 
@@ -125,6 +128,11 @@ impl Ledger {
         message.times += 1;
         let (times, qos) = (message.times, message.qos);
         self.note(who, Some(id), format!("sends it at QoS {qos} as {packet_id}, {times}. time"));
+    }
+
+    /// What is still on its way on a connection that was cut may come after what is sent on the next one.
+    pub fn abandon(&mut self, id: MessageId) {
+        self.messages[id.0].abandoned = true;
     }
 
     pub fn acknowledge(&mut self, who: &str, id: MessageId, packet: &str) {

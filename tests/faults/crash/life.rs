@@ -57,8 +57,9 @@ pub struct Life {
 const LULL: Duration = Duration::from_millis(1);
 /// What has to become calm is given so long, whatever happens meanwhile.
 const CALM_MAX: Duration = Duration::from_secs(60);
-/// Acknowledgements of a long round, and of a short one, which ends while all come back.
-const ROUND_MAX: [usize; 2] = [500, 40];
+/// Acknowledgements of a short round, which ends while all come back, of a usual one, and of one that
+/// leaves long queues.
+const ROUND_MAX: [usize; 8] = [40, 40, 40, 500, 500, 500, 500, 4_000];
 /// How long after the acknowledgement a kill may come.
 const AFTER_MICROS_MAX: usize = 3_000;
 /// How long after its start a gateway may be killed again, before it is ready.
@@ -123,7 +124,7 @@ impl Life {
     /// Everybody is at work until a random instant after a random number of acknowledgements.
     fn work(&mut self) -> Outcome {
         let random = &mut self.stage.random;
-        let most = ROUND_MAX[usize::from(random.one_in(3))];
+        let most = ROUND_MAX[random.below(ROUND_MAX.len())];
         let target = self.stage.ledger.acknowledgements + self.plan.least + self.stage.random.below(most);
         let mut end: Option<Instant> = None;
         let mut heard = Instant::now();
@@ -223,6 +224,10 @@ impl Life {
         self.hurry();
         let mut heard = Instant::now();
         while !is_so(self) {
+            if self.stage.calm {
+                // A CONNECT that a client gave up, and that is read late, ends its next connection.
+                self.cast.come(&mut self.stage)?;
+            }
             if self.step(LULL)? {
                 heard = Instant::now();
             } else if heard.elapsed() > self.plan.patience || begin.elapsed() > CALM_MAX {

@@ -10,6 +10,9 @@ use crate::faults::crash::packet::{self, Packet};
 /// Bytes that the gateway does not read for so long mean that it hangs.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Session taken over (MQTT 5.0 section 3.14.2.1).
+const TAKEN_OVER: u8 = 0x8e;
+
 /// What happens outside, in the order in which it is noticed.
 pub enum Event {
     Packet {
@@ -50,6 +53,10 @@ impl Link {
                     Ok(packet) => Event::Packet { link: number, packet },
                     Err(error) => break error,
                 };
+                // It was taken over, and ends: by a CONNECT that its client gave up, and that is read late.
+                if matches!(event, Event::Packet { packet: Packet::Disconnect { reason: TAKEN_OVER }, .. }) {
+                    continue;
+                }
                 if events.send(event).is_err() {
                     return;
                 }

@@ -41,7 +41,7 @@ impl Publisher {
     pub fn connect(&mut self, stage: &mut Stage) -> Outcome {
         if !self.client.persistent {
             // What was not acknowledged to a session that is over is nobody's promise.
-            self.pending.clear();
+            self.pending.drain(..).for_each(|pending| stage.ledger.abandon(pending.message));
         }
         self.client.connect(stage, false)
     }

@@ -233,7 +233,7 @@ impl Receiver {
             let saw_first = |(filter, history): (&String, &History)| {
                 covers(filter, &message.topic) && history.saw_first(message)
             };
-            let ordered = message.times == 1 || self.histories.iter().any(saw_first);
+            let ordered = !message.abandoned && (message.times == 1 || self.histories.iter().any(saw_first));
             self.got.take(&mut stage.ledger, &self.client.id, id, exactly_once, ordered);
         }
         if qos != expected {

@@ -60,21 +60,25 @@ impl Sink {
         ledger.note(WHO, Some(id), "takes it".into());
         let message = ledger.message(id);
         let (topic, seq) = ((message.topic.clone(), message.qos), message.seq);
+        let ordered = !message.abandoned;
         let times = self.got.entry(id).or_default();
         *times += 1;
         if *times > 1 {
             return;
         }
-        if let Some(later) = self.latest.insert(topic, seq).filter(|last| *last > seq) {
+        let last = self.latest.entry(topic).or_default();
+        let later = *last;
+        *last = later.max(seq);
+        if later > seq && ordered {
             ledger.violate(Fault::OutOfOrder, WHO, Some(id), format!("it comes after {later}"));
         }
     }
 
-    pub fn missing(&self, ledger: &Ledger, first: usize) -> Vec<MessageId> {
+    pub fn missing<'a>(&'a self, ledger: &'a Ledger, first: usize) -> impl Iterator<Item = MessageId> + 'a {
         let owed = ledger
             .since(first)
             .filter(|(_, message)| message.topic.starts_with("t/") && message.acknowledged.is_some());
-        owed.map(|(id, _)| id).filter(|id| !self.got.contains_key(id)).collect()
+        owed.map(|(id, _)| id).filter(|id| !self.got.contains_key(id))
     }
 }
 

@@ -123,12 +123,6 @@ impl Entry {
         (Reverse(self.priority), self.ticket)
     }
 
-    /// It waits, but an earlier run of the gateway may have sent it at QoS 2: its receiver may have it
-    /// (MQTT-4.8.2-4).
-    pub(super) fn is_bound(&self) -> bool {
-        self.qos == Qos::ExactlyOnce && self.serial != 0
-    }
-
     /// What stays behind of one that was sent: it belongs to no group any more.
     pub(super) fn withdrawn(&self) -> Self {
         let (message, identifiers) = (self.message.clone(), Identifiers::None);

@@ -1,6 +1,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use gateway_model::Qos;
 use gateway_store::{CopyImage, CopyState, Shared, Store};
 
 use super::flight::far_from;
@@ -90,7 +91,9 @@ fn reference(
     group: &dyn Fn(Shared) -> Option<u32>,
 ) -> Reference {
     let CopyImage { place, size, qos, retain, state, identifiers, shared, .. } = image;
-    let known = shared.and_then(|shared| Some((group(shared)?, shared.ticket)));
+    // What may have been sent at QoS 2 is its receiver's alone (MQTT-4.8.2-4).
+    let may_move = !may_be_known || qos != Qos::ExactlyOnce;
+    let known = shared.filter(|_| may_move).and_then(|shared| Some((group(shared)?, shared.ticket)));
     let (group, ticket) = known.unwrap_or_default();
     Reference { place, ordinal, identifiers, size, group, ticket, qos, retain, state, may_be_known }
 }
