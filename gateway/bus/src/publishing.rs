@@ -293,7 +293,7 @@ impl Bus {
         route: &Route,
         passage: Passage<'_>,
     ) -> Reason {
-        if message.qos > Qos::AtMostOnce {
+        if message.qos > Qos::AtMostOnce && turn.has_begun() {
             turn.begin_message(message, route.copies_max(), route.identifiers_max());
         }
         let mut matched = 0;

@@ -149,6 +149,8 @@ impl Session {
         if turn.is_storing() && self.is_durable() && entry.qos > Qos::AtMostOnce {
             return self.push_stored(turn, state, entry, shared);
         }
+        let must_be_stored = entry.message.qos.min(entry.qos) > Qos::AtMostOnce && self.is_durable();
+        debug_assert!(!must_be_stored, "the publisher knew what its route needs");
         let Pushed { dropped, .. } = state.push_accounted(turn, entry);
         drop(state);
         turn.collect(self);
