@@ -9,6 +9,7 @@ use gateway_model::{
     ClientId, Close, Delayed, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal,
     Subscription, Topic, TopicFilter,
 };
+use gateway_store::Room;
 use sha2::{Digest, Sha256};
 
 use crate::clock;
@@ -190,8 +191,11 @@ impl Broker {
         let options = SessionOptions { owner, ..SessionOptions::default() };
         let opened = self.bus.open(moment, client_id, open, options, notify);
         let (attachment, opened) = opened.map_err(|reason| {
-            let text = "too many sessions: limits.sessions_max".into();
-            self.refuse(moment, peer, Refusal { reason, text })
+            let text = match self.bus.store().room() {
+                Room::Full => "the store is full: its disk, or store.bytes_max",
+                _ => "too many sessions: limits.sessions_max",
+            };
+            self.refuse(moment, peer, Refusal { reason, text: text.into() })
         })?;
         let principal = Principal { attachment, identity, mount, permit: None };
         let Promise { value: opened, place } = opened;
