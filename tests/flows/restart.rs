@@ -2,7 +2,6 @@
 
 use crate::harness::gateway::{Settings, data_dir};
 use crate::harness::mqtt::{Subscriber, publish};
-use crate::harness::raw::RawClient;
 use crate::harness::{Gateway, Outcome, World};
 use crate::{ensure, ensure_eq};
 
@@ -11,7 +10,6 @@ crate::cases!("restart":
     a_user_keeps_the_session_and_nobody_else_gets_it,
     what_waits_for_a_bridge_outlives_its_settings,
     in_memory_a_restart_loses_everything_and_it_is_said,
-    at_intervals_a_kill_loses_nothing,
 );
 
 fn what_was_acknowledged_is_there_after_a_restart_of_any_kind(world: &mut World) -> Outcome {
@@ -88,25 +86,6 @@ fn what_waits_for_a_bridge_outlives_its_settings(world: &mut World) -> Outcome {
     publish(world, port, &["-t", "a", "-q", "1", "-m", "x"])?;
     publish(world, port, &["-t", "b", "-q", "1", "-m", "x"])?;
     ensure_eq!(gateway.metric(BACKLOG)?, Some(4.0), "messages that wait for the bridge");
-    gateway.stop()
-}
-
-fn at_intervals_a_kill_loses_nothing(world: &mut World) -> Outcome {
-    // So long that nothing is synced before the kill.
-    let interval = ["store.durability=interval", "store.interval_millis=60000"];
-    let gateway = Gateway::start_with(world, Settings::set(&interval))?;
-    let away = ["-c", "-i", "away", "-t", "a", "-q", "1"];
-    Subscriber::start(world, gateway.ports.mqtt, &away)?.leave()?;
-    let mut publisher = RawClient::connect(gateway.ports.mqtt, "publisher")?;
-    let expected: Vec<String> = (0..300).map(|number| number.to_string()).collect();
-    for number in &expected {
-        ensure_eq!(publisher.publish_payload("a", number.as_bytes())?, 0, "the PUBACK");
-    }
-    let gateway = gateway.restart(world, true)?;
-    let back = Subscriber::connecting(world, gateway.ports.mqtt, &away)?;
-    let received: Vec<String> =
-        back.messages(expected.len(), 20)?.into_iter().map(|got| got.payload).collect();
-    ensure_eq!(received, expected, "what was acknowledged before the kill");
     gateway.stop()
 }
 
