@@ -15,6 +15,8 @@ struct Remains {
     session: Arc<Session>,
     /// A connection held it.
     was_held: bool,
+    /// Another session of its name has its place.
+    was_replaced: bool,
     filters: Vec<TopicFilter>,
     /// What others of its groups may take.
     shared: Vec<Entry>,
@@ -96,7 +98,7 @@ impl Bus {
         };
         drop(sessions);
         if let Some(remains) = remains {
-            self.settle_estate(&mut turn, moment, remains);
+            self.settle_estate(&mut turn, moment, Remains { was_replaced: true, ..remains });
         }
         if session_present {
             self.come_back(&mut turn, &session);
@@ -292,12 +294,20 @@ impl Bus {
         if session.is_durable() {
             self.durable.lock().remove(&session.number);
         }
-        Some(Remains { session: session.clone(), was_held, filters, shared, gone: left, will })
+        Some(Remains {
+            session: session.clone(),
+            was_held,
+            was_replaced: false,
+            filters,
+            shared,
+            gone: left,
+            will,
+        })
     }
 
     /// Gives what a session leaves to those that it is for. No lock of the bus is held.
     fn settle_estate(&self, turn: &mut Turn<'_>, moment: Moment, remains: Remains) {
-        let Remains { session, filters, shared, gone, will, .. } = remains;
+        let Remains { session, was_replaced, filters, shared, gone, will, .. } = remains;
         // Others look up routes in between: there may be a hundred thousand filters.
         for some in filters.chunks(FILTERS_AT_A_TIME) {
             let mut routes = self.routes.write();
@@ -307,7 +317,9 @@ impl Bus {
         self.bequeath(turn, &session, shared, gone);
         will.into_iter().for_each(|will| self.publish_will(turn, moment, &session.client_id, *will));
         if session.is_durable() {
-            turn.append_lazily(&Record::Ended { session: session.number });
+            // Whoever makes it end by opening another one waits for this: a crash is not to bring it back.
+            let end = Record::Ended { session: session.number };
+            if was_replaced { turn.append(&end) } else { turn.append_lazily(&end) }
         }
     }
 

@@ -8,7 +8,7 @@ use gateway_store::Record;
 use crate::outbox::Entry;
 use crate::publishing::again;
 use crate::retained::Retained;
-use crate::routes::Subscriber;
+use crate::routes::{Listed, Subscriber};
 use crate::turn::{Holds, Turn};
 use crate::{Attachment, Bus, Counter, Promise};
 
@@ -169,7 +169,7 @@ impl Bus {
             let priority = routes.priority(&message.topic);
             let entry = Entry::new(message.clone(), identifiers.clone(), qos, true, priority).replayed();
             if is_stored {
-                turn.begin_message(&message, 1, identifiers.as_slice().len());
+                turn.begin_message(&message, Listed::one(&identifiers));
             }
             self.counters.add(Counter::Matched, 1);
             if let Some((reason, count)) = session.push(turn, state, entry, None) {

@@ -257,3 +257,19 @@ fn open_with_will(scene: &Scene, name: &str, delay_secs: u64) -> crate::tests::s
     let will = format!("will/{name}");
     scene.open(name, with_will(lasting(Expiry::Never), &will, delay_secs))
 }
+
+/// Who begins anew, for a connection only, is told when nothing of before can come back.
+#[test]
+fn a_clean_start_is_told_when_the_old_session_is_gone_for_ever() {
+    let mut scene = scene();
+    open(&scene, "a");
+    scene.commit();
+    let (_, opened) = scene
+        .bus
+        .open(scene.moment, id("a"), Open::transient(), SessionOptions::default(), super::bell())
+        .unwrap();
+    assert!(!scene.is_kept(opened.place), "a crash would bring the old one back");
+    scene.commit();
+    assert!(scene.is_kept(opened.place));
+    assert_eq!(scene.crash(0).sessions, 0);
+}
