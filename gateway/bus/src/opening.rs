@@ -37,7 +37,8 @@ impl Bus {
     /// Opens a session under `client_id`, or resumes it; whoever holds it loses it.
     ///
     /// One that outlives its connection is durable: it is refused with `QuotaExceeded`, unless it is
-    /// known, while the store has no room.
+    /// known, while the store has no room. There is always room for those of the gateway's own, which are
+    /// few.
     pub fn open(
         &self,
         moment: Moment,
@@ -55,12 +56,13 @@ impl Bus {
             turn.begin();
         }
         let (mut sessions, previous) = self.find(&mut turn, &client_id);
-        if previous.is_none() && sessions.len() >= self.limits.sessions_max {
+        let is_own = client_id.is_reserved();
+        if previous.is_none() && sessions.len() >= self.limits.sessions_max && !is_own {
             return Err(Reason::QuotaExceeded);
         }
         let resumes = |session: &Arc<Session>| session.state.lock().may_be_resumed_by(options.owner);
         let session_present = !open.clean_start && previous.as_ref().is_some_and(resumes);
-        if is_durable && !session_present && turn.is_full() {
+        if is_durable && !session_present && turn.is_full() && !is_own {
             return Err(Reason::QuotaExceeded);
         }
         let mut will = None;

@@ -271,7 +271,7 @@ fn place(message: &Message) -> Place {
 
 /// Whether the gateway published it, which does so again after a restart.
 fn is_own(message: &Message) -> bool {
-    message.publisher.as_str().starts_with('$')
+    message.publisher.is_reserved()
 }
 
 /// What every matching topic begins with: `a/b/+` gives `a/b/`, but `a/#` gives `a`, which it

@@ -14,8 +14,8 @@ use crate::{Attachment, Bus, Counter, Promise};
 
 impl Bus {
     /// Adds subscriptions and queues the retained messages they ask for. One reason each: the
-    /// granted QoS, or an error. Those of a durable session are refused with `QuotaExceeded` while
-    /// the store has no room.
+    /// granted QoS, or an error. Those of a client's durable session are refused with `QuotaExceeded`
+    /// while the store has no room.
     pub fn subscribe(
         &self,
         now: Instant,
@@ -24,7 +24,7 @@ impl Bus {
     ) -> Promise<Vec<Reason>> {
         let mut turn = self.turn();
         if attachment.session.is_durable() {
-            if turn.is_full() {
+            if turn.is_full() && !attachment.client_id().is_reserved() {
                 return Promise::now(vec![Reason::QuotaExceeded; subscriptions.len()]);
             }
             turn.begin();

@@ -29,7 +29,7 @@ pub(crate) fn of_subscribe(reasons: &[Reason]) -> &'static str {
         }
         Some(Reason::PacketIdentifierInUse) => "packet identifier belongs to a publish",
         Some(Reason::QuotaExceeded) => {
-            "more filters than limits.subscriptions_max, or another client has the exclusive filter"
+            "more filters than limits.subscriptions_max, the exclusive filter is another's, or the store is full"
         }
         _ => "",
     }
