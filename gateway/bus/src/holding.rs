@@ -9,7 +9,7 @@ impl Holders for Bus {
             Holder::Copy { session, ordinal } => {
                 let session = self.durable.lock().get(&session).cloned()?;
                 let state = session.state.lock();
-                state.outbox.held(ordinal, place)
+                state.outbox.held(ordinal, place, &mut self.lookups.lock())
             }
             Holder::Retained(topic) => {
                 (self.retained.lock().place(topic)? == place).then_some(CopyState::Waiting)
