@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use gateway_model::{ClientId, Expiry, Moment, Notify, Open, Opened, Reason, TopicFilter, Will};
 use gateway_store::Record;
@@ -60,8 +61,9 @@ impl Bus {
         if previous.is_none() && sessions.len() >= self.limits.sessions_max && !is_own {
             return Err(Reason::QuotaExceeded);
         }
+        let is_over = previous.as_ref().is_some_and(|session| session.state.lock().is_over(moment.instant));
         let resumes = |session: &Arc<Session>| session.state.lock().may_be_resumed_by(options.owner);
-        let session_present = !open.clean_start && previous.as_ref().is_some_and(resumes);
+        let session_present = !open.clean_start && !is_over && previous.as_ref().is_some_and(resumes);
         if is_durable && !session_present && turn.is_full() && !is_own {
             return Err(Reason::QuotaExceeded);
         }
@@ -72,7 +74,7 @@ impl Bus {
             previous => {
                 if let Some(previous) = previous {
                     remains = self.end(&mut turn, &previous);
-                    self.counters.add(Counter::SessionsDiscarded, 1);
+                    self.counters.add(Counter::SessionsDiscarded, u64::from(!is_over));
                 }
                 let count = self.next_session.fetch_add(1, Ordering::Relaxed);
                 let number = Session::number(count, is_durable);
@@ -88,7 +90,7 @@ impl Bus {
             let mut state = session.state.lock();
             if session_present {
                 took_over = state.is_attached();
-                will = self.take_over(&mut state);
+                will = self.take_over(&mut state, moment.instant);
                 self.counters.add(Counter::SessionsResumed, 1);
             }
             state.outbox.set_limits(options.queue.unwrap_or(self.limits.queue));
@@ -227,11 +229,11 @@ impl Bus {
     }
 
     /// The connection of a session that goes on is replaced. A will is due unless it may wait for
-    /// exactly this (MQTT 5.0 section 3.1.3.2.2).
-    fn take_over(&self, state: &mut State) -> Option<Box<Will>> {
+    /// exactly this (MQTT 5.0 section 3.1.3.2.2), or if it was before, and nobody has looked since.
+    fn take_over(&self, state: &mut State, now: Instant) -> Option<Box<Will>> {
         let will = state.will.take();
         if !state.evict(Reason::SessionTakenOver) {
-            return None;
+            return will.filter(|_| state.is_will_overdue(now));
         }
         self.counters.add(Counter::SessionsTakenOver, 1);
         will.filter(|will| will.delay.is_zero())
