@@ -4,6 +4,7 @@ use std::time::Instant;
 use parking_lot::MutexGuard;
 
 use crate::engine::Engine;
+use crate::retiring::Oldest;
 use crate::{Place, Record};
 
 /// A turn at the end of the log. Nobody else appends until it is dropped.
@@ -40,6 +41,14 @@ impl<'a> Appending<'a> {
         let place = self.engine.append(&mut log, record);
         self.wake |= log.dawdle(place, Instant::now);
         place
+    }
+
+    /// Says which segment is the oldest; returns where the log ends then.
+    pub(crate) fn append_oldest(&mut self, oldest: Oldest) -> Place {
+        let mut log = self.engine.log.lock();
+        self.engine.append_bytes(&mut log, 0, |into| oldest.encode(into));
+        self.wake |= log.hurry();
+        log.end()
     }
 
     /// Appends what was in the log before.

@@ -22,6 +22,8 @@ pub(crate) struct Committer {
     unsynced: Vec<Arc<Batch>>,
     rewrite: bool,
     synced: Place,
+    /// The last place before which everything in the files is synced: what the next batch says.
+    proof: Place,
     synced_at: Instant,
     /// After a failure, when to try again and how long to wait after the next one.
     retry: Option<(Instant, Duration)>,
@@ -58,6 +60,7 @@ impl Committer {
             unsynced: Vec::new(),
             rewrite: false,
             synced: engine.durable(),
+            proof: engine.before,
             synced_at: Instant::now(),
             retry: None,
             look: None,
@@ -140,7 +143,7 @@ impl Committer {
     }
 
     /// Writes up to so many batches. Whether it worked.
-    fn work(&mut self, engine: &Engine, sync: bool, batches: usize) -> bool {
+    pub fn work(&mut self, engine: &Engine, sync: bool, batches: usize) -> bool {
         let before = engine.room();
         match self.write_all(engine, sync, batches) {
             Ok(()) => {
@@ -181,12 +184,12 @@ impl Committer {
         for _ in 0..batches {
             let batch = match self.unwritten.take() {
                 Some(batch) => batch,
-                None => match engine.between_turns(|log| log.take(self.synced)) {
+                None => match self.take(engine)? {
                     Some(batch) => batch,
                     None => break,
                 },
             };
-            if let Err(error) = self.commit_batch(engine, &batch) {
+            if let Err(error) = self.write(engine, &batch) {
                 self.unwritten = Some(batch);
                 return Err(error);
             }
@@ -209,12 +212,23 @@ impl Committer {
         self.unsynced.iter().map(|batch| batch.bytes.len() as u64).sum()
     }
 
-    /// Writes a batch where it belongs; before a segment is left behind it is synced.
-    fn commit_batch(&mut self, engine: &Engine, batch: &Arc<Batch>) -> io::Result<()> {
-        if self.unsynced.last().is_some_and(|last| last.segment != batch.segment) {
-            self.sync(engine)?;
+    /// The next batch. Before a segment is left behind it is synced, so that the first batch in the next
+    /// one says how far it reached: whatever is missing of it later has been damaged.
+    fn take(&mut self, engine: &Engine) -> io::Result<Option<Arc<Batch>>> {
+        let proof = self.proof;
+        let unsynced = self.unsynced.last().map(|batch| batch.segment);
+        let taken = engine.between_turns(|log| {
+            let leaves = unsynced.is_some() && log.next_segment().is_some_and(|next| Some(next) != unsynced);
+            if leaves { None } else { Some(log.take(proof)) }
+        });
+        match taken {
+            Some(batch) => Ok(batch),
+            None => {
+                self.sync(engine)?;
+                let proof = self.proof;
+                Ok(engine.between_turns(|log| log.take(proof)))
+            }
         }
-        self.write(engine, batch)
     }
 
     fn write(&mut self, engine: &Engine, batch: &Batch) -> io::Result<()> {
@@ -275,7 +289,7 @@ impl Committer {
         file.sync()?;
         self.rewrite = false;
         engine.counters.syncs.fetch_add(1, Relaxed);
-        self.synced = end;
+        (self.synced, self.proof) = (end, end);
         self.synced_at = Instant::now();
         if engine.options.mode == Mode::Sync {
             publish(engine, &self.unsynced);

@@ -19,6 +19,8 @@ pub(crate) struct Engine {
     pub options: Options,
     pub files: Arc<dyn Files>,
     pub anchor: Moment,
+    /// Where the log ended when it was opened.
+    pub before: Place,
     /// Held by whoever appends: the outermost lock.
     turn: Mutex<()>,
     /// Held for a moment, by anybody: the innermost lock.
@@ -66,6 +68,7 @@ impl Engine {
             options,
             files,
             anchor,
+            before: recovered.end,
             turn: Mutex::new(()),
             durable: AtomicU64::new(log.end().number()),
             log: Mutex::new(log),
@@ -151,14 +154,14 @@ impl Engine {
 
     /// The bytes of the record at a place.
     pub fn record(&self, place: Place) -> Result<Vec<u8>, ReadError> {
-        let salt = {
+        let (salt, end) = {
             let log = self.log.lock();
             if let Some(record) = log.pending(place) {
                 return Ok(record.to_vec());
             }
             let segment = log.segments.get(&place.segment());
-            segment.filter(|segment| place.offset() < segment.used).ok_or(ReadError::Nowhere(place))?;
-            log.salt()
+            let used = segment.map_or(0, |segment| segment.used);
+            (log.salt(), used.checked_sub(place.offset()).ok_or(ReadError::Nowhere(place))? as usize)
         };
         let failed = |error: io::Error| match error.kind() {
             // It has been removed since.
@@ -170,7 +173,8 @@ impl Engine {
         let read = file.read_at(&mut bytes, place.offset().into()).map_err(failed)?;
         bytes.truncate(read);
         let damaged = |what| ReadError::Damaged { place, what };
-        let length = frame::length(&bytes, salt, place).ok_or(damaged("no record begins here"))?;
+        let length = frame::length(&bytes, salt, place).filter(|length| frame::OVERHEAD + length <= end);
+        let length = length.ok_or(damaged("no record begins here"))?;
         if frame::OVERHEAD + length > read {
             bytes.resize(frame::OVERHEAD + length, 0);
             let rest = u64::from(place.offset()) + read as u64;

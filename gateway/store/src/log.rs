@@ -195,6 +195,12 @@ impl Log {
         }
     }
 
+    /// The segment of the next batch to be written, if there is any.
+    pub fn next_segment(&self) -> Option<u32> {
+        let open = self.open.as_ref().filter(|batch| !batch.is_empty());
+        self.closed.front().or(open).map(|batch| batch.segment)
+    }
+
     /// The next batch to be written, if there is any.
     pub fn take(&mut self, synced: Place) -> Option<Arc<Batch>> {
         let closed = self.closed.pop_front();
