@@ -82,6 +82,8 @@ impl Broker {
         );
         counter(page, "tidegate_wills_published_total", "Wills published", Counter::WillsPublished);
         counter(page, "tidegate_sessions_opened_total", "Sessions opened", Counter::SessionsOpened);
+        let recovered = "Sessions found in the store at the start";
+        counter(page, "tidegate_sessions_recovered_total", recovered, Counter::SessionsRecovered);
         counter(page, "tidegate_sessions_resumed_total", "Sessions resumed", Counter::SessionsResumed);
         counter(
             page,

@@ -3,9 +3,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gateway_model::{ClientId, Deliveries, DeliveryId, Reason, Settled, Settlement};
-use gateway_store::{Place, Record};
+use gateway_store::Place;
 
-use crate::outbox::Drain;
+use crate::outbox::{Changes, Drain};
 use crate::session::State;
 use crate::turn::Turn;
 use crate::{Counter, Counters, DropReason, Session};
@@ -69,26 +69,19 @@ impl Attachment {
         Ok(Drained { left, sent, waits_for })
     }
 
-    /// The log hears of it when the session has changed: whoever queues a copy has the log until its
-    /// record is written, so that nothing is settled there before it is known. Only what is received
-    /// has the log from the beginning, as another connection that takes the session over meanwhile
-    /// must not release what the log does not know to be received.
     pub(crate) fn settle(
         &self,
         counters: &Counters,
-        turn: &mut Turn<'_>,
+        changes: &mut Changes<'_>,
         id: DeliveryId,
         settlement: Settlement,
     ) -> Settled {
-        if settlement == Settlement::Received && self.session.is_durable() {
-            turn.begin();
-        }
         let mut state = self.session.state.lock();
         if state.epoch != self.epoch {
             return Settled::Unknown;
         }
         let before = state.outbox.settled();
-        let settled = state.outbox.settle(id, settlement, &mut turn.changes);
+        let settled = state.outbox.settle(id, settlement, changes);
         // What another member of a group has now is counted there.
         let is_counted = state.outbox.settled() != before;
         if settled != Settled::Done {
@@ -98,7 +91,6 @@ impl Attachment {
             state.wake();
         }
         drop(state);
-        turn.collect(&self.session);
         match settlement {
             _ if !is_counted => {}
             Settlement::Delivered | Settlement::Acknowledged | Settlement::Completed => {
@@ -109,9 +101,6 @@ impl Attachment {
                 counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), 1);
             }
             Settlement::Received | Settlement::Returned => {}
-        }
-        if let Some(ordinal) = turn.changes.received.take() {
-            turn.append(&Record::Received { session: self.session.number, ordinal });
         }
         settled
     }

@@ -14,6 +14,7 @@ use crate::budget::Budget;
 use crate::delayed::Delayed;
 use crate::group::{Group, Rules};
 use crate::lock::{Mutex, RwLock};
+use crate::outbox::Changes;
 use crate::priorities::Priorities;
 use crate::retained::Retained;
 use crate::routes::Routes;
@@ -171,14 +172,31 @@ impl Bus {
     }
 
     /// Says what became of a delivery.
+    ///
+    /// The log hears of it when the session has changed: whoever queues a copy has the log until its
+    /// record is written, so that nothing is settled there before it is known. Only what is received
+    /// has the log from the beginning, as another connection that takes the session over meanwhile
+    /// must not release what the log does not know to be received.
     pub fn settle(
         &self,
         attachment: &Attachment,
         id: DeliveryId,
         settlement: Settlement,
     ) -> Promise<Settled> {
+        let session = &attachment.session;
+        if !session.is_durable() {
+            let changes = &mut Changes::nowhere();
+            return Promise::now(attachment.settle(&self.counters, changes, id, settlement));
+        }
         let mut turn = self.turn();
-        let settled = attachment.settle(&self.counters, &mut turn, id, settlement);
+        if settlement == Settlement::Received {
+            turn.begin();
+        }
+        let settled = attachment.settle(&self.counters, &mut turn.changes, id, settlement);
+        turn.collect(session);
+        if let Some(ordinal) = turn.changes.received.take() {
+            turn.append(&Record::Received { session: session.number, ordinal });
+        }
         turn.promise(settled)
     }
 

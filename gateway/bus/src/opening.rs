@@ -61,8 +61,7 @@ impl Bus {
         if is_durable && !session_present && turn.is_full() {
             return Err(Reason::QuotaExceeded);
         }
-        let mut wills = Vec::new();
-        let mut took_over = false;
+        let mut will = None;
         let mut remains = None;
         let session = match previous {
             Some(session) if session_present => session,
@@ -80,12 +79,12 @@ impl Bus {
                 session
             }
         };
-        took_over |= remains.as_ref().is_some_and(|remains| remains.was_held);
+        let mut took_over = remains.as_ref().is_some_and(|remains: &Remains| remains.was_held);
         let (attachment, held) = {
             let mut state = session.state.lock();
             if session_present {
                 took_over = state.is_attached();
-                wills.extend(self.take_over(&mut state));
+                will = self.take_over(&mut state);
                 self.counters.add(Counter::SessionsResumed, 1);
             }
             state.outbox.set_limits(options.queue.unwrap_or(self.limits.queue));
@@ -102,7 +101,7 @@ impl Bus {
         if session_present {
             self.come_back(&mut turn, &session);
         }
-        wills.into_iter().for_each(|will| self.publish_will(&mut turn, moment, &client_id, *will));
+        will.into_iter().for_each(|will| self.publish_will(&mut turn, moment, &client_id, *will));
         self.write_open(&mut turn, moment, &session, session_present);
         let opened = Opened { client_id, session_present, expiry, held, authentication_data: None };
         Ok((attachment, turn.promise(opened)))

@@ -125,7 +125,7 @@ impl Outbox {
 
     /// Queues a copy. One that is listed stays so only if the log is to have it: then `listed` tells
     /// its ordinal.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, mut entry: Entry, changes: &mut Changes<'_>) -> Pushed {
         self.matched = self.matched.wrapping_add(1);
         let mut evicted = 0;
@@ -274,7 +274,11 @@ impl Outbox {
     }
 
     /// Gives the ordinal of a new copy, if it needs one.
+    #[inline(always)]
     fn number(&mut self, entry: &mut Entry) {
+        if entry.qos == Qos::AtMostOnce && !entry.is_listed() {
+            return;
+        }
         if !self.bounds.is_durable() || !self.is_to_be_listed(entry) {
             entry.unlist();
         }

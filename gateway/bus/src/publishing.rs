@@ -56,7 +56,7 @@ impl Bus {
             }
             turn.begin();
         }
-        if !remember(hold) {
+        if hold.is_some() && !remember(hold) {
             return Promise::now(Reason::SessionTakenOver);
         }
         self.counters.add(Counter::Accepted, 1);
@@ -293,7 +293,7 @@ impl Bus {
         route: &Route,
         passage: Passage<'_>,
     ) -> Reason {
-        if message.qos > Qos::AtMostOnce {
+        if message.qos > Qos::AtMostOnce && turn.has_begun() {
             turn.begin_message(message, route.copies_max(), route.identifiers_max());
         }
         let mut matched = 0;

@@ -138,7 +138,7 @@ impl Session {
 
     /// Queues a copy; if the message is being stored, the log is to list it. `shared` is what the log
     /// has to know of its group. Returns what was dropped, and why.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(
         &self,
         turn: &mut Turn<'_>,
@@ -149,12 +149,15 @@ impl Session {
         if turn.is_storing() && self.is_durable() && entry.qos > Qos::AtMostOnce {
             return self.push_stored(turn, state, entry, shared);
         }
+        let must_be_stored = entry.message.qos.min(entry.qos) > Qos::AtMostOnce && self.is_durable();
+        debug_assert!(!must_be_stored, "the publisher knew what its route needs");
         let Pushed { dropped, .. } = state.push_accounted(turn, entry);
         drop(state);
         turn.collect(self);
         dropped
     }
 
+    #[inline(never)]
     fn push_stored(
         &self,
         turn: &mut Turn<'_>,
@@ -296,7 +299,7 @@ impl State {
         if self.outbox.limits().upgrade_qos { subscribed } else { published.min(subscribed) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn push_accounted(&mut self, turn: &mut Turn<'_>, queued: Entry) -> Pushed {
         turn.changes.is_tight = self.steps > 0 && turn.budget().is_spent();
         let pushed = self.push(queued, &mut turn.changes);
@@ -304,7 +307,7 @@ impl State {
         pushed
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, queued: Entry, changes: &mut Changes<'_>) -> Pushed {
         let outbox = &mut self.outbox;
         if self.ended {

@@ -64,9 +64,14 @@ impl<'a> Turn<'a> {
         }
     }
 
+    #[inline]
+    pub(crate) fn has_begun(&self) -> bool {
+        self.writing.as_ref().is_some_and(|writing| writing.appending.is_some())
+    }
+
     /// Whether what happens is written down: there is nothing to write to, or the turn has begun.
     pub(crate) fn is_ready(&self) -> bool {
-        !self.bus.keeps || self.writing.as_ref().is_some_and(|writing| writing.appending.is_some())
+        !self.bus.keeps || self.has_begun()
     }
 
     /// Whether the store keeps anything.

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use gateway_store::{Place, Store};
-use smallvec::SmallVec;
 
 use super::Entry;
 use super::tail::Item;
@@ -14,7 +13,7 @@ use super::tail::Item;
 pub(crate) struct Changes<'a> {
     store: Option<&'a Arc<dyn Store>>,
     /// Copies that the log listed and that have left.
-    pub(crate) gone: SmallVec<[Gone; 2]>,
+    pub(crate) gone: Vec<Gone>,
     /// The ordinal of a listed copy that its receiver has now (PUBREC).
     pub(crate) received: Option<u64>,
     /// Copies dropped because they could not be read again; the outbox has accounted for them.
@@ -37,7 +36,7 @@ impl<'a> Changes<'a> {
 
     /// For what has no store: all stays in memory.
     pub(crate) fn nowhere() -> Self {
-        Self { store: None, gone: SmallVec::new(), received: None, damaged: 0, is_tight: false }
+        Self { store: None, gone: Vec::new(), received: None, damaged: 0, is_tight: false }
     }
 
     pub(super) fn store(&self) -> Option<&'a Arc<dyn Store>> {

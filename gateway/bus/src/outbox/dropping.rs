@@ -8,6 +8,7 @@ use crate::DropPolicy;
 
 /// What leaves without being delivered.
 impl Outbox {
+    #[inline(always)]
     pub(super) fn fits(&self, entry: &Entry) -> bool {
         (entry.is_replayed() || self.messages_free() > 0) && entry.message.size() <= self.bytes_free()
     }

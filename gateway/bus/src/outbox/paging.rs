@@ -54,8 +54,20 @@ impl Outbox {
     }
 
     /// Puts a copy that is accounted for into its place.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enqueue(&mut self, entry: Entry, changes: &Changes<'_>) {
+        let is_last =
+            self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
+        if !is_last || self.rare.is_some() {
+            return self.insert(entry, changes);
+        }
+        self.entries.push_back(entry);
+        self.shorten(changes);
+    }
+
+    /// The same, where it may have to go into the tail or before others.
+    #[inline(never)]
+    fn insert(&mut self, entry: Entry, changes: &Changes<'_>) {
         if let Some(tail) = self.tail_mut()
             && tail.priority().is_some_and(|first| entry.priority <= first)
         {

@@ -19,12 +19,14 @@ pub(crate) enum Reach {
 /// What moves between the members of a group.
 impl Outbox {
     /// Messages that may still be queued.
+    #[inline]
     pub(crate) fn messages_free(&self) -> usize {
         let live = self.queued() - self.replayed() as usize;
         (self.limits().messages_max as usize).saturating_sub(live)
     }
 
     /// Bytes that may still be queued.
+    #[inline]
     pub(crate) fn bytes_free(&self) -> usize {
         self.limits().bytes_max.saturating_sub(self.queue_bytes) as usize
     }

@@ -1,9 +1,9 @@
 //! Random programs against a reference written from the specification.
 //!
 //! `program.rs` draws steps and does each to both; `reference.rs`, with the shared subscriptions of
-//! `groups.rs` and the crashes of `restart.rs`, knows nothing of the bus. After every step both must agree on deliveries in order,
-//! sessions, retained messages and counts. `hanging.rs` and
-//! `promises.rs` have no reference.
+//! `groups.rs` and the crashes of `restart.rs`, knows nothing of the bus. After every step both must
+//! agree on deliveries in order, sessions, retained messages and counts. `hanging.rs` and `promises.rs`
+//! have no reference.
 //!
 //! A seed that fails is printed with its steps; `TIDEGATE_SIMULATION_SEED=n` runs it alone.
 
