@@ -51,9 +51,10 @@ impl<'a> Appending<'a> {
         log.end()
     }
 
-    /// Appends what was in the log before.
-    pub(crate) fn append_anew(&mut self, record: &Record) {
-        self.append_bytes_anew(0, |into| record.encode(self.engine.anchor, into));
+    /// Appends what was in the log before; returns how many bytes that takes.
+    pub(crate) fn append_anew(&mut self, record: &Record) -> u64 {
+        let place = self.append_bytes_anew(0, |into| record.encode(self.engine.anchor, into));
+        self.end().number() - place.number()
     }
 
     /// Appends a message that was at `from`, which `holders` still hold, and lets go of what was there.

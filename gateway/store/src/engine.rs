@@ -42,6 +42,8 @@ pub(crate) struct Engine {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub messages: AtomicU64,
+    /// Sessions that are over.
+    pub ended: AtomicU64,
     pub bytes_written: AtomicU64,
     pub bytes_cleaned: AtomicU64,
     pub syncs: AtomicU64,
@@ -99,6 +101,10 @@ impl Engine {
             Record::Message(message) => {
                 self.counters.messages.fetch_add(1, Relaxed);
                 message.copies.len() + usize::from(message.retained) + usize::from(message.delayed.is_some())
+            }
+            Record::Ended { .. } => {
+                self.counters.ended.fetch_add(1, Relaxed);
+                0
             }
             _ => 0,
         };
