@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
@@ -40,15 +41,11 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub(crate) fn spawn(mut committer: Committer, engine: &Arc<Engine>) -> io::Result<JoinHandle<()>> {
     let engine = Arc::clone(engine);
     thread::Builder::new().name("store".to_owned()).spawn(move || {
-        engine.set_committer(thread::current());
-        // Whoever stopped it before that could not wake it.
-        while !engine.is_stopping() {
-            match committer.pass(&engine) {
-                Some(wait) => thread::park_timeout(wait),
-                None => thread::park(),
-            }
+        // After a panic nobody knows what has been written: nothing more may become durable.
+        if catch_unwind(AssertUnwindSafe(|| committer.run(&engine))).is_err() {
+            tracing::error!("the store has ended by a panic: nothing becomes durable any more");
+            engine.fail_for_good();
         }
-        committer.commit(&engine);
     })
 }
 
@@ -71,6 +68,18 @@ impl Committer {
     #[cfg(test)]
     pub fn synced(&self) -> Place {
         self.synced
+    }
+
+    fn run(&mut self, engine: &Engine) {
+        engine.set_committer(thread::current());
+        // Whoever stopped it before that could not wake it.
+        while !engine.is_stopping() {
+            match self.pass(engine) {
+                Some(wait) => thread::park_timeout(wait),
+                None => thread::park(),
+            }
+        }
+        self.commit(engine);
     }
 
     /// Does what is due, and says how long nothing else will be; `None`: until it is woken.

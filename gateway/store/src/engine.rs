@@ -29,6 +29,8 @@ pub(crate) struct Engine {
     pending_bytes: AtomicU64,
     full: AtomicBool,
     failing: AtomicBool,
+    /// There is no committer any more.
+    has_failed: AtomicBool,
     stopping: AtomicBool,
     watchers: RwLock<Vec<Arc<dyn Notify>>>,
     committer: OnceLock<Thread>,
@@ -77,6 +79,7 @@ impl Engine {
             pending_bytes: AtomicU64::new(0),
             full: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             watchers: RwLock::new(Vec::new()),
             committer: OnceLock::new(),
@@ -133,6 +136,16 @@ impl Engine {
 
     pub fn set_failing(&self, failing: bool) {
         self.failing.store(failing, Relaxed);
+    }
+
+    pub fn fail_for_good(&self) {
+        self.has_failed.store(true, Release);
+        self.set_failing(true);
+        self.ring();
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Acquire)
     }
 
     /// Whether so much waits for the disk that cleaning should not add to it.

@@ -311,3 +311,27 @@ fn a_message_is_there_after_a_power_cut() {
     simulated.restart();
     check(Arc::new(simulated), place);
 }
+
+/// A defect of ours in the thread that writes: nobody is told that something is durable, and whoever
+/// runs the store is told that nothing will be.
+#[test]
+fn a_store_that_panics_says_so() {
+    let simulated = Simulated::new(1);
+    let (disk, _) =
+        Disk::open(Options::default(), Arc::new(simulated.clone()), now()).expect("an empty disk opens");
+    let (sender, rings) = mpsc::channel();
+    disk.watch(Arc::new(Bell(sender)));
+    store_one(&disk);
+    simulated.judge(|_, operation| {
+        assert_ne!(operation, Operation::Sync, "a panic on purpose");
+        None
+    });
+    let before = disk.durable();
+    disk.begin().expect("it is a log").append(&session(8));
+    while !disk.has_failed() {
+        rings.recv_timeout(Duration::from_secs(10)).expect("it rings when it fails");
+    }
+    assert_eq!((disk.durable(), disk.room()), (before, Room::Full));
+    disk.close();
+    assert_eq!(disk.durable(), before);
+}
