@@ -102,17 +102,17 @@ fn check(files: Arc<dyn Files>, place: Place) {
 }
 
 /// A directory that is removed afterwards.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("tidegate-store-{name}-{}", std::process::id()));
         // From a run that was killed.
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }
 
-    fn open(&self) -> Arc<dyn Files> {
+    pub fn open(&self) -> Arc<dyn Files> {
         Arc::new(Directory::open(&self.0).expect("the directory can be made"))
     }
 }
