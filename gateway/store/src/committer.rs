@@ -5,12 +5,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, slice};
 
-use crate::Place;
 use crate::batch::Batch;
 use crate::disk::Mode;
 use crate::engine::Engine;
 use crate::files::File;
 use crate::segment::{self, Header};
+use crate::{Place, Room};
 
 /// Writes what has been appended, syncs it and says so: all that changes the files of an open log.
 pub(crate) struct Committer {
@@ -30,12 +30,24 @@ pub(crate) struct Committer {
     retry: Option<(Instant, Duration)>,
     /// When to look for space again.
     look: Option<Instant>,
+    /// What the log of the gateway says last.
+    said: Said,
+}
+
+/// What is logged when it changes, and not whenever it is tried again.
+#[derive(Default)]
+struct Said {
+    full: bool,
+    stays: bool,
+    /// Why there was no other segment the last time.
+    no_space: Option<io::Error>,
 }
 
 /// How long what nobody waits for may stay unwritten.
 const LAZY_MAX: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+const REFUSES: &str = "until something is settled nothing new is taken in that must be kept";
 
 /// Runs it in a thread of its own until the engine stops.
 pub(crate) fn spawn(mut committer: Committer, engine: &Arc<Engine>) -> io::Result<JoinHandle<()>> {
@@ -61,6 +73,7 @@ impl Committer {
             synced_at: Instant::now(),
             retry: None,
             look: None,
+            said: Said::default(),
         }
     }
 
@@ -135,11 +148,14 @@ impl Committer {
             Some((number, true)) => match self.make(engine, number, engine.options.segment_bytes) {
                 Ok(()) => true,
                 Err(error) => {
-                    tracing::debug!(%error, "no space for another segment of the store");
+                    self.said.no_space = Some(error);
                     false
                 }
             },
-            Some((_, false)) => false,
+            Some((_, false)) => {
+                self.said.no_space = None;
+                false
+            }
             None => true,
         };
         let stuck = !made || self.has_retiring(engine);
@@ -148,7 +164,25 @@ impl Committer {
         log.set_no_space(!made);
         engine.measure(&log);
         drop(log);
-        announce(engine, before);
+        self.announce(engine, before);
+    }
+
+    /// Says so if the room has changed.
+    fn announce(&mut self, engine: &Engine, before: Room) {
+        let is_full = engine.is_full();
+        match (std::mem::replace(&mut self.said.full, is_full), is_full, &self.said.no_space) {
+            (false, true, Some(error)) => {
+                tracing::warn!(%error, "the store is full: there can be no other file; {REFUSES}");
+            }
+            (false, true, None) => {
+                tracing::warn!("the store is full: it has as many bytes as it may; {REFUSES}");
+            }
+            (true, false, _) => tracing::info!("the store has room again"),
+            _ => {}
+        }
+        if engine.room() != before {
+            engine.ring();
+        }
     }
 
     /// Writes up to so many batches. Whether it worked.
@@ -160,12 +194,16 @@ impl Committer {
                     tracing::info!("the store writes again");
                     engine.set_failing(false);
                 }
-                if let Err(error) = self.retire(engine) {
+                let retired = self.retire(engine);
+                let stayed = std::mem::replace(&mut self.said.stays, retired.is_err());
+                if let Err(error) = retired {
                     engine.counters.failures.fetch_add(1, Relaxed);
-                    tracing::warn!(%error, "a file of the store that is not needed any more stays for now");
+                    if !stayed {
+                        tracing::warn!(%error, "a file of the store that is not needed any more stays for now");
+                    }
                     self.look = Some(Instant::now() + RETRY_MAX);
                 }
-                announce(engine, before);
+                self.announce(engine, before);
                 true
             }
             Err(error) => {
@@ -176,7 +214,7 @@ impl Committer {
                     engine.set_failing(true);
                 }
                 self.retry = Some((Instant::now() + wait, (2 * wait).min(RETRY_MAX)));
-                announce(engine, before);
+                self.announce(engine, before);
                 false
             }
         }
@@ -343,11 +381,4 @@ fn publish(engine: &Engine, batches: &[Arc<Batch>]) {
     drop(log);
     engine.set_durable(last.end());
     engine.ring();
-}
-
-/// Says so if the room has changed.
-fn announce(engine: &Engine, before: crate::Room) {
-    if engine.room() != before {
-        engine.ring();
-    }
 }

@@ -153,8 +153,13 @@ impl Engine {
         self.pending_bytes.load(Relaxed) > self.options.pending_bytes_max / 2
     }
 
+    /// Whether there is no space, however well the disk works.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
     pub fn room(&self) -> Room {
-        if self.failing.load(Relaxed) || self.full.load(Relaxed) {
+        if self.failing.load(Relaxed) || self.is_full() {
             Room::Full
         } else if self.pending_bytes.load(Relaxed) > self.options.pending_bytes_max {
             Room::Behind
