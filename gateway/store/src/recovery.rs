@@ -172,15 +172,17 @@ impl<'a> Recovery<'a> {
         while let Some(&number) = self.numbers.get(index) {
             let before = index.checked_sub(1).map(|index| self.numbers[index]);
             let expected = before.map_or(number, |before| before + 1);
+            let contents = Contents::load(self.files, number)?;
             if expected < number {
+                // No file is made before the one in front of it is there for good, or removed before
+                // the one behind is gone for good.
                 let start = Place::new(expected, 0);
-                if !self.is_proved(start, None) {
+                if !contents.has_header(self.salt()) && !self.is_proved(start, None) {
                     self.tear(start);
                     return Ok(());
                 }
                 self.set_aside(expected, 0..0, Damage::Missing { files: number - expected });
             }
-            let contents = Contents::load(self.files, number)?;
             self.check_end(&contents);
             if !self.walk_segment(&contents) {
                 return Ok(());
@@ -215,8 +217,7 @@ impl<'a> Recovery<'a> {
     fn walk_segment(&mut self, contents: &Contents) -> bool {
         let number = contents.number;
         let size = contents.bytes.len() as u64;
-        let header = segment::Header::decode(&contents.bytes);
-        if header.is_none_or(|header| header.number != number || Some(header.salt) != self.salt) {
+        if !contents.has_header(self.salt()) {
             let start = Place::new(number, 0);
             // No batch is written before the header is synced.
             let is_used =
@@ -379,7 +380,6 @@ impl<'a> Recovery<'a> {
             tracing::warn!(place = %self.end, "the log ends with something unfinished, which is cut off");
         }
         // From the end on: if this is interrupted, what is left ends at the same place.
-        let mut removed = false;
         for &number in self.numbers.iter().rev() {
             let used = self.segments.get(&number).map_or(0, |segment| segment.used);
             let behind = number > self.end.segment();
@@ -391,12 +391,9 @@ impl<'a> Recovery<'a> {
             if !(behind || self.torn && number == self.end.segment() && empty) {
                 break;
             }
-            self.files.remove(&segment::name(number))?;
-            self.segments.remove(&number);
-            removed = true;
-        }
-        if removed {
+            self.files.remove(&segment::name(number)).map_err(|error| named(number, error))?;
             self.files.sync_names()?;
+            self.segments.remove(&number);
         }
         self.trim()?;
         Ok(self.recovered())
@@ -446,7 +443,12 @@ impl<'a> Recovery<'a> {
 }
 
 fn open(files: &dyn Files, number: u32) -> io::Result<Arc<dyn File>> {
-    files.open(&segment::name(number))
+    files.open(&segment::name(number)).map_err(|error| named(number, error))
+}
+
+/// An error that says in which file.
+fn named(number: u32, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", segment::name(number)))
 }
 
 /// The bytes of a segment; those that the disk does not give back are zeros.
@@ -479,6 +481,11 @@ impl Contents {
     /// Whether the disk gave everything back.
     pub fn is_whole(&self) -> bool {
         self.unreadable.is_empty()
+    }
+
+    fn has_header(&self, salt: u32) -> bool {
+        let header = segment::Header::decode(&self.bytes);
+        header.is_some_and(|header| header.number == self.number && header.salt == salt)
     }
 
     fn is_unreadable(&self, range: &Range<usize>) -> bool {

@@ -9,6 +9,7 @@ use super::rig::{Rig, SMALL};
 use crate::disk::{Mode, Options};
 use crate::recovery::{Damage, OpenError};
 use crate::segment::{self, Header};
+use crate::tests::disk::Folder;
 use crate::{Damaged, File, Files, Place, Simulated};
 
 const INTERVAL: Options = Options { mode: Mode::Interval(Duration::from_secs(3600)), ..SMALL };
@@ -59,6 +60,31 @@ fn the_oldest_segment_cannot_be_taken_away() {
     disk.lose(&segment::name(3));
     disk.lose(&segment::name(4));
     assert_eq!(Rig::open(&disk, SMALL).damaged, missing(3, 2));
+}
+
+/// Nor the one that was written to last, as there is another behind it, made ahead.
+#[test]
+fn the_last_segment_cannot_be_taken_away() {
+    let (disk, rig) = filled(SMALL, 3);
+    let (last, _) = rig.records.last().unwrap();
+    assert!(numbers(&disk).iter().any(|number| *number > last.segment()));
+    disk.lose(&segment::name(last.segment()));
+    let mut again = Rig::open(&disk, SMALL);
+    let missing = Damaged { segment: last.segment(), range: 0..0, why: Damage::Missing { files: 1 } };
+    assert_eq!(again.damaged, [missing]);
+    again.append(b"goes on");
+    assert!(again.commit());
+    assert!(Rig::open(&disk, SMALL).records == again.records);
+}
+
+/// Something that is no file has the name of one.
+#[test]
+fn what_cannot_be_opened_is_named() {
+    let folder = Folder::new("named");
+    drop(folder.open());
+    std::fs::create_dir(folder.0.join("00000001.log")).unwrap();
+    let error = Rig::try_open(folder.open(), SMALL).err().unwrap();
+    assert!(error.to_string().contains("00000001.log"), "{error}");
 }
 
 /// A file may be cut exactly where a record ends: what is left of it is all right.
