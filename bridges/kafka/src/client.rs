@@ -451,7 +451,7 @@ fn produce(
     let message = parcel.message.clone();
     let mut base = BaseRecord::<[u8], [u8], _>::with_opaque_to(&record.topic, parcel)
         .payload(&message.payload)
-        .timestamp(i64::try_from(message.accepted_unix_millis).unwrap_or(i64::MAX));
+        .timestamp(i64::try_from(message.accepted_unix_millis.get()).unwrap_or(i64::MAX));
     base.key = Some(&record.key[..]).filter(|key| !key.is_empty());
     if record.headers.len() > 0 {
         let empty = OwnedHeaders::new_with_capacity(record.headers.len());
@@ -491,7 +491,7 @@ pub(crate) mod tests {
             payload: "p".into(),
             properties: None,
             publisher: ClientId::parse("c").unwrap(),
-            accepted_unix_millis: 0,
+            accepted_unix_millis: 0.into(),
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: false,

@@ -186,7 +186,7 @@ mod tests {
                 ..Properties::default()
             })),
             publisher: ClientId::parse("sensor-1").unwrap(),
-            accepted_unix_millis: 17,
+            accepted_unix_millis: 17.into(),
             expires_at: None,
             qos: Qos::ExactlyOnce,
             retain: false,

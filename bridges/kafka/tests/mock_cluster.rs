@@ -138,7 +138,7 @@ fn message(number: u16, payload_len: usize) -> Message {
             ..Properties::default()
         })),
         publisher: ClientId::parse("sensor").unwrap(),
-        accepted_unix_millis: 1_700_000_000_000 + u64::from(number),
+        accepted_unix_millis: (1_700_000_000_000 + u64::from(number)).into(),
         expires_at: None,
         qos: Qos::AtLeastOnce,
         retain: false,

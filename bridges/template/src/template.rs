@@ -195,7 +195,7 @@ mod tests {
                 ..Properties::default()
             })),
             publisher: ClientId::parse("sensor-1").unwrap(),
-            accepted_unix_millis: 1_700_000_000_123,
+            accepted_unix_millis: 1_700_000_000_123.into(),
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: true,

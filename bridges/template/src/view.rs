@@ -36,7 +36,7 @@ impl<'a> View<'a> {
             Variable::Qos => out.push(b'0' + message.qos as u8),
             Variable::Retain => out.extend_from_slice(if message.retain { b"true" } else { b"false" }),
             Variable::Timestamp => {
-                out.extend_from_slice(message.accepted_unix_millis.to_string().as_bytes());
+                out.extend_from_slice(message.accepted_unix_millis.get().to_string().as_bytes());
             }
             Variable::ContentType => {
                 let properties = message.properties.as_ref();

@@ -51,7 +51,7 @@ impl Identity {
         hash.update(times.to_be_bytes());
         let hash = hash.finalize();
         let mut bytes = [0; 16];
-        bytes[..6].copy_from_slice(&message.accepted_unix_millis.to_be_bytes()[2..]);
+        bytes[..6].copy_from_slice(&message.accepted_unix_millis.get().to_be_bytes()[2..]);
         bytes[6..].copy_from_slice(&hash[..10]);
         bytes[6] = 0x70 | (bytes[6] & 0x0f);
         bytes[8] = 0x80 | (bytes[8] & 0x3f);

@@ -163,7 +163,7 @@ fn standard_body(message: &Message, id: &str) -> Vec<u8> {
         retain: message.retain,
         payload,
         payload_encoding,
-        timestamp: message.accepted_unix_millis,
+        timestamp: message.accepted_unix_millis.get(),
         content_type: message.properties.as_ref().and_then(|properties| properties.content_type.as_deref()),
         properties,
     })
@@ -178,7 +178,7 @@ fn emqx3_body(message: &Message) -> Vec<u8> {
         qos: message.qos as u8,
         retain: message.retain,
         payload: payload_text(&message.payload).0,
-        ts: message.accepted_unix_millis,
+        ts: message.accepted_unix_millis.get(),
     })
 }
 
@@ -259,7 +259,7 @@ pub(crate) mod tests {
             payload: payload.to_owned().into(),
             properties: None,
             publisher: ClientId::parse("sensor-1").unwrap(),
-            accepted_unix_millis: 1_700_000_000_123,
+            accepted_unix_millis: 1_700_000_000_123.into(),
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: false,

@@ -151,7 +151,7 @@ async fn send(webhook: &mut Webhook, ledger: &Arc<Ledger>, numbers: std::ops::Ra
             payload: number.to_string().into(),
             properties: None,
             publisher: ClientId::parse("sensor").unwrap(),
-            accepted_unix_millis: 1_700_000_000_000,
+            accepted_unix_millis: 1_700_000_000_000.into(),
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: false,

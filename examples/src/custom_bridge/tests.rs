@@ -20,7 +20,7 @@ fn message(payload: &'static str) -> Arc<Message> {
         payload: payload.into(),
         properties: None,
         publisher: ClientId::parse("c").unwrap(),
-        accepted_unix_millis: 0,
+        accepted_unix_millis: 0.into(),
         expires_at: None,
         qos: Qos::AtLeastOnce,
         retain: false,

@@ -60,7 +60,7 @@ fn deliveries_are_lines() {
         payload: "open".into(),
         properties: None,
         publisher: ClientId::parse("c").unwrap(),
-        accepted_unix_millis: 0,
+        accepted_unix_millis: 0.into(),
         expires_at: None,
         qos: Qos::AtMostOnce,
         retain: false,

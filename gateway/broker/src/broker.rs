@@ -245,7 +245,24 @@ impl Broker {
         due
     }
 
+    #[inline]
     pub(crate) fn publish(
+        &self,
+        moment: Moment,
+        peer: &Peer,
+        principal: &mut Principal,
+        publish: Publish,
+        hold: Option<NonZeroU16>,
+        (cache, names): (&mut RouteCache, &mut NameCache),
+    ) -> Promise<Reason> {
+        if self.is_plain(principal, &publish.topic) {
+            return self.bus.publish(moment, &principal.attachment, publish, hold, cache);
+        }
+        self.publish_judged(moment, peer, principal, publish, hold, (cache, names))
+    }
+
+    #[inline(never)]
+    fn publish_judged(
         &self,
         moment: Moment,
         peer: &Peer,
@@ -254,9 +271,6 @@ impl Broker {
         hold: Option<NonZeroU16>,
         (cache, names): (&mut RouteCache, &mut NameCache),
     ) -> Promise<Reason> {
-        if self.is_plain(principal, &publish.topic) {
-            return self.bus.publish(moment, &principal.attachment, publish, hold, cache);
-        }
         let prepared = self.prepare_publish(moment, peer, principal, &mut publish, (cache, names));
         let delay = match prepared {
             Ok(delay) => delay,

@@ -377,7 +377,7 @@ fn make(moment: Moment, publisher: ClientId, publish: Publish) -> Arc<Message> {
         payload,
         properties,
         publisher,
-        accepted_unix_millis: moment.unix_millis,
+        accepted_unix_millis: moment.unix_millis.into(),
         expires_at: expiry.map(|expiry| moment.instant + expiry),
         qos,
         retain,

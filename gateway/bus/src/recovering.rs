@@ -201,7 +201,7 @@ impl Bus {
             let read = |place| library.read(place).ok();
             read(one).zip(read(other)).is_some_and(|(one, other)| {
                 let known_by =
-                    |message: &Arc<Message>| (message.accepted_unix_millis, message.publisher.clone());
+                    |message: &Arc<Message>| (message.accepted_unix_millis.get(), message.publisher.clone());
                 one.topic == other.topic && one.payload == other.payload && known_by(&one) == known_by(&other)
             })
         };

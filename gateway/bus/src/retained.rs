@@ -81,7 +81,7 @@ impl Retained {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let at_most = limits
             .retained_expiry_max
-            .map(|most| moment.instant_at(message.accepted_unix_millis.saturating_add(millis(most))));
+            .map(|most| moment.instant_at(message.accepted_unix_millis.get().saturating_add(millis(most))));
         let until = message.expires_at.into_iter().chain(at_most).min();
         let is_alive = until.is_none_or(|until| until > moment.instant);
         if is_alive {

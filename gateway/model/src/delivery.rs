@@ -151,7 +151,7 @@ mod tests {
                     ..Properties::default()
                 })),
                 publisher: ClientId::parse("p").unwrap(),
-                accepted_unix_millis: 0,
+                accepted_unix_millis: 0.into(),
                 expires_at: None,
                 qos: Qos::AtMostOnce,
                 retain: false,

@@ -34,7 +34,7 @@ pub use delayed::Delayed;
 pub use delivery::{Deliveries, DeliveryId, Identifiers, Notify, Outgoing, Settled, Settlement};
 pub use filter::{FilterError, TopicFilter};
 pub use message::{Message, PayloadFormat, Properties, Publish, Stored};
-pub use moment::Moment;
+pub use moment::{Moment, UnixMillis};
 pub use placeholders::{FillError, PlaceholderError, Placeholders};
 pub use qos::Qos;
 pub use reason::Reason;

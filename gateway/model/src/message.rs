@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::{ClientId, Qos, Topic};
+use crate::{ClientId, Qos, Topic, UnixMillis};
 
 /// What a client asks to have published. The broker makes a [`Message`] of it.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Message {
     /// Who published it. The gateway's own messages carry a name that begins with `$`.
     pub publisher: ClientId,
     /// Wall-clock time of acceptance, in milliseconds since 1970 (for bridges and people).
-    pub accepted_unix_millis: u64,
+    pub accepted_unix_millis: UnixMillis,
     /// When it stops being worth delivering (MQTT 5.0 section 3.3.2.3.3).
     pub expires_at: Option<Instant>,
     pub qos: Qos,
@@ -128,4 +128,15 @@ fn user_property_size((key, value): &(Box<str>, Box<str>)) -> usize {
 pub enum PayloadFormat {
     Unspecified,
     Utf8,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Allocators have a fast way for small blocks: up to 120 bytes with glibc.
+    #[test]
+    fn a_message_is_a_small_allocation() {
+        assert!(Message::SIZE_MIN <= 120, "{}", Message::SIZE_MIN);
+    }
 }

@@ -122,7 +122,7 @@ impl<'a> Decoder<'a> {
             topic: self.topic()?,
             payload: self.bytes()?,
             publisher: self.client_id()?,
-            accepted_unix_millis: self.number()?,
+            accepted_unix_millis: self.number()?.into(),
             expires_at: match flags & kind::message::EXPIRES {
                 0 => None,
                 _ => Some(anchor.instant_at(self.number()?)),

@@ -182,7 +182,7 @@ impl Encoder<'_> {
         self.slice(message.topic.as_bytes());
         self.slice(&message.payload);
         self.slice(message.publisher.as_str().as_bytes());
-        self.number(message.accepted_unix_millis);
+        self.number(message.accepted_unix_millis.get());
         if let Some(at) = message.expires_at {
             self.number(anchor.unix_millis_at(at));
         }

@@ -290,7 +290,7 @@ impl Bench {
                 payload: vec![b'x'; argument * 3].into(),
                 properties: None,
                 publisher: ClientId::parse("p").expect("a name"),
-                accepted_unix_millis: 0,
+                accepted_unix_millis: 0.into(),
                 expires_at: Some(self.now + Duration::from_secs(9)),
                 qos,
                 retain: false,

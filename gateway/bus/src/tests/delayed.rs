@@ -34,7 +34,7 @@ fn a_publish_waits_for_its_time() {
     let taken = scene.take(&client);
     assert_eq!((text(&taken[0]), taken[0].qos), ("t/3".to_owned(), QOS[2]));
     assert_eq!(taken[0].message.publisher.as_str(), "publisher");
-    assert_eq!(taken[0].message.accepted_unix_millis, accepted);
+    assert_eq!(taken[0].message.accepted_unix_millis.get(), accepted);
     assert_eq!(scene.pass(10), None);
     let qos: Vec<_> = scene.take(&client).iter().map(|outgoing| outgoing.qos).collect();
     assert_eq!(qos, [QOS[1], QOS[0]], "of one moment in their order");

@@ -191,7 +191,7 @@ fn the_gateway_itself_may_publish_and_retain() {
     let taken = scene.take(&client);
     assert_eq!(taken.iter().map(text).collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!(taken[0].message.publisher.as_str(), "$gateway");
-    assert_eq!(taken[0].message.accepted_unix_millis, scene.moment.unix_millis);
+    assert_eq!(taken[0].message.accepted_unix_millis.get(), scene.moment.unix_millis);
     assert_eq!(scene.retained_texts("$SYS/#"), ["1"]);
 }
 

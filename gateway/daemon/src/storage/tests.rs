@@ -78,7 +78,7 @@ fn message(ordinal: u64) -> Record {
         payload: Bytes::from(vec![7; 64]),
         properties: None,
         publisher: ClientId::parse("p").unwrap(),
-        accepted_unix_millis: 0,
+        accepted_unix_millis: 0.into(),
         expires_at: None,
         qos: Qos::AtLeastOnce,
         retain: false,

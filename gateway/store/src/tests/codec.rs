@@ -109,7 +109,7 @@ fn the_layout_stays() {
     let bytes = b"\x01\x21\x03a/b\x02hi\x01p\xD0\x0F\x01\x7D\x07\x80\x02\x09\x01\x05";
     let Ok(Record::Message(record)) = Record::decode(bytes, moment(), PLACE) else { panic!("no message") };
     assert_eq!((&*record.message.topic, &record.message.payload[..]), ("a/b", &b"hi"[..]));
-    assert_eq!((record.message.accepted_unix_millis, record.retained), (2_000, true));
+    assert_eq!((record.message.accepted_unix_millis.get(), record.retained), (2_000, true));
     let copy = &record.copies[0];
     assert_eq!((copy.session, copy.ordinal, copy.priority), (7, 256, 9));
     assert_eq!((copy.state, copy.retain), (CopyState::Received, true));
@@ -124,7 +124,7 @@ fn a_small_message_is_small() {
         payload: vec![0; 64].into(),
         properties: None,
         publisher: ClientId::parse("sensor-0815").unwrap(),
-        accepted_unix_millis: 1_700_000_000_000,
+        accepted_unix_millis: 1_700_000_000_000.into(),
         expires_at: None,
         qos: Qos::AtLeastOnce,
         retain: false,

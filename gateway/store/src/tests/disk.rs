@@ -47,7 +47,7 @@ fn message(session: u64, ordinal: u64, payload: &str) -> Record {
         payload: payload.to_owned().into(),
         properties: None,
         publisher: ClientId::parse("meter").expect("it is valid"),
-        accepted_unix_millis: 1_700_000_000_000,
+        accepted_unix_millis: 1_700_000_000_000.into(),
         expires_at: None,
         qos: Qos::AtLeastOnce,
         retain: false,

@@ -444,7 +444,7 @@ fn message(body: u64) -> Arc<Message> {
         payload: payload.into(),
         properties: None,
         publisher: ClientId::parse("publisher").unwrap(),
-        accepted_unix_millis: body,
+        accepted_unix_millis: body.into(),
         expires_at: None,
         qos: Qos::ExactlyOnce,
         retain: false,

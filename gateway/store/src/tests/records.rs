@@ -55,7 +55,7 @@ fn message(dice: &mut Dice, anchor: Moment, place: Place) -> Message {
         payload: bytes(dice),
         properties: maybe(dice, properties),
         publisher: ClientId::parse(&word(dice)).unwrap(),
-        accepted_unix_millis: number(dice),
+        accepted_unix_millis: number(dice).into(),
         expires_at: maybe(dice, |dice| anchor.instant + Duration::from_millis(dice.below(1 << 40) as u64)),
         qos: qos(dice),
         retain: dice.one_in(2),

@@ -133,7 +133,7 @@ impl Bench {
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             properties: properties.map(Box::new),
             publisher: ClientId::parse("someone").unwrap(),
-            accepted_unix_millis: 0,
+            accepted_unix_millis: 0.into(),
             expires_at: None,
             qos: Qos::AtLeastOnce,
             retain: false,

@@ -21,7 +21,7 @@ pub(super) fn message(payload: impl Into<Bytes>) -> Message {
         payload: payload.into(),
         properties: None,
         publisher: ClientId::parse("p").unwrap(),
-        accepted_unix_millis: 0,
+        accepted_unix_millis: 0.into(),
         expires_at: None,
         qos: Qos::AtMostOnce,
         retain: false,

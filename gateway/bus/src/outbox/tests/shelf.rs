@@ -83,7 +83,7 @@ pub(super) fn message(topic: &str, payload: Bytes, qos: Qos) -> Message {
         payload,
         properties: None,
         publisher: ClientId::parse("publisher").unwrap(),
-        accepted_unix_millis: 0,
+        accepted_unix_millis: 0.into(),
         expires_at: None,
         qos,
         retain: false,

@@ -266,7 +266,7 @@ pub(super) fn message(topic: &str, payload: &[u8], qos: Qos) -> Message {
         payload: Bytes::copy_from_slice(payload),
         properties: None,
         publisher: ClientId::parse("other").unwrap(),
-        accepted_unix_millis: 0,
+        accepted_unix_millis: 0.into(),
         expires_at: None,
         qos,
         retain: false,
