@@ -19,6 +19,7 @@ crate::cases!("store_files":
     two_gateways_do_not_share_a_directory,
     a_damaged_byte_costs_what_is_reported,
     a_torn_end_is_cut_off,
+    a_store_is_left_alone_where_nothing_is_stored,
 );
 
 const BYTES: usize = 1_000;
@@ -167,6 +168,27 @@ fn a_torn_end_is_cut_off(world: &mut World) -> Outcome {
     let said = gateway.process.transcript.snapshot();
     ensure!(!said.iter().any(|line| line.contains("ERROR")), "it is an error:\n{}", said.join("\n"));
     are_numbered(&away.fetch(&gateway, COUNT)?, BYTES)?;
+    gateway.stop()
+}
+
+/// `memory` on a directory that has a store; and from one way of storing to another.
+fn a_store_is_left_alone_where_nothing_is_stored(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let away = Absent::begin(&gateway, "away", "a/#")?;
+    publish(&gateway, 3)?;
+    gateway.stop()?;
+    let data = data_dir(world);
+    let read =
+        || -> Outcome<Vec<Vec<u8>>> { segments::of(&data)?.iter().map(|path| Ok(fs::read(path)?)).collect() };
+    let before = read()?;
+    let memory = Gateway::start_with(world, Settings::set(&["store.durability=memory"]))?;
+    memory.process.line("is neither read nor changed", 5)?;
+    memory.stop()?;
+    ensure!(read()? == before, "the files have changed");
+    let gateway = Gateway::start_with(world, Settings::set(&["store.durability=interval"]))?;
+    gateway.stop()?;
+    let gateway = Gateway::start(world)?;
+    are_numbered(&away.fetch(&gateway, 3)?, BYTES)?;
     gateway.stop()
 }
 

@@ -153,7 +153,7 @@ impl Bus {
         let marks = self.marks(&restored);
         let mut tickets: HashMap<u64, u32> = HashMap::new();
         for (session, image) in restored {
-            let shared = image.copies.values().filter_map(|copy: &CopyImage| copy.shared);
+            let shared = image.copies.values().filter_map(CopyImage::shared);
             for Shared { group, ticket } in shared {
                 let last = tickets.entry(group).or_default();
                 *last = ticket.max(*last);
@@ -192,7 +192,7 @@ impl Bus {
     fn settle_moved(&self, library: &Library, restored: &mut [Restored]) {
         let mut last: HashMap<Shared, Place> = HashMap::new();
         let copies = restored.iter().flat_map(|(_, image)| image.copies.values());
-        for (shared, place) in copies.filter_map(|copy| Some((copy.shared?, copy.place))) {
+        for (shared, place) in copies.filter_map(|copy| Some((copy.shared()?, copy.place))) {
             let known = last.entry(shared).or_insert(place);
             *known = place.max(*known);
         }
@@ -208,7 +208,7 @@ impl Bus {
         for (session, image) in restored {
             let mut turn = self.turn();
             image.copies.retain(|ordinal, copy| {
-                let last = copy.shared.map_or(copy.place, |shared| last[&shared]);
+                let last = copy.shared().map_or(copy.place, |shared| last[&shared]);
                 let has_moved = last != copy.place && is_same(last, copy.place);
                 if has_moved {
                     turn.changes.gone.push(Gone { ordinal: *ordinal, place: copy.place });

@@ -65,10 +65,11 @@ async fn serve(settings: &Settings) -> Result<()> {
     status.set_ready(true);
     tracing::info!(node = settings.node.name, %node_id, "started");
     banner::print(settings, &listening, admin);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let has_failed = tokio::select! {
+        _ = interrupt.recv() => false,
+        _ = terminate.recv() => false,
+        () = store.failed() => true,
+    };
     tracing::info!("stopping");
     status.set_ready(false);
     tokio::task::spawn_blocking(move || shards.stop()).await?;
@@ -81,6 +82,9 @@ async fn serve(settings: &Settings) -> Result<()> {
         store.close();
     })
     .await?;
+    if has_failed {
+        bail!("the store has failed; what was acknowledged is there at the next start");
+    }
     Ok(())
 }
 

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use gateway_bus::{Bus, Moment};
 use gateway_config::{Durability, Settings};
+use gateway_model::Notify;
 use gateway_store::{Directory, Disk, Image, Memory, Mode, Options, Place, Store};
 
 /// A store that is open.
@@ -18,13 +19,33 @@ pub struct Opened {
     since: Instant,
 }
 
+/// Rung by a store that will never write again.
+struct Alarm {
+    disk: Weak<Disk>,
+    bell: tokio::sync::Notify,
+}
+
+impl Notify for Alarm {
+    fn notify(&self) {
+        if self.disk.upgrade().is_some_and(|disk| disk.has_failed()) {
+            self.bell.notify_one();
+        }
+    }
+}
+
 /// Opens the store in the data directory, which is there and locked; with what was in it.
 pub fn open(settings: &Settings, moment: Moment) -> Result<(Opened, Image)> {
     let since = moment.instant;
+    let path = settings.node.data_dir.join("store");
     if settings.store.durability == Durability::Memory {
+        if path.exists() {
+            let path = path.display();
+            tracing::warn!(
+                "store.durability is memory: what is stored in {path} is neither read nor changed"
+            );
+        }
         return Ok((Opened { store: Arc::new(Memory), disk: None, since }, Image::default()));
     }
-    let path = settings.node.data_dir.join("store");
     let named = || format!("the store in {}", path.display());
     let directory = Directory::open(&path).map_err(|error| explain(error, &path))?;
     let options = options(settings, &path).with_context(named)?;
@@ -62,6 +83,16 @@ impl Opened {
             millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             "store: recovered"
         );
+    }
+
+    /// Ends when the store has failed so that only a restart helps.
+    pub async fn failed(&self) {
+        let Some(disk) = &self.disk else { return std::future::pending().await };
+        let alarm = Arc::new(Alarm { disk: Arc::downgrade(disk), bell: tokio::sync::Notify::new() });
+        disk.watch(alarm.clone());
+        if !disk.has_failed() {
+            alarm.bell.notified().await;
+        }
     }
 
     /// Writes everything that was appended: the last thing that a gateway does.

@@ -4,6 +4,7 @@ use std::time::Instant;
 use parking_lot::MutexGuard;
 
 use crate::engine::Engine;
+use crate::retiring::Oldest;
 use crate::{Place, Record};
 
 /// A turn at the end of the log. Nobody else appends until it is dropped.
@@ -42,9 +43,18 @@ impl<'a> Appending<'a> {
         place
     }
 
-    /// Appends what was in the log before.
-    pub(crate) fn append_anew(&mut self, record: &Record) {
-        self.append_bytes_anew(0, |into| record.encode(self.engine.anchor, into));
+    /// Says which segment is the oldest; returns where the log ends then.
+    pub(crate) fn append_oldest(&mut self, oldest: Oldest) -> Place {
+        let mut log = self.engine.log.lock();
+        self.engine.append_bytes(&mut log, 0, |into| oldest.encode(into));
+        self.wake |= log.hurry();
+        log.end()
+    }
+
+    /// Appends what was in the log before; returns how many bytes that takes.
+    pub(crate) fn append_anew(&mut self, record: &Record) -> u64 {
+        let place = self.append_bytes_anew(0, |into| record.encode(self.engine.anchor, into));
+        self.end().number() - place.number()
     }
 
     /// Appends a message that was at `from`, which `holders` still hold, and lets go of what was there.

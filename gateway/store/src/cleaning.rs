@@ -9,6 +9,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 
 use gateway_model::Topic;
 use smallvec::SmallVec;
@@ -17,7 +18,7 @@ use crate::decode::{FirstHolders, Outline, Replayed};
 use crate::engine::Engine;
 use crate::recovery::Contents;
 use crate::segment::{self, Segment};
-use crate::{Appending, Copy, Delayed, Holder, Holders, Place, Record, frame};
+use crate::{Appending, Copy, Delayed, Holder, Holders, Place, Record, batch, frame};
 
 /// Publishers wait for so many records at a time at most.
 const RECORDS_PER_TURN: usize = 256;
@@ -31,11 +32,21 @@ const READ_ATTEMPTS: u32 = 3;
 #[derive(Default)]
 pub(crate) struct Cleaner {
     pass: Option<Pass>,
-    /// What was left besides held messages when a pass had gone through everything: another one would
-    /// not free that.
-    floor: u64,
+    floor: Floor,
     /// The segment that could not be read, and how often.
     attempts: (u32, u32),
+}
+
+/// What a pass wrote besides held messages: another one would not free that.
+#[derive(Clone, Copy, Default)]
+struct Floor {
+    /// What is there for every session, as long as it is not over.
+    sessions: u64,
+    session_bytes: u64,
+    /// How many had ever ended when the pass was over.
+    ended: u64,
+    /// Headers.
+    other_bytes: u64,
 }
 
 /// Once from the oldest segment to the one that was written to when it began.
@@ -46,6 +57,16 @@ struct Pass {
     walk: Option<Walk>,
     /// Sessions that have been written anew.
     sessions: HashSet<u64>,
+    session_bytes: u64,
+    turns: u64,
+}
+
+/// How a pass goes on.
+enum Next {
+    Segment(Walk),
+    /// It has been through everything.
+    Through,
+    NotNow,
 }
 
 /// Through one segment.
@@ -94,8 +115,10 @@ impl Cleaner {
         let mut walk = match pass.walk.take() {
             Some(walk) => walk,
             None => match self.next(engine, &pass)? {
-                Some(walk) => walk,
-                None => return Ok(false),
+                Next::Segment(walk) => walk,
+                // Much may have come and gone since it began.
+                Next::Through => return Ok(self.pays(engine)),
+                Next::NotNow => return Ok(false),
             },
         };
         pass.clean(engine, holders, &mut walk);
@@ -112,30 +135,32 @@ impl Cleaner {
     /// nothing happens nothing is written.
     fn pays(&self, engine: &Engine) -> bool {
         let worth = Worth::of(engine);
-        let gain = self.gain(&worth);
+        let gain = self.gain(engine, &worth);
         if worth.is_short {
             return gain >= u64::from(engine.options.segment_bytes) / 2;
         }
         worth.segments >= SEGMENTS_MIN && gain * 2 > worth.used_bytes
     }
 
-    fn gain(&self, worth: &Worth) -> u64 {
-        worth.used_bytes.saturating_sub(worth.live_bytes).saturating_sub(self.floor)
+    fn gain(&self, engine: &Engine, worth: &Worth) -> u64 {
+        let ended = engine.counters.ended.load(Relaxed) - self.floor.ended;
+        let floor = self.floor.bytes(ended);
+        worth.used_bytes.saturating_sub(worth.live_bytes).saturating_sub(floor)
     }
 
     /// The next segment of the pass, if it is to go on.
-    fn next(&mut self, engine: &Engine, pass: &Pass) -> io::Result<Option<Walk>> {
+    fn next(&mut self, engine: &Engine, pass: &Pass) -> io::Result<Next> {
         let worth = Worth::of(engine);
         let Some((number, oldest)) = worth.oldest.filter(|(number, _)| *number < pass.until) else {
-            self.floor = worth.used_bytes.saturating_sub(worth.live_bytes);
-            return Ok(None);
+            self.floor = Floor::of(pass, engine.counters.ended.load(Relaxed), worth.segments as u64 + 1);
+            return Ok(Next::Through);
         };
         let is_written = engine.durable().segment() > number;
         // What would not fit would be in the way of what makes room.
         let fits = !worth.is_short || oldest.live_bytes() <= worth.room_bytes;
-        let pays = pass.is_forced || worth.is_short || self.gain(&worth) * 4 > worth.used_bytes;
+        let pays = pass.is_forced || worth.is_short || self.gain(engine, &worth) * 4 > worth.used_bytes;
         if !(is_written && fits && pays) {
-            return Ok(None);
+            return Ok(Next::NotNow);
         }
         let contents = Contents::load(&*engine.files, number)?;
         if !contents.is_whole() && !self.give_up(number) {
@@ -143,7 +168,7 @@ impl Cleaner {
         }
         let frames = contents.frames(engine.log.lock().salt());
         let frames: Vec<_> = frames.map(|(at, length)| (at as u32, length as u32)).collect();
-        Ok(Some(Walk { contents, frames: frames.into_iter() }))
+        Ok(Next::Segment(Walk { contents, frames: frames.into_iter() }))
     }
 
     fn give_up(&mut self, number: u32) -> bool {
@@ -153,14 +178,34 @@ impl Cleaner {
     }
 }
 
+impl Floor {
+    fn of(pass: &Pass, ended: u64, segments: u64) -> Self {
+        // The record that another one has gone is a batch for itself.
+        let segment = segment::HEADER + 2 * (batch::HEADER + frame::OVERHEAD);
+        Self {
+            sessions: pass.sessions.len() as u64,
+            session_bytes: pass.session_bytes,
+            ended,
+            other_bytes: pass.turns * batch::HEADER as u64 + segments * segment as u64,
+        }
+    }
+
+    /// When so many sessions have ended since.
+    fn bytes(&self, ended: u64) -> u64 {
+        let left = self.sessions.saturating_sub(ended);
+        self.session_bytes / self.sessions.max(1) * left + self.other_bytes
+    }
+}
+
 impl Pass {
     fn begin(engine: &Engine, is_forced: bool) -> Self {
         let until = engine.log.lock().end().segment();
-        Self { until, is_forced, walk: None, sessions: HashSet::new() }
+        Self { until, is_forced, walk: None, sessions: HashSet::new(), session_bytes: 0, turns: 0 }
     }
 
     /// Some records further, in one turn.
     fn clean(&mut self, engine: &Engine, holders: &dyn Holders, walk: &mut Walk) {
+        self.turns += 1;
         let mut appending = engine.begin();
         for (at, length) in walk.frames.by_ref().take(RECORDS_PER_TURN) {
             let place = Place::new(walk.contents.number, at);
@@ -183,7 +228,7 @@ impl Pass {
         if self.sessions.insert(number)
             && let Some(session) = holders.session(number)
         {
-            appending.append_anew(&Record::Session(Box::new(session)));
+            self.session_bytes += appending.append_anew(&Record::Session(Box::new(session)));
         }
     }
 }

@@ -1,15 +1,16 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, slice};
 
-use crate::Place;
 use crate::batch::Batch;
 use crate::disk::Mode;
 use crate::engine::Engine;
 use crate::files::File;
 use crate::segment::{self, Header};
+use crate::{Place, Room};
 
 /// Writes what has been appended, syncs it and says so: all that changes the files of an open log.
 pub(crate) struct Committer {
@@ -22,31 +23,41 @@ pub(crate) struct Committer {
     unsynced: Vec<Arc<Batch>>,
     rewrite: bool,
     synced: Place,
+    /// The last place before which everything in the files is synced: what the next batch says.
+    proof: Place,
     synced_at: Instant,
     /// After a failure, when to try again and how long to wait after the next one.
     retry: Option<(Instant, Duration)>,
     /// When to look for space again.
     look: Option<Instant>,
+    /// What the log of the gateway says last.
+    said: Said,
+}
+
+/// What is logged when it changes, and not whenever it is tried again.
+#[derive(Default)]
+struct Said {
+    full: bool,
+    stays: bool,
+    /// Why there was no other segment the last time.
+    no_space: Option<io::Error>,
 }
 
 /// How long what nobody waits for may stay unwritten.
 const LAZY_MAX: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+const REFUSES: &str = "until something is settled nothing new is taken in that must be kept";
 
 /// Runs it in a thread of its own until the engine stops.
 pub(crate) fn spawn(mut committer: Committer, engine: &Arc<Engine>) -> io::Result<JoinHandle<()>> {
     let engine = Arc::clone(engine);
     thread::Builder::new().name("store".to_owned()).spawn(move || {
-        engine.set_committer(thread::current());
-        // Whoever stopped it before that could not wake it.
-        while !engine.is_stopping() {
-            match committer.pass(&engine) {
-                Some(wait) => thread::park_timeout(wait),
-                None => thread::park(),
-            }
+        // After a panic nobody knows what has been written: nothing more may become durable.
+        if catch_unwind(AssertUnwindSafe(|| committer.run(&engine))).is_err() {
+            tracing::error!("the store has ended by a panic: nothing becomes durable any more");
+            engine.fail_for_good();
         }
-        committer.commit(&engine);
     })
 }
 
@@ -58,9 +69,11 @@ impl Committer {
             unsynced: Vec::new(),
             rewrite: false,
             synced: engine.durable(),
+            proof: engine.before,
             synced_at: Instant::now(),
             retry: None,
             look: None,
+            said: Said::default(),
         }
     }
 
@@ -68,6 +81,18 @@ impl Committer {
     #[cfg(test)]
     pub fn synced(&self) -> Place {
         self.synced
+    }
+
+    fn run(&mut self, engine: &Engine) {
+        engine.set_committer(thread::current());
+        // Whoever stopped it before that could not wake it.
+        while !engine.is_stopping() {
+            match self.pass(engine) {
+                Some(wait) => thread::park_timeout(wait),
+                None => thread::park(),
+            }
+        }
+        self.commit(engine);
     }
 
     /// Does what is due, and says how long nothing else will be; `None`: until it is woken.
@@ -123,11 +148,14 @@ impl Committer {
             Some((number, true)) => match self.make(engine, number, engine.options.segment_bytes) {
                 Ok(()) => true,
                 Err(error) => {
-                    tracing::debug!(%error, "no space for another segment of the store");
+                    self.said.no_space = Some(error);
                     false
                 }
             },
-            Some((_, false)) => false,
+            Some((_, false)) => {
+                self.said.no_space = None;
+                false
+            }
             None => true,
         };
         let stuck = !made || self.has_retiring(engine);
@@ -136,11 +164,29 @@ impl Committer {
         log.set_no_space(!made);
         engine.measure(&log);
         drop(log);
-        announce(engine, before);
+        self.announce(engine, before);
+    }
+
+    /// Says so if the room has changed.
+    fn announce(&mut self, engine: &Engine, before: Room) {
+        let is_full = engine.is_full();
+        match (std::mem::replace(&mut self.said.full, is_full), is_full, &self.said.no_space) {
+            (false, true, Some(error)) => {
+                tracing::warn!(%error, "the store is full: there can be no other file; {REFUSES}");
+            }
+            (false, true, None) => {
+                tracing::warn!("the store is full: it has as many bytes as it may; {REFUSES}");
+            }
+            (true, false, _) => tracing::info!("the store has room again"),
+            _ => {}
+        }
+        if engine.room() != before {
+            engine.ring();
+        }
     }
 
     /// Writes up to so many batches. Whether it worked.
-    fn work(&mut self, engine: &Engine, sync: bool, batches: usize) -> bool {
+    pub fn work(&mut self, engine: &Engine, sync: bool, batches: usize) -> bool {
         let before = engine.room();
         match self.write_all(engine, sync, batches) {
             Ok(()) => {
@@ -148,12 +194,16 @@ impl Committer {
                     tracing::info!("the store writes again");
                     engine.set_failing(false);
                 }
-                if let Err(error) = self.retire(engine) {
+                let retired = self.retire(engine);
+                let stayed = std::mem::replace(&mut self.said.stays, retired.is_err());
+                if let Err(error) = retired {
                     engine.counters.failures.fetch_add(1, Relaxed);
-                    tracing::warn!(%error, "a file of the store that is not needed any more stays for now");
+                    if !stayed {
+                        tracing::warn!(%error, "a file of the store that is not needed any more stays for now");
+                    }
                     self.look = Some(Instant::now() + RETRY_MAX);
                 }
-                announce(engine, before);
+                self.announce(engine, before);
                 true
             }
             Err(error) => {
@@ -164,7 +214,7 @@ impl Committer {
                     engine.set_failing(true);
                 }
                 self.retry = Some((Instant::now() + wait, (2 * wait).min(RETRY_MAX)));
-                announce(engine, before);
+                self.announce(engine, before);
                 false
             }
         }
@@ -181,12 +231,12 @@ impl Committer {
         for _ in 0..batches {
             let batch = match self.unwritten.take() {
                 Some(batch) => batch,
-                None => match engine.between_turns(|log| log.take(self.synced)) {
+                None => match self.take(engine)? {
                     Some(batch) => batch,
                     None => break,
                 },
             };
-            if let Err(error) = self.commit_batch(engine, &batch) {
+            if let Err(error) = self.write(engine, &batch) {
                 self.unwritten = Some(batch);
                 return Err(error);
             }
@@ -209,12 +259,23 @@ impl Committer {
         self.unsynced.iter().map(|batch| batch.bytes.len() as u64).sum()
     }
 
-    /// Writes a batch where it belongs; before a segment is left behind it is synced.
-    fn commit_batch(&mut self, engine: &Engine, batch: &Arc<Batch>) -> io::Result<()> {
-        if self.unsynced.last().is_some_and(|last| last.segment != batch.segment) {
-            self.sync(engine)?;
+    /// The next batch. Before a segment is left behind it is synced, so that the first batch in the next
+    /// one says how far it reached: whatever is missing of it later has been damaged.
+    fn take(&mut self, engine: &Engine) -> io::Result<Option<Arc<Batch>>> {
+        let proof = self.proof;
+        let unsynced = self.unsynced.last().map(|batch| batch.segment);
+        let taken = engine.between_turns(|log| {
+            let leaves = unsynced.is_some() && log.next_segment().is_some_and(|next| Some(next) != unsynced);
+            if leaves { None } else { Some(log.take(proof)) }
+        });
+        match taken {
+            Some(batch) => Ok(batch),
+            None => {
+                self.sync(engine)?;
+                let proof = self.proof;
+                Ok(engine.between_turns(|log| log.take(proof)))
+            }
         }
-        self.write(engine, batch)
     }
 
     fn write(&mut self, engine: &Engine, batch: &Batch) -> io::Result<()> {
@@ -275,7 +336,7 @@ impl Committer {
         file.sync()?;
         self.rewrite = false;
         engine.counters.syncs.fetch_add(1, Relaxed);
-        self.synced = end;
+        (self.synced, self.proof) = (end, end);
         self.synced_at = Instant::now();
         if engine.options.mode == Mode::Sync {
             publish(engine, &self.unsynced);
@@ -320,11 +381,4 @@ fn publish(engine: &Engine, batches: &[Arc<Batch>]) {
     drop(log);
     engine.set_durable(last.end());
     engine.ring();
-}
-
-/// Says so if the room has changed.
-fn announce(engine: &Engine, before: crate::Room) {
-    if engine.room() != before {
-        engine.ring();
-    }
 }

@@ -225,7 +225,7 @@ impl<'a> Decoder<'a> {
         }
         let session = self.number()?;
         Ok(match kind {
-            Kind::Message | Kind::Cleared => return Err(DecodeError::Wrong("kind")),
+            Kind::Message | Kind::Cleared | Kind::Oldest => return Err(DecodeError::Wrong("kind")),
             Kind::Settled => {
                 let count = self.count(1)?;
                 let mut ordinals = SmallVec::with_capacity(count);

@@ -148,6 +148,12 @@ impl Disk {
         }
     }
 
+    /// Whether nothing will ever become durable again, by a defect of the store. Its watchers are rung
+    /// then; only a restart helps.
+    pub fn has_failed(&self) -> bool {
+        self.engine.has_failed()
+    }
+
     #[cfg(test)]
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine

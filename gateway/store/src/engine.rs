@@ -19,6 +19,8 @@ pub(crate) struct Engine {
     pub options: Options,
     pub files: Arc<dyn Files>,
     pub anchor: Moment,
+    /// Where the log ended when it was opened.
+    pub before: Place,
     /// Held by whoever appends: the outermost lock.
     turn: Mutex<()>,
     /// Held for a moment, by anybody: the innermost lock.
@@ -27,6 +29,8 @@ pub(crate) struct Engine {
     pending_bytes: AtomicU64,
     full: AtomicBool,
     failing: AtomicBool,
+    /// There is no committer any more.
+    has_failed: AtomicBool,
     stopping: AtomicBool,
     watchers: RwLock<Vec<Arc<dyn Notify>>>,
     committer: OnceLock<Thread>,
@@ -40,6 +44,8 @@ pub(crate) struct Engine {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub messages: AtomicU64,
+    /// Sessions that are over.
+    pub ended: AtomicU64,
     pub bytes_written: AtomicU64,
     pub bytes_cleaned: AtomicU64,
     pub syncs: AtomicU64,
@@ -66,12 +72,14 @@ impl Engine {
             options,
             files,
             anchor,
+            before: recovered.end,
             turn: Mutex::new(()),
             durable: AtomicU64::new(log.end().number()),
             log: Mutex::new(log),
             pending_bytes: AtomicU64::new(0),
             full: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             watchers: RwLock::new(Vec::new()),
             committer: OnceLock::new(),
@@ -96,6 +104,10 @@ impl Engine {
             Record::Message(message) => {
                 self.counters.messages.fetch_add(1, Relaxed);
                 message.copies.len() + usize::from(message.retained) + usize::from(message.delayed.is_some())
+            }
+            Record::Ended { .. } => {
+                self.counters.ended.fetch_add(1, Relaxed);
+                0
             }
             _ => 0,
         };
@@ -126,13 +138,28 @@ impl Engine {
         self.failing.store(failing, Relaxed);
     }
 
+    pub fn fail_for_good(&self) {
+        self.has_failed.store(true, Release);
+        self.set_failing(true);
+        self.ring();
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Acquire)
+    }
+
     /// Whether so much waits for the disk that cleaning should not add to it.
     pub fn is_loaded(&self) -> bool {
         self.pending_bytes.load(Relaxed) > self.options.pending_bytes_max / 2
     }
 
+    /// Whether there is no space, however well the disk works.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
     pub fn room(&self) -> Room {
-        if self.failing.load(Relaxed) || self.full.load(Relaxed) {
+        if self.failing.load(Relaxed) || self.is_full() {
             Room::Full
         } else if self.pending_bytes.load(Relaxed) > self.options.pending_bytes_max {
             Room::Behind
@@ -151,14 +178,14 @@ impl Engine {
 
     /// The bytes of the record at a place.
     pub fn record(&self, place: Place) -> Result<Vec<u8>, ReadError> {
-        let salt = {
+        let (salt, end) = {
             let log = self.log.lock();
             if let Some(record) = log.pending(place) {
                 return Ok(record.to_vec());
             }
             let segment = log.segments.get(&place.segment());
-            segment.filter(|segment| place.offset() < segment.used).ok_or(ReadError::Nowhere(place))?;
-            log.salt()
+            let used = segment.map_or(0, |segment| segment.used);
+            (log.salt(), used.checked_sub(place.offset()).ok_or(ReadError::Nowhere(place))? as usize)
         };
         let failed = |error: io::Error| match error.kind() {
             // It has been removed since.
@@ -170,7 +197,8 @@ impl Engine {
         let read = file.read_at(&mut bytes, place.offset().into()).map_err(failed)?;
         bytes.truncate(read);
         let damaged = |what| ReadError::Damaged { place, what };
-        let length = frame::length(&bytes, salt, place).ok_or(damaged("no record begins here"))?;
+        let length = frame::length(&bytes, salt, place).filter(|length| frame::OVERHEAD + length <= end);
+        let length = length.ok_or(damaged("no record begins here"))?;
         if frame::OVERHEAD + length > read {
             bytes.resize(frame::OVERHEAD + length, 0);
             let rest = u64::from(place.offset()) + read as u64;

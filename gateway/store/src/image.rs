@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use gateway_model::{Identifiers, Qos, Topic, TopicFilter};
 use parking_lot::Mutex;
 
-use crate::{CopyState, Holder, Holders, Place, SessionRecord, Shared};
+use crate::{Copy, CopyState, Holder, Holders, Place, SessionRecord, Shared};
 
 /// The state that a log amounts to: what was there when the gateway stopped.
 ///
@@ -44,8 +44,33 @@ pub struct CopyImage {
     pub retain: bool,
     pub priority: u8,
     pub state: CopyState,
-    pub identifiers: Identifiers,
-    pub shared: Option<Shared>,
+    /// A pointer, as copies are many and this is rare.
+    extras: Option<Box<Extras>>,
+}
+
+/// What few copies have.
+#[derive(Clone, Debug, PartialEq)]
+struct Extras {
+    identifiers: Identifiers,
+    shared: Option<Shared>,
+}
+
+impl CopyImage {
+    /// Of a message of `size` bytes at `place`.
+    pub fn new(place: Place, size: u32, copy: Copy) -> Self {
+        let Copy { session: _, ordinal: _, qos, retain, priority, state, identifiers, shared } = copy;
+        let is_plain = identifiers == Identifiers::None && shared.is_none();
+        let extras = (!is_plain).then(|| Box::new(Extras { identifiers, shared }));
+        Self { place, size, qos, retain, priority, state, extras }
+    }
+
+    pub fn identifiers(&self) -> Identifiers {
+        self.extras.as_ref().map_or(Identifiers::None, |extras| extras.identifiers.clone())
+    }
+
+    pub fn shared(&self) -> Option<Shared> {
+        self.extras.as_ref()?.shared
+    }
 }
 
 impl Image {

@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Kept = 13,
     Cleared = 14,
     Undelayed = 15,
+    /// Of the log itself: no record of what happened.
+    Oldest = 16,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             13 => Self::Kept,
             14 => Self::Cleared,
             15 => Self::Undelayed,
+            16 => Self::Oldest,
             _ => return None,
         })
     }

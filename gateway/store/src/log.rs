@@ -79,10 +79,12 @@ impl Log {
     }
 
     /// The segment to be made ahead, if it is time: two, the second when half of the current one is
-    /// used.
+    /// used. None before the one in front of it.
     pub fn wanted(&self) -> Option<u32> {
-        let missing = (self.segment..).find(|number| !self.exists(*number))?;
-        let due = match missing - self.segment {
+        let pending = self.flying.iter().map(|batch| &**batch).chain(&self.closed).map(|batch| batch.segment);
+        let first = pending.min().unwrap_or(self.segment);
+        let missing = (first..).find(|number| !self.exists(*number))?;
+        let due = match missing.saturating_sub(self.segment) {
             0 | 1 => true,
             2 => self.next > self.size / 2,
             _ => false,
@@ -193,6 +195,12 @@ impl Log {
         if let Some(segment) = self.segments.get_mut(&place.segment()) {
             segment.holders = segment.holders.saturating_sub(1);
         }
+    }
+
+    /// The segment of the next batch to be written, if there is any.
+    pub fn next_segment(&self) -> Option<u32> {
+        let open = self.open.as_ref().filter(|batch| !batch.is_empty());
+        self.closed.front().or(open).map(|batch| batch.segment)
     }
 
     /// The next batch to be written, if there is any.

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::files::{File, Files};
+use crate::retiring::Oldest;
 use crate::segment::{self, Segment};
 use crate::{Image, Place, batch, frame};
 
@@ -21,6 +22,8 @@ pub(crate) struct Recovered {
     pub segments: BTreeMap<u32, Segment>,
     /// The segment to be appended to: it has nothing in it, or is still to be made.
     pub next: u32,
+    /// Where the segment before that ends.
+    pub end: Place,
     pub damaged: Vec<Damaged>,
     /// Where the log was cut, if something unfinished was behind.
     pub torn: Option<Place>,
@@ -66,6 +69,8 @@ pub enum OpenError {
         segment::VERSION
     )]
     Newer { found: u32 },
+    #[error("{name} belongs to another store than the files before it; nothing was changed")]
+    Mixed { name: String },
     #[error("the store's directory cannot be read or written: {0}")]
     Io(#[from] io::Error),
     #[error("the store's thread cannot be started: {0}")]
@@ -89,6 +94,7 @@ impl Replay for Image {
 pub(crate) fn recover(files: &dyn Files, replay: &mut dyn Replay) -> Result<Recovered, OpenError> {
     let mut recovery = Recovery::begin(files, replay)?;
     recovery.walk()?;
+    recovery.check_begin();
     recovery.finish()
 }
 
@@ -96,6 +102,7 @@ pub(crate) fn recover(files: &dyn Files, replay: &mut dyn Replay) -> Result<Reco
 pub(crate) fn look(files: &dyn Files, replay: &mut dyn Replay) -> Result<Recovered, OpenError> {
     let mut recovery = Recovery::begin(files, replay)?;
     recovery.walk()?;
+    recovery.check_begin();
     Ok(recovery.recovered())
 }
 
@@ -106,6 +113,10 @@ struct Recovery<'a> {
     numbers: Vec<u32>,
     segments: BTreeMap<u32, Segment>,
     damaged: Vec<Damaged>,
+    /// Everything before is known to have been synced.
+    proved: Place,
+    /// The segments before have been removed because nobody needed them.
+    oldest: u32,
     /// Where the log ends: behind the last frame, or where it was torn.
     end: Place,
     torn: bool,
@@ -126,7 +137,9 @@ impl<'a> Recovery<'a> {
             if header.version > segment::VERSION {
                 return Err(OpenError::Newer { found: header.version });
             }
-            salt.get_or_insert(header.salt);
+            if *salt.get_or_insert(header.salt) != header.salt {
+                return Err(OpenError::Mixed { name: segment::name(number) });
+            }
         }
         let mut recovery = Self {
             files,
@@ -135,6 +148,8 @@ impl<'a> Recovery<'a> {
             numbers,
             segments: BTreeMap::new(),
             damaged: Vec::new(),
+            proved: Place::NOWHERE,
+            oldest: segment::FIRST,
             end: Place::NOWHERE,
             torn: false,
             shortened: None,
@@ -157,15 +172,17 @@ impl<'a> Recovery<'a> {
         while let Some(&number) = self.numbers.get(index) {
             let before = index.checked_sub(1).map(|index| self.numbers[index]);
             let expected = before.map_or(number, |before| before + 1);
+            let contents = Contents::load(self.files, number)?;
             if expected < number {
+                // No file is made before the one in front of it is there for good, or removed before
+                // the one behind is gone for good.
                 let start = Place::new(expected, 0);
-                if !self.is_proved(start, None) {
+                if !contents.has_header(self.salt()) && !self.is_proved(start, None) {
                     self.tear(start);
                     return Ok(());
                 }
                 self.set_aside(expected, 0..0, Damage::Missing { files: number - expected });
             }
-            let contents = Contents::load(self.files, number)?;
             self.check_end(&contents);
             if !self.walk_segment(&contents) {
                 return Ok(());
@@ -173,6 +190,15 @@ impl<'a> Recovery<'a> {
             index += 1;
         }
         Ok(())
+    }
+
+    /// Before a segment goes the log says so.
+    fn check_begin(&mut self) {
+        let Some(&first) = self.segments.keys().next() else { return };
+        if first > self.oldest {
+            let why = Damage::Missing { files: first - self.oldest };
+            self.damaged.insert(0, Damaged { segment: self.oldest, range: 0..0, why });
+        }
     }
 
     /// The segment before this one should have reached as far as the first batch in this one says.
@@ -191,12 +217,12 @@ impl<'a> Recovery<'a> {
     fn walk_segment(&mut self, contents: &Contents) -> bool {
         let number = contents.number;
         let size = contents.bytes.len() as u64;
-        let header = segment::Header::decode(&contents.bytes);
-        if header.is_none_or(|header| header.number != number || Some(header.salt) != self.salt) {
+        if !contents.has_header(self.salt()) {
             let start = Place::new(number, 0);
             // No batch is written before the header is synced.
-            let has_batch = contents.find(0, self.salt()).is_some();
-            if !has_batch && !self.is_proved(start, Some(contents)) {
+            let is_used =
+                contents.find(0, self.salt()).is_some() || contents.is_unreadable(&(0..segment::HEADER));
+            if !is_used && !self.is_proved(start, Some(contents)) {
                 self.tear(start);
                 return false;
             }
@@ -219,7 +245,7 @@ impl<'a> Recovery<'a> {
                     return true;
                 }
                 let here = Place::new(number, at as u32);
-                if !self.is_proved(here, Some(contents)) {
+                if !contents.is_unreadable(&(at..invalid_until)) && !self.is_proved(here, Some(contents)) {
                     self.tear(here);
                     return false;
                 }
@@ -244,7 +270,9 @@ impl<'a> Recovery<'a> {
                 self.reached(contents.number, at);
                 continue;
             }
-            proved = proved || self.is_proved(place, Some(contents));
+            // A torn write leaves other bytes, and not none.
+            proved =
+                proved || contents.is_unreadable(&(at..range.end)) || self.is_proved(place, Some(contents));
             if !proved {
                 self.tear(place);
                 return false;
@@ -261,6 +289,10 @@ impl<'a> Recovery<'a> {
     }
 
     fn frame(&mut self, place: Place, record: &[u8], length: usize) {
+        if let Some(Oldest(number)) = Oldest::decode(record) {
+            self.oldest = self.oldest.max(number);
+            return;
+        }
         let Some(holders) = self.replay.replay(place, record) else {
             let range = place.offset().into()..u64::from(place.offset()) + length as u64;
             self.set_aside(place.segment(), range, Damage::Unknown);
@@ -281,24 +313,29 @@ impl<'a> Recovery<'a> {
     }
 
     /// Whether something behind a place proves that everything up to beyond it had been synced.
-    fn is_proved(&self, place: Place, contents: Option<&Contents>) -> bool {
+    fn is_proved(&mut self, place: Place, contents: Option<&Contents>) -> bool {
+        // Where much is damaged the same proof serves for all of it.
+        if place >= self.proved {
+            self.proved = self.proof(place, contents).unwrap_or(self.proved);
+        }
+        place < self.proved
+    }
+
+    fn proof(&self, place: Place, contents: Option<&Contents>) -> Option<Place> {
         let salt = self.salt();
-        let proves = |contents: &Contents, mut from: usize| {
+        let proof = |contents: &Contents, mut from: usize| {
             while let Some(header) = contents.find(from, salt) {
                 if header.synced > place {
-                    return true;
+                    return Some(header.synced);
                 }
                 from = header.offset as usize + 1;
             }
-            false
+            None
         };
-        if contents.is_some_and(|contents| proves(contents, place.offset() as usize)) {
-            return true;
-        }
-        let behind = self.numbers.iter().filter(|number| **number > place.segment());
-        behind.copied().any(|number| {
-            let contents = Contents::load(self.files, number);
-            contents.is_ok_and(|contents| proves(&contents, 0))
+        let here = contents.and_then(|contents| proof(contents, place.offset() as usize));
+        here.or_else(|| {
+            let behind = self.numbers.iter().filter(|number| **number > place.segment());
+            behind.copied().find_map(|number| proof(&Contents::load(self.files, number).ok()?, 0))
         })
     }
 
@@ -318,8 +355,7 @@ impl<'a> Recovery<'a> {
     }
 
     fn set_aside_of(&mut self, contents: &Contents, range: Range<usize>) {
-        let unreadable = contents.unreadable.iter().any(|bad| bad.start < range.end && range.start < bad.end);
-        let why = if unreadable { Damage::Unreadable } else { Damage::Checksum };
+        let why = if contents.is_unreadable(&range) { Damage::Unreadable } else { Damage::Checksum };
         self.set_aside(contents.number, range.start as u64..range.end as u64, why);
     }
 
@@ -344,7 +380,6 @@ impl<'a> Recovery<'a> {
             tracing::warn!(place = %self.end, "the log ends with something unfinished, which is cut off");
         }
         // From the end on: if this is interrupted, what is left ends at the same place.
-        let mut removed = false;
         for &number in self.numbers.iter().rev() {
             let used = self.segments.get(&number).map_or(0, |segment| segment.used);
             let behind = number > self.end.segment();
@@ -356,20 +391,20 @@ impl<'a> Recovery<'a> {
             if !(behind || self.torn && number == self.end.segment() && empty) {
                 break;
             }
-            self.files.remove(&segment::name(number))?;
-            self.segments.remove(&number);
-            removed = true;
-        }
-        if removed {
+            self.files.remove(&segment::name(number)).map_err(|error| named(number, error))?;
             self.files.sync_names()?;
+            self.segments.remove(&number);
         }
         self.trim()?;
         Ok(self.recovered())
     }
 
     fn recovered(self) -> Recovered {
+        let next = self.next();
+        let last = self.segments.range(..next).next_back();
         Recovered {
-            next: self.next(),
+            next,
+            end: last.map_or(Place::NOWHERE, |(number, segment)| Place::new(*number, segment.used)),
             salt: self.salt.unwrap_or_else(|| self.files.salt()),
             segments: self.segments,
             torn: self.torn.then_some(self.end),
@@ -398,7 +433,7 @@ impl<'a> Recovery<'a> {
 
     /// Behind the last segment that has something in it.
     fn next(&self) -> u32 {
-        let first = || self.segments.keys().next().copied().unwrap_or(1);
+        let first = || self.segments.keys().next().copied().unwrap_or(segment::FIRST);
         match self.end {
             Place::NOWHERE => first(),
             end if self.torn && end.offset() <= segment::HEADER as u32 => end.segment(),
@@ -408,7 +443,12 @@ impl<'a> Recovery<'a> {
 }
 
 fn open(files: &dyn Files, number: u32) -> io::Result<Arc<dyn File>> {
-    files.open(&segment::name(number))
+    files.open(&segment::name(number)).map_err(|error| named(number, error))
+}
+
+/// An error that says in which file.
+fn named(number: u32, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", segment::name(number)))
 }
 
 /// The bytes of a segment; those that the disk does not give back are zeros.
@@ -441,6 +481,15 @@ impl Contents {
     /// Whether the disk gave everything back.
     pub fn is_whole(&self) -> bool {
         self.unreadable.is_empty()
+    }
+
+    fn has_header(&self, salt: u32) -> bool {
+        let header = segment::Header::decode(&self.bytes);
+        header.is_some_and(|header| header.number == self.number && header.salt == salt)
+    }
+
+    fn is_unreadable(&self, range: &Range<usize>) -> bool {
+        self.unreadable.iter().any(|bad| bad.start < range.end && range.start < bad.end)
     }
 
     fn batch_at(&self, offset: usize, salt: u32) -> Option<batch::Header> {

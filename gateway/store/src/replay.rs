@@ -59,8 +59,8 @@ impl Image {
             self.hold(session, id);
         }
         for copy in copies {
-            let Copy { session, ordinal, qos, retain, priority, state, identifiers, shared } = copy;
-            let copy = CopyImage { place, size, qos, retain, priority, state, identifiers, shared };
+            let Copy { session, ordinal, .. } = copy;
+            let copy = CopyImage::new(place, size, copy);
             match self.known_copies(session, ordinal) {
                 Some(copies) => copies.insert(ordinal, copy),
                 None => self.orphans.entry(session).or_default().insert(ordinal, copy),

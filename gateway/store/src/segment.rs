@@ -52,8 +52,11 @@ pub(crate) fn number_of(name: &str) -> Option<u32> {
     (NUMBERS.contains(&number) && self::name(number) == name).then_some(number)
 }
 
+/// The number of a new store's first segment.
+pub(crate) const FIRST: u32 = 1;
+
 /// A file with another number is none of the store's: there would be no next one.
-const NUMBERS: std::ops::Range<u32> = 1..u32::MAX / 2;
+const NUMBERS: std::ops::Range<u32> = FIRST..u32::MAX / 2;
 
 /// What is known of a segment while the store is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +73,6 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    #[allow(dead_code, reason = "tidying up will decide by it")]
     /// About how many of its bytes somebody still needs.
     pub fn live_bytes(&self) -> u64 {
         match self.holders_ever {

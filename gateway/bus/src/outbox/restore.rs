@@ -90,7 +90,8 @@ fn reference(
     may_be_known: bool,
     group: &dyn Fn(Shared) -> Option<u32>,
 ) -> Reference {
-    let CopyImage { place, size, qos, retain, state, identifiers, shared, .. } = image;
+    let CopyImage { place, size, qos, retain, state, .. } = image;
+    let (identifiers, shared) = (image.identifiers(), image.shared());
     // What may have been sent at QoS 2 is its receiver's alone (MQTT-4.8.2-4).
     let may_move = !may_be_known || qos != Qos::ExactlyOnce;
     let known = shared.filter(|_| may_move).and_then(|shared| Some((group(shared)?, shared.ticket)));

@@ -1,11 +1,15 @@
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
 use crate::disk::Options;
 use crate::tests::dice::{Dice, with_seeds};
 use crate::tests::domain::Domain;
 use crate::tests::live::Live;
 use crate::tests::log::rig::{SMALL, moment};
-use crate::{Disk, Room, Simulated, Store};
+use crate::tests::records::{copy, message_record, session_record};
+use crate::{Copy, Disk, Image, MessageRecord, Place, Record, Room, SessionRecord, Simulated, Store};
 
 struct Running {
     store: Disk,
@@ -94,4 +98,91 @@ fn a_full_disk_is_left_again() {
         }
         assert!(was_full > 0);
     });
+}
+
+/// A log and what it amounts to, on a disk with little space.
+struct Tight {
+    store: Disk,
+    image: Mutex<Image>,
+}
+
+impl Tight {
+    fn open() -> Self {
+        let options = Options { bytes_max: 16 * 2048, ..SMALL };
+        let files = Arc::new(Simulated::new(1));
+        let (store, image) = Disk::open_unthreaded(options, files, moment()).unwrap();
+        Self { store, image: Mutex::new(image) }
+    }
+
+    fn append(&self, record: &Record) -> Place {
+        let place = self.store.begin().unwrap().append(record);
+        self.image.lock().apply(place, record.clone());
+        assert!(self.store.commit());
+        place
+    }
+
+    fn open_session(&self, number: u64, kept: usize) {
+        let record =
+            SessionRecord { number, kept: Some(vec![7; kept].into()), ..session_record(&mut Dice(1)) };
+        self.append(&Record::Session(Box::new(record)));
+    }
+
+    fn clean(&self) {
+        for _ in 0..1_000 {
+            if !self.store.clean(&self.image) {
+                return;
+            }
+            assert!(self.store.commit());
+        }
+        panic!("there is no end of it");
+    }
+}
+
+/// Sessions that could not be freed when the log was gone through are free once they are over.
+#[test]
+fn a_disk_full_of_sessions_is_left_when_they_end() {
+    for kept in (100..2_000).step_by(50) {
+        let tight = Tight::open();
+        let mut sessions = 0..;
+        while tight.store.room() != Room::Full {
+            tight.open_session(sessions.next().unwrap(), kept);
+        }
+        tight.clean();
+        {
+            // All at once, so that little is added to what is in use.
+            let mut appending = tight.store.begin().unwrap();
+            for session in 0..sessions.start {
+                let place = appending.append(&Record::Ended { session });
+                tight.image.lock().apply(place, Record::Ended { session });
+            }
+        }
+        assert!(tight.store.commit());
+        tight.clean();
+        assert_eq!(tight.store.room(), Room::Open, "sessions with {kept} bytes");
+    }
+}
+
+/// What came and went while the log was gone through is not taken for what cannot be freed.
+#[test]
+fn a_disk_filled_while_it_was_cleaned_is_left() {
+    for between in (5..60).step_by(5) {
+        let tight = Tight::open();
+        tight.open_session(1, 10);
+        let mut ordinals = 0..;
+        while tight.store.room() != Room::Full && ordinals.start < 3_000 {
+            let ordinal = ordinals.next().unwrap();
+            let copy = Copy { session: 1, ordinal, ..copy(&mut Dice(1)) };
+            let message = message_record(&mut Dice(1), moment(), Place::NOWHERE);
+            let (copies, delayed) = (SmallVec::from_elem(copy, 1), None);
+            let message = MessageRecord { copies, retained: false, delayed, held: None, ..message };
+            let place = tight.append(&Record::Message(message));
+            tight.append(&Record::Settled { session: 1, ordinals: SmallVec::from_elem(ordinal, 1) });
+            tight.store.begin().unwrap().let_go(place);
+            if ordinal % between == 0 {
+                tight.store.clean(&tight.image);
+            }
+        }
+        tight.clean();
+        assert_eq!(tight.store.room(), Room::Open, "{between} messages between two steps");
+    }
 }

@@ -95,7 +95,7 @@ fn counts_are_not_believed() {
 
 #[test]
 fn an_unknown_kind_is_named() {
-    for bytes in [&[0][..], &[16], &[255, 1, 2]] {
+    for bytes in [&[0][..], &[17], &[255, 1, 2]] {
         let error = Record::decode(bytes, moment(), PLACE).unwrap_err();
         assert_eq!(error, DecodeError::UnknownKind(bytes[0]));
         assert!(error.to_string().contains(&bytes[0].to_string()));

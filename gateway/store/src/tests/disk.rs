@@ -102,17 +102,17 @@ fn check(files: Arc<dyn Files>, place: Place) {
 }
 
 /// A directory that is removed afterwards.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("tidegate-store-{name}-{}", std::process::id()));
         // From a run that was killed.
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }
 
-    fn open(&self) -> Arc<dyn Files> {
+    pub fn open(&self) -> Arc<dyn Files> {
         Arc::new(Directory::open(&self.0).expect("the directory can be made"))
     }
 }
@@ -310,4 +310,28 @@ fn a_message_is_there_after_a_power_cut() {
     drop(disk);
     simulated.restart();
     check(Arc::new(simulated), place);
+}
+
+/// A defect of ours in the thread that writes: nobody is told that something is durable, and whoever
+/// runs the store is told that nothing will be.
+#[test]
+fn a_store_that_panics_says_so() {
+    let simulated = Simulated::new(1);
+    let (disk, _) =
+        Disk::open(Options::default(), Arc::new(simulated.clone()), now()).expect("an empty disk opens");
+    let (sender, rings) = mpsc::channel();
+    disk.watch(Arc::new(Bell(sender)));
+    store_one(&disk);
+    simulated.judge(|_, operation| {
+        assert_ne!(operation, Operation::Sync, "a panic on purpose");
+        None
+    });
+    let before = disk.durable();
+    disk.begin().expect("it is a log").append(&session(8));
+    while !disk.has_failed() {
+        rings.recv_timeout(Duration::from_secs(10)).expect("it rings when it fails");
+    }
+    assert_eq!((disk.durable(), disk.room()), (before, Room::Full));
+    disk.close();
+    assert_eq!(disk.durable(), before);
 }

@@ -353,8 +353,8 @@ impl State {
         let copies = |number: &u64, session: &crate::SessionImage| {
             let copy = |(ordinal, copy): (&u64, &crate::CopyImage)| {
                 assert_eq!(copy.size as usize, read(copy.place).size());
-                let crate::CopyImage { place, size: _, qos, retain, priority, state, identifiers, shared } =
-                    copy.clone();
+                let crate::CopyImage { place, qos, retain, priority, state, .. } = *copy;
+                let (identifiers, shared) = (copy.identifiers(), copy.shared());
                 let (session, ordinal) = (*number, *ordinal);
                 let copy = Copy { session, ordinal, qos, retain, priority, state, identifiers, shared };
                 (ordinal, (copy, stay(place)))

@@ -63,7 +63,7 @@ fn message(dice: &mut Dice, anchor: Moment, place: Place) -> Message {
     }
 }
 
-fn copy(dice: &mut Dice) -> Copy {
+pub(super) fn copy(dice: &mut Dice) -> Copy {
     Copy {
         session: number(dice),
         ordinal: number(dice),
@@ -77,7 +77,7 @@ fn copy(dice: &mut Dice) -> Copy {
     }
 }
 
-fn session_record(dice: &mut Dice) -> SessionRecord {
+pub(super) fn session_record(dice: &mut Dice) -> SessionRecord {
     SessionRecord {
         number: number(dice),
         client_id: ClientId::parse(&word(dice)).unwrap(),

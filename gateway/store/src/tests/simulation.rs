@@ -121,7 +121,7 @@ fn run(seed: u64, figures: &mut Figures) {
 #[test]
 fn what_was_promised_is_there_after_any_crash() {
     let figures = std::cell::RefCell::new(Figures::default());
-    with_seeds(1_000, |seed| run(seed, &mut figures.borrow_mut()));
+    with_seeds(500, |seed| run(seed, &mut figures.borrow_mut()));
     // Or the test would not be one of cleaning.
     let figures = figures.into_inner();
     assert!(figures.bytes_cleaned * 20 > figures.bytes_written, "{figures:?}");

@@ -1,10 +1,12 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::tests::dice::{Dice, with_seeds};
+use crate::tests::disk::Folder;
 use crate::tests::domain::Domain;
 use crate::tests::live::Live;
 use crate::tests::log::rig::{SMALL, moment};
-use crate::{Disk, Simulated, Store, Survey};
+use crate::{Directory, Disk, Options, Room, Simulated, Store, Survey};
 
 fn open(disk: &Simulated) -> Disk {
     Disk::open_unthreaded(SMALL, Arc::new(disk.clone()), moment()).unwrap().0
@@ -52,4 +54,37 @@ fn damage_is_found_where_it_is() {
         assert!(damaged.range.contains(&offset), "{offset} is not in {damaged}");
         assert!(survey.records + 1 >= whole.records && survey.used_bytes == whole.used_bytes);
     });
+}
+
+/// The same on real files, while others append, settle and clean as fast as they can.
+#[test]
+fn looking_at_a_busy_store_finds_no_damage() {
+    let folder = Folder::new("busy");
+    let options = Options { segment_bytes: 4096, bytes_max: 1 << 30, ..SMALL };
+    let store = Disk::open(options, folder.open(), moment()).unwrap().0;
+    let (domain, is_over) = (Domain::default(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let dice = &mut Dice(1);
+            while !is_over.load(Relaxed) {
+                if store.room() == Room::Open {
+                    domain.act(dice, &mut Live(store.begin().unwrap()));
+                }
+                if dice.one_in(50) {
+                    domain.settle_all(1, &mut Live(store.begin().unwrap()));
+                }
+                store.clean(&domain);
+            }
+        });
+        let files = Directory::look(&folder.0).unwrap();
+        let is_enough = |count: &u32| *count > 40 && store.figures().bytes_cleaned > 20_000;
+        let looks = (0..2_000)
+            .take_while(|count| !is_enough(count))
+            .map(|_| Survey::of(&files, moment()).map(|survey| survey.damaged));
+        let found: Vec<_> =
+            looks.filter(|found| !matches!(found, Ok(damaged) if damaged.is_empty())).collect();
+        is_over.store(true, Relaxed);
+        assert!(found.is_empty(), "{found:?}");
+    });
+    assert!(store.figures().bytes_cleaned > 20_000, "{:?}", store.figures());
 }

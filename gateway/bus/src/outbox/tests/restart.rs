@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use gateway_model::{Deliveries, Identifiers, Outgoing, Qos, Settled, Settlement};
-use gateway_store::{CopyImage, CopyState, Shared, Store};
+use gateway_store::{Copy, CopyImage, CopyState, Shared, Store};
 
 use super::shelf::{Shelf, message};
 use crate::QueueLimits;
@@ -25,18 +25,23 @@ impl Restart {
     }
 
     fn copy(&mut self, ordinal: u64, qos: Qos) -> &mut CopyImage {
+        self.copy_of(ordinal, qos, None)
+    }
+
+    fn copy_of(&mut self, ordinal: u64, qos: Qos, shared: Option<Shared>) -> &mut CopyImage {
         let message = message(&format!("t{ordinal}"), Bytes::new(), qos);
         let place = self.shelf.put(&message);
-        self.copies.entry(ordinal).or_insert(CopyImage {
-            place,
-            size: message.size() as u32,
+        let copy = Copy {
+            session: 1,
+            ordinal,
             qos,
             retain: false,
             priority: 0,
             state: CopyState::Waiting,
             identifiers: Identifiers::One(3),
-            shared: None,
-        })
+            shared,
+        };
+        self.copies.entry(ordinal).or_insert(CopyImage::new(place, message.size() as u32, copy))
     }
 
     fn restore(&self, next_ordinal: u64, sent_before: u64) -> Outbox {
@@ -99,9 +104,8 @@ fn priorities_and_groups_have_their_order() {
         (6, 0, Some((7, 20))),
         (7, 5, Some((7, 40))),
     ] {
-        let copy = restart.copy(ordinal, TWO);
-        copy.priority = priority;
-        copy.shared = shared.map(|(group, ticket)| Shared { group, ticket });
+        let shared = shared.map(|(group, ticket)| Shared { group, ticket });
+        restart.copy_of(ordinal, TWO, shared).priority = priority;
     }
     let mut outbox = restart.restore(8, 0);
     assert_eq!(outbox.groups(), [7], "a group that is not there any more has nothing");

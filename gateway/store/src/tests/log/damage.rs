@@ -60,7 +60,7 @@ fn somewhere(dice: &mut Dice, records: &[(Place, Vec<u8>)]) -> (String, u64) {
 
 #[test]
 fn one_bit_costs_one_record_at_most() {
-    with_seeds(1_500, |seed| {
+    with_seeds(800, |seed| {
         let (disk, records) = written(seed % 50);
         let mut dice = Dice(seed);
         let (name, byte) = somewhere(&mut dice, &records);
@@ -76,7 +76,7 @@ fn one_bit_costs_one_record_at_most() {
 
 #[test]
 fn many_bits_cost_what_is_reported() {
-    with_seeds(1_000, |seed| {
+    with_seeds(400, |seed| {
         let (disk, records) = written(seed % 10);
         let mut dice = Dice(seed);
         let bits = 1 + dice.below(30);

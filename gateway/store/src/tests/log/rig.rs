@@ -75,6 +75,11 @@ impl Rig {
         self.committer.commit(&self.engine)
     }
 
+    /// Writes it, and syncs it only if that is due.
+    pub fn write(&mut self) -> bool {
+        self.committer.work(&self.engine, false, usize::MAX)
+    }
+
     /// Everything that was appended can be read where it was said to be.
     pub fn check_reading(&self) {
         for (place, record) in &self.records {

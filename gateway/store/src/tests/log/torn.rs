@@ -108,12 +108,12 @@ fn lives(seed: u64, options: Options, end: End, trouble: usize) {
 
 #[test]
 fn a_power_cut_leaves_the_beginning() {
-    with_seeds(1_000, |seed| lives(seed, SMALL, End::PowerCut, 0));
+    with_seeds(500, |seed| lives(seed, SMALL, End::PowerCut, 0));
 }
 
 #[test]
 fn a_power_cut_between_two_syncs_leaves_the_beginning() {
-    with_seeds(1_000, |seed| lives(seed, INTERVAL, End::PowerCut, 0));
+    with_seeds(500, |seed| lives(seed, INTERVAL, End::PowerCut, 0));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn the_power_may_fail_at_any_operation() {
         let operations = operations(options);
         assert!(operations > 30);
         for operation in 0..operations {
-            with_seeds(20, |seed| {
+            with_seeds(10, |seed| {
                 let disk = Simulated::new(seed);
                 disk.cut_power_at(operation);
                 let mut rig = Rig::open(&disk, options);
