@@ -76,12 +76,9 @@ impl Bus {
                     remains = self.end(&mut turn, &previous);
                     self.counters.add(Counter::SessionsDiscarded, u64::from(!is_over));
                 }
-                let count = self.next_session.fetch_add(1, Ordering::Relaxed);
-                let number = Session::number(count, is_durable);
                 let outbox = Outbox::new(window, options.queue.unwrap_or(self.limits.queue), is_durable);
-                let session = Arc::new(Session::new(client_id.clone(), number, outbox));
+                let session = self.make_session(&client_id, outbox);
                 sessions.replace(Named(session.clone()));
-                self.counters.add(Counter::SessionsOpened, 1);
                 session
             }
         };
@@ -217,6 +214,13 @@ impl Bus {
             drop(sessions);
             turn.begin();
         }
+    }
+
+    fn make_session(&self, client_id: &ClientId, outbox: Outbox) -> Arc<Session> {
+        let count = self.next_session.fetch_add(1, Ordering::Relaxed);
+        let number = Session::number(count, outbox.is_durable());
+        self.counters.add(Counter::SessionsOpened, 1);
+        Arc::new(Session::new(client_id.clone(), number, outbox))
     }
 
     fn grant(&self, expiry: Expiry) -> Expiry {
