@@ -45,9 +45,11 @@ fn everything_else_goes_on_when_the_disk_is_full(world: &mut World) -> Outcome {
     let gateway = Gateway::start_with(world, settings(0))?;
     let away = Absent::begin(&gateway, "away", "full/#")?;
     let accepted = fill(&gateway)?;
+    gateway.process.line("no room on the disk", 5)?;
     everything_else_is_served(world, &gateway)?;
     are_numbered(&away.fetch(&gateway, accepted)?, BYTES)?;
     accepts_again(&gateway)?;
+    gateway.process.line("there is room again", 5)?;
     // What a session had asked for while it was full is there too.
     are_numbered(&away.fetch(&gateway, 1)?, BYTES)?;
     gateway.stop()?;
@@ -93,6 +95,14 @@ fn everything_else_is_served(world: &mut World, gateway: &Gateway) -> Outcome {
     let mut publisher = RawClient::connect(gateway.ports.mqtt, "publisher")?;
     ensure_eq!(publisher.publish_payload("live", b"at QoS 1")?, 0, "the PUBACK");
     ensure_eq!(other.message()?.1, b"at QoS 1".to_vec(), "what comes at QoS 1");
+
+    let connect = [b"\x00\x04MQTT\x05\x00\x00\x00\x05\x11\x00\x00\x0e\x10", &text("newcomer")[..]].concat();
+    let (first, body) = RawClient::begin(gateway.ports.mqtt, &connect)?.packet()?;
+    let why = String::from_utf8_lossy(&body);
+    ensure!(
+        first == 0x20 && body.get(1) == Some(&QUOTA_EXCEEDED) && why.contains("the store is full"),
+        "who wants to be remembered gets {first:02x} {body:02x?} {why:?}"
+    );
 
     // MQTT 3.1.1 has no words for it.
     let connect = [b"\x00\x04MQTT\x04\x02\x00\x00", &text("old")[..]].concat();

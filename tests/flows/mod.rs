@@ -17,7 +17,7 @@ mod rules;
 mod scram;
 mod services;
 mod sharing;
-mod storage;
+mod store_command;
 mod webhook;
 mod websocket;
 
@@ -40,7 +40,7 @@ pub fn cases() -> Vec<Case> {
             examples::cases,
             services::cases,
             sharing::cases,
-            storage::cases,
+            store_command::cases,
         ])
         .flat_map(|cases| cases())
         .collect()

@@ -102,9 +102,8 @@ fn the_will_is_published_when_a_client_is_killed(world: &mut World) -> Outcome {
         doomed.process.kill()?;
         let got = heard.on_topic(&topic)?;
         ensure_eq!((got.payload.as_str(), got.qos, got.retain), ("died", 1, false), "the will");
-        let mut polite = Subscriber::start(world, port, &arguments)?;
-        polite.process.signal("TERM")?;
-        polite.process.finish(10)?;
+        let polite = Subscriber::start(world, port, &arguments)?;
+        polite.leave()?;
     }
     publish(world, port, &["-t", "will/end", "-q", "1", "-m", "end"])?;
     heard.on_topic("will/end")?;
@@ -124,9 +123,8 @@ fn messages_wait_for_a_persistent_session_that_is_away(world: &mut World) -> Out
         if version == "5" {
             arguments.extend(["-x", "3600"]);
         }
-        let mut first = Subscriber::start(world, port, &arguments)?;
-        first.process.signal("TERM")?;
-        first.process.finish(10)?;
+        let first = Subscriber::start(world, port, &arguments)?;
+        first.leave()?;
         for number in 0..20 {
             publish(world, port, &["-V", version, "-t", &topic, "-q", "1", "-m", &number.to_string()])?;
         }

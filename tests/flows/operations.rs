@@ -64,9 +64,8 @@ fn the_metrics_account_for_every_message(world: &mut World) -> Outcome {
     let gateway = Gateway::start(world)?;
     let port = gateway.ports.mqtt;
     let heard = Subscriber::start(world, port, &["-t", "a/#", "-q", "1"])?;
-    let mut away = Subscriber::start(world, port, &["-c", "-i", "away", "-t", "a/#", "-q", "1"])?;
-    away.process.signal("TERM")?;
-    away.process.finish(10)?;
+    let away = Subscriber::start(world, port, &["-c", "-i", "away", "-t", "a/#", "-q", "1"])?;
+    away.leave()?;
     for number in 0..20 {
         publish(world, port, &["-t", "a/b", "-q", "1", "-m", &number.to_string()])?;
         publish(world, port, &["-t", "nobody/listens", "-q", "1", "-m", &number.to_string()])?;
@@ -116,9 +115,8 @@ fn what_is_dropped_is_told_by_reason_and_client(world: &mut World) -> Outcome {
     let set = ["session.queue_messages_max=5", "log.level=debug"].map(str::to_owned).into();
     let gateway = Gateway::start_with(world, Settings { set, ..Settings::default() })?;
     let port = gateway.ports.mqtt;
-    let mut away = Subscriber::start(world, port, &["-c", "-i", "away", "-t", "a/#", "-q", "1"])?;
-    away.process.signal("TERM")?;
-    away.process.finish(10)?;
+    let away = Subscriber::start(world, port, &["-c", "-i", "away", "-t", "a/#", "-q", "1"])?;
+    away.leave()?;
     for number in 0..12 {
         publish(world, port, &["-t", "a/b", "-q", "1", "-m", &number.to_string()])?;
     }

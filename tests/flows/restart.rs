@@ -1,8 +1,8 @@
 //! What a gateway finds again when it starts, and when it does not start.
 
-use crate::harness::gateway::{Ports, Settings, command, data_dir};
+use crate::harness::gateway::{Settings, data_dir};
 use crate::harness::mqtt::{Subscriber, publish};
-use crate::harness::{Gateway, Outcome, World, http};
+use crate::harness::{Gateway, Outcome, World};
 use crate::{ensure, ensure_eq};
 
 crate::cases!("restart":
@@ -10,8 +10,6 @@ crate::cases!("restart":
     a_user_keeps_the_session_and_nobody_else_gets_it,
     what_waits_for_a_bridge_outlives_its_settings,
     in_memory_a_restart_loses_everything_and_it_is_said,
-    a_directory_is_one_gateways_at_a_time,
-    a_store_of_a_newer_version_is_left_alone,
 );
 
 fn what_was_acknowledged_is_there_after_a_restart_of_any_kind(world: &mut World) -> Outcome {
@@ -19,7 +17,7 @@ fn what_was_acknowledged_is_there_after_a_restart_of_any_kind(world: &mut World)
     let node = node_id(&gateway)?;
     let away = ["-c", "-i", "away", "-t", "a/#", "-q", "2", "-V", "5", "-x", "3600"];
     let port = gateway.ports.mqtt;
-    leave(Subscriber::start(world, port, &away)?)?;
+    Subscriber::start(world, port, &away)?.leave()?;
     publish(world, port, &["-t", "kept", "-r", "-q", "1", "-m", "still here"])?;
     for (round, kill) in [(0, true), (1, false), (2, true)] {
         for number in 0..20 {
@@ -55,12 +53,12 @@ fn a_user_keeps_the_session_and_nobody_else_gets_it(world: &mut World) -> Outcom
     let device = ["-c", "-i", "device", "-t", "a", "-q", "1"];
     let by = |user: &[&'static str]| [&device[..], user].concat();
     let one = by(&["-u", "one", "-P", "1"]);
-    leave(Subscriber::start(world, port, &one)?)?;
+    Subscriber::start(world, port, &one)?.leave()?;
     publish(world, port, &["-u", "one", "-P", "1", "-t", "a", "-q", "1", "-m", "x"])?;
     let gateway = gateway.restart(world, true)?;
     let back = Subscriber::connecting(world, port, &one)?;
     ensure_eq!(back.message()?.payload, "x", "what waited");
-    leave(back)?;
+    back.leave()?;
     publish(world, port, &["-u", "one", "-P", "1", "-t", "a", "-q", "1", "-m", "secret"])?;
     let gateway = gateway.restart(world, true)?;
     let thief = Subscriber::start(world, port, &by(&["-u", "other", "-P", "2"]))?;
@@ -97,44 +95,12 @@ fn in_memory_a_restart_loses_everything_and_it_is_said(world: &mut World) -> Out
     gateway.process.line("a restart loses all sessions", 5)?;
     let port = gateway.ports.mqtt;
     let away = ["-c", "-i", "away", "-t", "a", "-q", "1"];
-    leave(Subscriber::start(world, port, &away)?)?;
+    Subscriber::start(world, port, &away)?.leave()?;
     publish(world, port, &["-t", "a", "-q", "1", "-m", "x"])?;
     ensure!(!data_dir(world).join("store").exists(), "something was written");
     let gateway = gateway.restart(world, false)?;
     ensure_eq!(gateway.metric("tidegate_sessions")?, Some(0.0), "sessions");
     gateway.stop()
-}
-
-fn a_directory_is_one_gateways_at_a_time(world: &mut World) -> Outcome {
-    let gateway = Gateway::start(world)?;
-    let finished = world.run("tidegate", &mut command(world, &Ports::choose(), &Settings::default())?, 20)?;
-    ensure!(finished.code == Some(1), "the second one ended with {:?}", finished.code);
-    ensure!(finished.text().contains("is in use by another gateway"), "{}", finished.text());
-    gateway.stop()
-}
-
-fn a_store_of_a_newer_version_is_left_alone(world: &mut World) -> Outcome {
-    let gateway = Gateway::start(world)?;
-    let ports = gateway.ports;
-    gateway.stop()?;
-    let segment = data_dir(world).join("store/00000001.log");
-    let mut bytes = std::fs::read(&segment)?;
-    bytes[8..12].copy_from_slice(&99u32.to_le_bytes());
-    let sum = crc32(&bytes[..20]);
-    bytes[20..24].copy_from_slice(&sum.to_le_bytes());
-    std::fs::write(&segment, &bytes)?;
-    let finished = world.run("tidegate", &mut command(world, &ports, &Settings::default())?, 20)?;
-    ensure!(finished.code == Some(1), "it ended with {:?}", finished.code);
-    ensure!(finished.text().contains("written by a newer version (format 99"), "{}", finished.text());
-    ensure!(std::fs::read(&segment)? == bytes, "the file was touched");
-    ensure!(http::get(ports.admin, "/readyz").is_err(), "something still answers");
-    Ok(())
-}
-
-fn leave(mut subscriber: Subscriber) -> Outcome {
-    subscriber.process.signal("TERM")?;
-    subscriber.process.finish(10)?;
-    Ok(())
 }
 
 fn node_id(gateway: &Gateway) -> Outcome<String> {
@@ -143,10 +109,4 @@ fn node_id(gateway: &Gateway) -> Outcome<String> {
     let id = info.split('"').nth(1).unwrap_or_default().to_owned();
     ensure_eq!(id.len(), 32, "digits of the identity");
     Ok(id)
-}
-
-/// As in the header of a segment.
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |sum: u32, _| if sum & 1 == 1 { sum >> 1 ^ 0xEDB8_8320 } else { sum >> 1 };
-    !bytes.iter().fold(!0, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), step))
 }

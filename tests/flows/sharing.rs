@@ -43,9 +43,8 @@ fn the_first_worker_to_return_gets_what_waits(world: &mut World) -> Outcome {
     let port = gateway.ports.mqtt;
     let arguments = |id| ["-V", "5", "-c", "-x", "3600", "-i", id, "-t", "$share/g/jobs", "-q", "1"];
     for id in ["a", "b", "c"] {
-        let mut worker = Subscriber::start(world, port, &arguments(id))?;
-        worker.process.signal("TERM")?;
-        worker.process.finish(10)?;
+        let worker = Subscriber::start(world, port, &arguments(id))?;
+        worker.leave()?;
     }
     for number in 0..10 {
         publish(world, port, &["-t", "jobs", "-q", "1", "-m", &number.to_string()])?;
@@ -100,15 +99,14 @@ fn an_exclusive_filter_is_for_one(world: &mut World) -> Outcome {
     let gateway = Gateway::start(world)?;
     let port = gateway.ports.mqtt;
     let arguments = ["-V", "5", "-t", "$exclusive/valve", "-q", "1"];
-    let mut first = Subscriber::start(world, port, &arguments)?;
+    let first = Subscriber::start(world, port, &arguments)?;
     let mut second = Subscriber::connecting(world, port, &arguments)?;
     // mosquitto_sub leaves when all its subscriptions are refused.
     second.process.line("All subscription requests were denied", 10)?;
     second.process.finish(10)?;
     publish(world, port, &["-t", "valve", "-m", "open"])?;
     ensure_eq!(first.message()?.payload, "open", "what the holder hears");
-    first.process.signal("TERM")?;
-    first.process.finish(10)?;
+    first.leave()?;
     let third = Subscriber::start(world, port, &arguments)?;
     publish(world, port, &["-t", "valve", "-m", "shut"])?;
     ensure_eq!(third.message()?.payload, "shut", "what the next holder hears");

@@ -68,6 +68,13 @@ impl Subscriber {
         parse(&found[0])
     }
 
+    /// Says goodbye, as it does when it is asked to end.
+    pub fn leave(mut self) -> Outcome {
+        self.process.signal("TERM")?;
+        self.process.finish(10)?;
+        Ok(())
+    }
+
     /// Everything so far.
     pub fn so_far(&self) -> Outcome<Vec<Received>> {
         self.messages(0, 1)

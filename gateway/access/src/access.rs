@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use gateway_config::Anonymous;
-use gateway_model::{Authentication, Peer, Qos, Reason, Refusal, Topic, TopicFilter};
+use gateway_model::{Authentication, ClientId, Peer, Qos, Reason, Refusal, Topic, TopicFilter};
 use parking_lot::RwLock;
 
 use crate::acl::{Denial, Rules};
@@ -113,7 +113,7 @@ impl Access {
     /// could be proven, a client that offers one is a client without a name: many send one by habit. A
     /// client identifier that begins with `$` is the gateway's.
     pub fn authenticate(&self, login: Login<'_>) -> Verdict {
-        let verdict = if login.client_id.is_some_and(|id| id.as_str().starts_with('$')) {
+        let verdict = if login.client_id.is_some_and(ClientId::is_reserved) {
             Err(refuse(
                 Reason::ClientIdentifierNotValid,
                 "client identifiers that begin with $ belong to the gateway",

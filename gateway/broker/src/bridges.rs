@@ -64,7 +64,7 @@ pub fn start_bridge(broker: &Arc<Broker>, session: BridgeSession, bridge: Box<dy
     let (attachment, _) = broker
         .bus
         .open(moment, client_id(&session.name), open, options, bell.clone())
-        .expect("bridges are opened before clients can fill the sessions");
+        .expect("there is always room for the gateway's own sessions");
     let mut old = broker.bus.filters(&attachment);
     let (kept, new): (Vec<_>, Vec<_>) =
         session.filters.iter().cloned().partition(|filter| old.contains(filter));

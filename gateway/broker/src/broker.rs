@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use gateway_access::{Access, Allowed, Denial, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, Promise, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Close, Delayed, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason, Refusal,
-    Subscription, Topic, TopicFilter,
+    ClientId, Close, Delayed, Expiry, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason,
+    Refusal, Subscription, Topic, TopicFilter,
 };
+use gateway_store::Room;
 use sha2::{Digest, Sha256};
 
 use crate::clock;
@@ -185,12 +186,19 @@ impl Broker {
                 .map_err(|reason| self.refuse(moment, peer, refusal(reason)))?;
         }
         let asked = Asked::of(&open);
+        let outlives = open.expiry != Expiry::Immediately;
         let turn = self.services.turn(self, &client_id);
         let owner = self.owner(&identity);
         let options = SessionOptions { owner, ..SessionOptions::default() };
         let opened = self.bus.open(moment, client_id, open, options, notify);
         let (attachment, opened) = opened.map_err(|reason| {
-            let text = "too many sessions: limits.sessions_max".into();
+            let is_full = outlives && self.bus.store().room() == Room::Full;
+            let text = if is_full {
+                "no room for a session that outlives its connection: the disk is full, or store.bytes_max reached"
+            } else {
+                "too many sessions: limits.sessions_max"
+            };
+            let text = text.into();
             self.refuse(moment, peer, Refusal { reason, text })
         })?;
         let principal = Principal { attachment, identity, mount, permit: None };

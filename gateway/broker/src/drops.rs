@@ -49,9 +49,23 @@ impl Broker {
         serde_json::to_string(&page).expect("texts and numbers are JSON")
     }
 
-    /// Logs what was dropped since the last time: a line for each client and reason.
+    /// Logs what was dropped since the last time: a line for each client and reason. What the disk has
+    /// spoilt is an error, not a matter of limits.
     pub(crate) fn log_drops(&self, moment: Moment) {
         let drops = self.bus.collect_drops(moment);
+        let is_damaged = |dropped: &&Dropped| dropped.reason == DropReason::Damaged;
+        let damaged = drops.iter().filter_map(|client| {
+            let dropped = client.drops.iter().find(is_damaged)?;
+            Some((&client.client_id, dropped.count))
+        });
+        for (client_id, count) in damaged.clone().take(LINES_MAX) {
+            tracing::error!(%client_id, count, "stored messages cannot be read again; they are dropped");
+        }
+        let (clients, count) =
+            damaged.skip(LINES_MAX).fold((0_u64, 0), |(clients, sum), (_, count)| (clients + 1, sum + count));
+        if clients > 0 {
+            tracing::error!(clients, count, "stored messages of more clients cannot be read again");
+        }
         if drops.is_empty() || !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
@@ -74,7 +88,10 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use gateway_access::{Access, Config};
+    use gateway_bus::{Bus, Limits};
     use gateway_model::{Expiry, Notify, Open, Publish, Qos, Subscription, Topic, TopicFilter};
+    use gateway_store::{Disk, Options, Simulated};
     use tracing::{Event, Level, Metadata, span};
 
     use super::*;
@@ -150,6 +167,45 @@ mod tests {
     fn drops_of_many_clients_are_so_many_lines_and_one_of_the_rest() {
         assert_eq!(lines(&losing(LINES_MAX + 50, 2), Level::DEBUG), LINES_MAX + 1);
         assert_eq!(lines(&losing(LINES_MAX + 50, 2), Level::TRACE), LINES_MAX + 50);
+    }
+
+    /// Whether drops are traced or not.
+    #[test]
+    fn what_the_disk_has_spoilt_is_an_error_of_each_client() {
+        let (files, moment) = (Simulated::new(1), clock::moment());
+        let disk = Disk::open_unthreaded(Options::default(), Arc::new(files.clone()), moment).unwrap().0;
+        let disk = Arc::new(disk);
+        let bus = Bus::new(Limits::default(), 1).with_store(disk.clone());
+        let broker = Broker::new(bus, Access::new(Config::default()), Desk::LIMITS, 2);
+        let names = ["a", "b"].map(|name| gateway_model::ClientId::parse(name).unwrap());
+        let open = |name: &gateway_model::ClientId| {
+            let open = Open { clean_start: false, expiry: Expiry::Never, ..Open::transient() };
+            broker.bus.open(moment, name.clone(), open, Default::default(), Arc::new(Deaf)).unwrap().0
+        };
+        for name in &names {
+            let attachment = open(name);
+            let subscription = Subscription::new(TopicFilter::parse("t").unwrap(), Qos::AtLeastOnce);
+            let _ = broker.bus.subscribe(moment.instant, &attachment, vec![subscription]);
+            broker.bus.detach(moment, &attachment, false, None);
+        }
+        for _ in 0..3 {
+            let publish =
+                Publish { qos: Qos::AtLeastOnce, ..Publish::new(Topic::parse("t").unwrap(), "spoilt") };
+            broker.bus.publish_as(moment, &gateway_model::ClientId::parse("$test").unwrap(), publish);
+        }
+        assert!(disk.commit());
+        let file = "00000001.log";
+        let contents = files.contents(file).unwrap();
+        for offset in 0..contents.len() - 6 {
+            if &contents[offset..offset + 6] == b"spoilt" {
+                files.flip(file, offset as u64, 1);
+            }
+        }
+        for name in &names {
+            assert!(broker.bus.next(&open(name), moment.instant).unwrap().is_none());
+        }
+        assert_eq!(broker.bus.counters().dropped(DropReason::Damaged), 6);
+        assert_eq!([lines(&broker, Level::ERROR), lines(&broker, Level::ERROR)], [2, 0]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::delayed::Delayed;
 use crate::group::{Group, Rules};
 use crate::lock::{Mutex, RwLock};
 use crate::outbox::Changes;
+use crate::outbox::Lookups;
 use crate::priorities::Priorities;
 use crate::retained::Retained;
 use crate::routes::Routes;
@@ -44,6 +45,8 @@ pub struct Bus {
     /// Locked alone, as is `watched`.
     pub(crate) delayed: Mutex<Delayed>,
     pub(crate) budget: Budget,
+    /// What cleaning has looked up: the last lock of all.
+    pub(crate) lookups: Mutex<Lookups>,
     pub(crate) rules: Rules,
     /// Groups with members that may hang, or with messages that wait for room.
     pub(crate) watched: Mutex<Vec<Arc<Group>>>,
@@ -109,6 +112,7 @@ impl Bus {
             timers: Mutex::default(),
             delayed: Mutex::default(),
             budget,
+            lookups: Mutex::default(),
             rules,
             watched: Mutex::default(),
             next_session: AtomicU64::new(1),
@@ -243,7 +247,9 @@ impl Bus {
     /// Makes room in the store, if that is worth it; whether there is more to do. For a thread that has
     /// time, one at a time.
     pub fn clean(&self) -> bool {
-        self.store.clean(self)
+        let is_more = self.store.clean(self);
+        self.lookups.lock().clear();
+        is_more
     }
 
     /// Lets a publishing thread's cache go of routes that are out of date.

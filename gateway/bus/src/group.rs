@@ -15,7 +15,7 @@ use self::member::{Member, Standing};
 use crate::lock::{Mutex, MutexGuard};
 use crate::outbox::{Entry, Reach};
 use crate::publishing::again;
-use crate::routes::Subscriber;
+use crate::routes::{Listed, Subscriber};
 use crate::session::State;
 use crate::turn::{Holds, Turn};
 use crate::{Counters, DropReason, Session, Sharing};
@@ -322,7 +322,7 @@ fn take_in(
             return;
         }
         entry.message = again(&entry.message);
-        turn.begin_message(&entry.message, 1, entry.identifiers.as_slice().len());
+        turn.begin_message(&entry.message, Listed::one(&entry.identifiers));
         if turn.is_storing() {
             entry.list();
             let shared = Shared { group: group.mark, ticket: entry.ticket };

@@ -9,12 +9,10 @@ impl Holders for Bus {
             Holder::Copy { session, ordinal } => {
                 let session = self.durable.lock().get(&session).cloned()?;
                 let state = session.state.lock();
-                state.outbox.held(ordinal, place)
+                state.outbox.held(ordinal, place, &mut self.lookups.lock())
             }
             Holder::Retained(topic) => {
-                let retained = self.retained.lock();
-                let message = retained.get(topic)?;
-                (message.stored.get() == place.number()).then_some(CopyState::Waiting)
+                (self.retained.lock().place(topic)? == place).then_some(CopyState::Waiting)
             }
             Holder::Delayed { serial } => {
                 (self.delayed.lock().place(serial)? == place).then_some(CopyState::Waiting)
@@ -30,11 +28,7 @@ impl Holders for Bus {
                     session.state.lock().outbox.moved(ordinal, to);
                 }
             }
-            Holder::Retained(topic) => {
-                if let Some(message) = self.retained.lock().get(topic) {
-                    message.stored.set(to.number());
-                }
-            }
+            Holder::Retained(topic) => self.retained.lock().moved(topic, to),
             Holder::Delayed { serial } => self.delayed.lock().moved(serial, to),
         }
     }

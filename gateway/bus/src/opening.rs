@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use gateway_model::{ClientId, Expiry, Moment, Notify, Open, Opened, Reason, TopicFilter, Will};
 use gateway_store::Record;
@@ -15,6 +16,8 @@ struct Remains {
     session: Arc<Session>,
     /// A connection held it.
     was_held: bool,
+    /// Another session of its name has its place.
+    was_replaced: bool,
     filters: Vec<TopicFilter>,
     /// What others of its groups may take.
     shared: Vec<Entry>,
@@ -35,7 +38,8 @@ impl Bus {
     /// Opens a session under `client_id`, or resumes it; whoever holds it loses it.
     ///
     /// One that outlives its connection is durable: it is refused with `QuotaExceeded`, unless it is
-    /// known, while the store has no room.
+    /// known, while the store has no room. There is always room for those of the gateway's own, which are
+    /// few.
     pub fn open(
         &self,
         moment: Moment,
@@ -53,12 +57,14 @@ impl Bus {
             turn.begin();
         }
         let (mut sessions, previous) = self.find(&mut turn, &client_id);
-        if previous.is_none() && sessions.len() >= self.limits.sessions_max {
+        let is_own = client_id.is_reserved();
+        if previous.is_none() && sessions.len() >= self.limits.sessions_max && !is_own {
             return Err(Reason::QuotaExceeded);
         }
+        let is_over = previous.as_ref().is_some_and(|session| session.state.lock().is_over(moment.instant));
         let resumes = |session: &Arc<Session>| session.state.lock().may_be_resumed_by(options.owner);
-        let session_present = !open.clean_start && previous.as_ref().is_some_and(resumes);
-        if is_durable && !session_present && turn.is_full() {
+        let session_present = !open.clean_start && !is_over && previous.as_ref().is_some_and(resumes);
+        if is_durable && !session_present && turn.is_full() && !is_own {
             return Err(Reason::QuotaExceeded);
         }
         let mut will = None;
@@ -68,7 +74,7 @@ impl Bus {
             previous => {
                 if let Some(previous) = previous {
                     remains = self.end(&mut turn, &previous);
-                    self.counters.add(Counter::SessionsDiscarded, 1);
+                    self.counters.add(Counter::SessionsDiscarded, u64::from(!is_over));
                 }
                 let count = self.next_session.fetch_add(1, Ordering::Relaxed);
                 let number = Session::number(count, is_durable);
@@ -84,7 +90,7 @@ impl Bus {
             let mut state = session.state.lock();
             if session_present {
                 took_over = state.is_attached();
-                will = self.take_over(&mut state);
+                will = self.take_over(&mut state, moment.instant);
                 self.counters.add(Counter::SessionsResumed, 1);
             }
             state.outbox.set_limits(options.queue.unwrap_or(self.limits.queue));
@@ -96,7 +102,7 @@ impl Bus {
         };
         drop(sessions);
         if let Some(remains) = remains {
-            self.settle_estate(&mut turn, moment, remains);
+            self.settle_estate(&mut turn, moment, Remains { was_replaced: true, ..remains });
         }
         if session_present {
             self.come_back(&mut turn, &session);
@@ -223,11 +229,11 @@ impl Bus {
     }
 
     /// The connection of a session that goes on is replaced. A will is due unless it may wait for
-    /// exactly this (MQTT 5.0 section 3.1.3.2.2).
-    fn take_over(&self, state: &mut State) -> Option<Box<Will>> {
+    /// exactly this (MQTT 5.0 section 3.1.3.2.2), or if it was before, and nobody has looked since.
+    fn take_over(&self, state: &mut State, now: Instant) -> Option<Box<Will>> {
         let will = state.will.take();
         if !state.evict(Reason::SessionTakenOver) {
-            return None;
+            return will.filter(|_| state.is_will_overdue(now));
         }
         self.counters.add(Counter::SessionsTakenOver, 1);
         will.filter(|will| will.delay.is_zero())
@@ -292,12 +298,20 @@ impl Bus {
         if session.is_durable() {
             self.durable.lock().remove(&session.number);
         }
-        Some(Remains { session: session.clone(), was_held, filters, shared, gone: left, will })
+        Some(Remains {
+            session: session.clone(),
+            was_held,
+            was_replaced: false,
+            filters,
+            shared,
+            gone: left,
+            will,
+        })
     }
 
     /// Gives what a session leaves to those that it is for. No lock of the bus is held.
     fn settle_estate(&self, turn: &mut Turn<'_>, moment: Moment, remains: Remains) {
-        let Remains { session, filters, shared, gone, will, .. } = remains;
+        let Remains { session, was_replaced, filters, shared, gone, will, .. } = remains;
         // Others look up routes in between: there may be a hundred thousand filters.
         for some in filters.chunks(FILTERS_AT_A_TIME) {
             let mut routes = self.routes.write();
@@ -307,7 +321,9 @@ impl Bus {
         self.bequeath(turn, &session, shared, gone);
         will.into_iter().for_each(|will| self.publish_will(turn, moment, &session.client_id, *will));
         if session.is_durable() {
-            turn.append_lazily(&Record::Ended { session: session.number });
+            // Whoever makes it end by opening another one waits for this: a crash is not to bring it back.
+            let end = Record::Ended { session: session.number };
+            if was_replaced { turn.append(&end) } else { turn.append_lazily(&end) }
         }
     }
 

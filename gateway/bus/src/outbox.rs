@@ -23,6 +23,7 @@ pub(crate) use self::drain::Drain;
 pub(crate) use self::entry::Entry;
 use self::entry::Stage;
 use self::rare::Rare;
+pub(crate) use self::tail::Lookups;
 use self::tail::Tail;
 pub(crate) use self::transfer::Reach;
 use crate::{DropReason, QueueLimits};
@@ -156,10 +157,10 @@ impl Outbox {
     }
 
     /// The state of a copy that the log lists at `place`, if it is still here.
-    pub(crate) fn held(&self, ordinal: u64, place: Place) -> Option<CopyState> {
+    pub(crate) fn held(&self, ordinal: u64, place: Place, lookups: &mut Lookups) -> Option<CopyState> {
         match self.listed(ordinal) {
             Some(entry) => (entry.place() == place).then(|| entry.state()),
-            None => self.tail()?.find(ordinal, place),
+            None => self.tail()?.find(ordinal, place, lookups),
         }
     }
 
@@ -279,18 +280,15 @@ impl Outbox {
         if entry.qos == Qos::AtMostOnce && !entry.is_listed() {
             return;
         }
-        if !self.bounds.is_durable() || !self.is_to_be_listed(entry) {
+        // What was published at QoS 0 never touches the disk.
+        let is_to_be_listed = self.bounds.is_durable() && entry.message.qos.min(entry.qos) > Qos::AtMostOnce;
+        if !is_to_be_listed {
             entry.unlist();
         }
         if entry.qos > Qos::AtMostOnce || entry.is_listed() {
             entry.set_ordinal(self.next_ordinal);
             self.next_ordinal += 1;
         }
-    }
-
-    /// Whether the log has to list a copy that it can.
-    fn is_to_be_listed(&self, entry: &Entry) -> bool {
-        entry.message.qos.min(entry.qos) > Qos::AtMostOnce || self.wants_stored()
     }
 
     fn listed(&self, ordinal: u64) -> Option<&Entry> {

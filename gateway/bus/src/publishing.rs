@@ -9,7 +9,7 @@ use gateway_store as store;
 use crate::bus::REVIEW_EVERY;
 use crate::group::NeedsLog;
 use crate::retained::Retained;
-use crate::routes::Route;
+use crate::routes::{Listed, Route};
 use crate::turn::{Holds, Turn};
 use crate::{Attachment, Bus, Counter, DropReason, Moment, Promise, RouteCache};
 
@@ -23,9 +23,6 @@ struct Passage<'a> {
     /// Somebody waits for the answer.
     is_awaited: bool,
 }
-
-/// How much of what is retained at QoS 0 is written in one turn: others have to wait for it.
-const RETAINED_AT_A_TIME: usize = 256;
 
 impl Bus {
     /// Takes a message in and gives every matching session its copy. With `hold`, the publisher's
@@ -141,17 +138,22 @@ impl Bus {
 
     /// Writes down what was retained at QoS 0, if it is time. When to come again.
     pub(crate) fn write_retained(&self, moment: Moment) -> Option<Instant> {
+        let next = self.retained.lock().next_write(&self.limits)?;
+        if next > moment.instant {
+            return Some(next);
+        }
+        let mut last = None;
         loop {
-            let next = self.retained.lock().next_write(&self.limits)?;
-            if next > moment.instant {
-                return Some(next);
-            }
             let mut turn = self.turn();
             if turn.is_full() {
                 return Some(moment.instant + REVIEW_EVERY);
             }
             turn.begin();
-            self.retained.lock().write(&mut turn, &self.limits, RETAINED_AT_A_TIME);
+            let mut retained = self.retained.lock();
+            last = retained.write(&mut turn, &self.limits, last, moment.instant);
+            if last.is_none() {
+                return retained.next_write(&self.limits);
+            }
         }
     }
 
@@ -185,7 +187,7 @@ impl Bus {
                 return self.refuse();
             }
             turn.begin();
-            turn.begin_message(&message, 0, 0);
+            turn.begin_message(&message, Listed::default());
         }
         if !remember(client.flatten()) {
             return Reason::SessionTakenOver;
@@ -294,7 +296,7 @@ impl Bus {
         passage: Passage<'_>,
     ) -> Reason {
         if message.qos > Qos::AtMostOnce && turn.has_begun() {
-            turn.begin_message(message, route.copies_max(), route.identifiers_max());
+            turn.begin_message(message, route.listed_max);
         }
         let mut matched = 0;
         for target in &route.targets {
@@ -321,7 +323,7 @@ impl Bus {
                     // Its first durable member has come since the route was looked up.
                     Err(NeedsLog) => {
                         turn.begin();
-                        turn.begin_message(message, route.copies_max(), route.identifiers_max());
+                        turn.begin_message(message, route.listed_max);
                     }
                 }
             };

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use gateway_model::{Message, Moment, Qos, Reason, Topic, TopicFilter};
 use gateway_store::{Place, Record};
 
 use crate::Limits;
+use crate::routes::Listed;
 use crate::turn::{Holds, Turn};
 
 /// The last retained message of every topic that has one.
@@ -14,7 +15,9 @@ use crate::turn::{Holds, Turn};
 /// Sorted by topic, so that a filter reads only the range that begins with its fixed levels.
 ///
 /// What was published above QoS 0 is in the log before it is here. What was published at QoS 0 is
-/// written later, if the topic still has it then: sensors repeat themselves, and flash wears.
+/// written later, if the topic still has it then: sensors repeat themselves, and flash wears. Until
+/// then what it replaced is held in the log: a crash may bring back what was acknowledged before, but
+/// does not leave nothing.
 #[derive(Default)]
 pub(crate) struct Retained {
     messages: BTreeMap<Topic, Kept>,
@@ -23,10 +26,14 @@ pub(crate) struct Retained {
     first_expiry: Option<Instant>,
     /// What was removed because its time was over, until somebody counts it.
     lapsed: Vec<Arc<Message>>,
-    /// Topics of which the log does not know what a publish at QoS 0 has made of them.
-    unwritten: BTreeSet<Topic>,
+    /// Topics of which the log does not know what a publish at QoS 0 has made of them, and where it has
+    /// what they had before; [`Place::NOWHERE`] if it has nothing.
+    unwritten: BTreeMap<Topic, Place>,
     unwritten_since: Option<Instant>,
 }
+
+/// How much of what is retained at QoS 0 is written in one turn: others have to wait for it.
+const WRITTEN_AT_A_TIME: usize = 256;
 
 struct Kept {
     message: Arc<Message>,
@@ -64,11 +71,12 @@ impl Retained {
         if !fits(self) {
             return Reason::QuotaExceeded;
         }
-        let was_stored = self.remove(turn, &message.topic).is_some_and(|old| is_stored(&old));
+        let before = self.replace(&message.topic);
+        let is_worth_it = limits.retained_qos0_write.is_some() && !is_own(message);
         if message.qos > Qos::AtMostOnce {
-            self.unwritten.remove(&message.topic);
-        } else if turn.keeps() && (was_stored || limits.retained_qos0_write.is_some() && !is_own(message)) {
-            self.write_later(&message.topic, now);
+            turn.let_go_of(before);
+        } else if turn.keeps() && (before != Place::NOWHERE || is_worth_it) {
+            self.write_later(&message.topic, before, now);
         }
         let at_most = limits.retained_expiry_max.map(|expiry| now + expiry);
         let until = message.expires_at.into_iter().chain(at_most).min();
@@ -90,19 +98,35 @@ impl Retained {
         is_alive
     }
 
-    /// Appends what was published at QoS 0 and not yet written; at most `count` of it.
-    pub(crate) fn write(&mut self, turn: &mut Turn<'_>, limits: &Limits, count: usize) {
-        for _ in 0..count {
-            let Some(topic) = self.unwritten.pop_first() else { break };
-            match self.messages.get(&topic) {
+    /// Appends some of what was published at QoS 0 and not yet written, in order of topic; the last
+    /// topic of them if there may be more behind. What comes `after` all waits for the next round.
+    pub(crate) fn write(
+        &mut self,
+        turn: &mut Turn<'_>,
+        limits: &Limits,
+        after: Option<Topic>,
+        now: Instant,
+    ) -> Option<Topic> {
+        let begin = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.unwritten.range::<Topic, _>((begin, Bound::Unbounded)).take(WRITTEN_AT_A_TIME);
+        let topics: Vec<Topic> = behind.map(|(topic, _)| topic.clone()).collect();
+        for topic in &topics {
+            let before = self.unwritten.remove(topic).unwrap_or_default();
+            match self.messages.get(topic) {
                 Some(kept) if limits.retained_qos0_write.is_some() && !is_own(&kept.message) => {
-                    turn.begin_message(&kept.message, 0, 0);
+                    turn.begin_message(&kept.message, Listed::default());
                     turn.store(&kept.message, Holds { retained: true, ..Holds::default() });
                 }
-                _ => turn.append_lazily(&Record::Cleared { topic }),
+                _ if before == Place::NOWHERE => {}
+                _ => turn.append_lazily(&Record::Cleared { topic: topic.clone() }),
             }
+            turn.let_go_of(before);
         }
-        self.unwritten_since = self.unwritten_since.filter(|_| !self.unwritten.is_empty());
+        if topics.len() == WRITTEN_AT_A_TIME {
+            return topics.last().cloned();
+        }
+        self.unwritten_since = (!self.unwritten.is_empty()).then_some(now);
+        None
     }
 
     /// When to write what was published at QoS 0.
@@ -154,8 +178,19 @@ impl Retained {
         std::mem::take(&mut self.lapsed)
     }
 
-    pub(crate) fn get(&self, topic: &Topic) -> Option<&Arc<Message>> {
-        self.messages.get(topic).map(|kept| &kept.message)
+    /// Where the log has what a restart would find under the topic.
+    pub(crate) fn place(&self, topic: &Topic) -> Option<Place> {
+        let kept = || Some(place(&self.messages.get(topic)?.message));
+        self.unwritten.get(topic).copied().or_else(kept)
+    }
+
+    /// It lies elsewhere now.
+    pub(crate) fn moved(&mut self, topic: &Topic, to: Place) {
+        if let Some(before) = self.unwritten.get_mut(topic) {
+            *before = to;
+        } else if let Some(kept) = self.messages.get(topic) {
+            kept.message.stored.set(to.number());
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -168,21 +203,20 @@ impl Retained {
 
     fn clear(&mut self, turn: &mut Turn<'_>, message: &Message, now: Instant) {
         let topic = &message.topic;
-        let is_known =
-            self.remove(turn, topic).is_some_and(|old| is_stored(&old)) || self.unwritten.contains(topic);
-        if !is_known {
+        let before = self.replace(topic);
+        if before == Place::NOWHERE {
             return;
         }
         if message.qos > Qos::AtMostOnce {
-            self.unwritten.remove(topic);
             turn.append(&Record::Cleared { topic: topic.clone() });
+            turn.let_go_of(before);
         } else {
-            self.write_later(topic, now);
+            self.write_later(topic, before, now);
         }
     }
 
-    fn write_later(&mut self, topic: &Topic, now: Instant) {
-        self.unwritten.insert(topic.clone());
+    fn write_later(&mut self, topic: &Topic, before: Place, now: Instant) {
+        self.unwritten.insert(topic.clone(), before);
         self.unwritten_since.get_or_insert(now);
     }
 
@@ -211,25 +245,33 @@ impl Retained {
     }
 
     fn lapse(&mut self, turn: &mut Turn<'_>, topic: &Topic) {
-        let old = self.remove(turn, topic);
-        self.lapsed.extend(old);
+        if let Some(old) = self.remove(topic) {
+            turn.let_go(&old);
+            self.lapsed.push(old);
+        }
     }
 
-    fn remove(&mut self, turn: &mut Turn<'_>, topic: &Topic) -> Option<Arc<Message>> {
+    /// Makes way for what comes next under the topic. Where the log has what was there.
+    fn replace(&mut self, topic: &Topic) -> Place {
+        let old = self.remove(topic);
+        let unwritten = self.unwritten.remove(topic);
+        unwritten.or_else(|| old.map(|old| place(&old))).unwrap_or_default()
+    }
+
+    fn remove(&mut self, topic: &Topic) -> Option<Arc<Message>> {
         let old = self.messages.remove(topic)?.message;
         self.bytes -= old.size();
-        turn.let_go(&old);
         Some(old)
     }
 }
 
-fn is_stored(message: &Message) -> bool {
-    message.stored.get() != Place::NOWHERE.number()
+fn place(message: &Message) -> Place {
+    Place::from_number(message.stored.get())
 }
 
 /// Whether the gateway published it, which does so again after a restart.
 fn is_own(message: &Message) -> bool {
-    message.publisher.as_str().starts_with('$')
+    message.publisher.is_reserved()
 }
 
 /// What every matching topic begins with: `a/b/+` gives `a/b/`, but `a/#` gives `a`, which it

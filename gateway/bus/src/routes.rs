@@ -82,6 +82,15 @@ pub(crate) struct Route {
     pub(crate) priority: u8,
     /// The log is to have what it takes to sessions above QoS 0.
     durable: bool,
+    /// How many copies of a message the log may have to list, and how many subscription identifiers
+    /// those may have.
+    pub(crate) listed_max: Listed,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) copies: usize,
+    pub(crate) identifiers: usize,
 }
 
 pub(crate) struct Target {
@@ -106,16 +115,11 @@ impl Route {
         self.durable
             && (self.targets.iter().any(gets_it) || self.groups.iter().any(|group| group.is_durable()))
     }
+}
 
-    /// How many copies of a message it may make.
-    pub(crate) fn copies_max(&self) -> usize {
-        self.targets.len() + self.groups.len()
-    }
-
-    /// How many subscription identifiers those may have.
-    pub(crate) fn identifiers_max(&self) -> usize {
-        let identifiers = self.targets.iter().map(|target| target.identifiers.as_slice().len());
-        identifiers.sum::<usize>() + self.groups.len()
+impl Listed {
+    pub(crate) fn one(identifiers: &Identifiers) -> Self {
+        Self { copies: 1, identifiers: identifiers.as_slice().len() }
     }
 }
 
@@ -239,8 +243,14 @@ impl Routes {
         let groups = found.iter().filter_map(|leaf| leaf.groups.as_deref()).flatten().cloned();
         let mut groups: Groups = groups.collect();
         groups.sort_unstable_by_key(|group| group.number);
-        let durable = targets.iter().any(Target::is_durable) || groups.iter().any(|group| group.is_durable());
-        Route { targets, groups, priority: self.priority(topic), durable }
+        // Of groups nobody knows yet whose member it will be.
+        let mut listed_max = Listed { copies: groups.len(), identifiers: groups.len() };
+        for target in targets.iter().filter(|target| target.is_durable()) {
+            listed_max.copies += 1;
+            listed_max.identifiers += target.identifiers.as_slice().len();
+        }
+        let durable = listed_max.copies > groups.len() || groups.iter().any(|group| group.is_durable());
+        Route { targets, groups, priority: self.priority(topic), durable, listed_max }
     }
 
     fn leaf(&mut self, filter: &TopicFilter) -> &mut Leaf {

@@ -265,6 +265,16 @@ impl State {
         self.expiry() != Expiry::Immediately && self.owner == owner
     }
 
+    /// Whether its time was over while it waited for its client, also if nobody has looked since.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let ends = self.deadlines.as_ref().and_then(|deadlines| deadlines.expiry);
+        !self.is_attached() && ends.is_some_and(|ends| ends <= now)
+    }
+
+    pub(crate) fn is_will_overdue(&self, now: Instant) -> bool {
+        self.deadlines.as_ref().and_then(|deadlines| deadlines.will).is_some_and(|due| due <= now)
+    }
+
     pub(crate) fn held(&self) -> Vec<NonZeroU16> {
         self.rare.iter().flat_map(|rare| rare.held.iter().copied()).collect()
     }

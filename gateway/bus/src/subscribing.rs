@@ -8,14 +8,14 @@ use gateway_store::Record;
 use crate::outbox::Entry;
 use crate::publishing::again;
 use crate::retained::Retained;
-use crate::routes::Subscriber;
+use crate::routes::{Listed, Subscriber};
 use crate::turn::{Holds, Turn};
 use crate::{Attachment, Bus, Counter, Promise};
 
 impl Bus {
     /// Adds subscriptions and queues the retained messages they ask for. One reason each: the
-    /// granted QoS, or an error. Those of a durable session are refused with `QuotaExceeded` while
-    /// the store has no room.
+    /// granted QoS, or an error. Those of a client's durable session are refused with `QuotaExceeded`
+    /// while the store has no room.
     pub fn subscribe(
         &self,
         now: Instant,
@@ -24,7 +24,7 @@ impl Bus {
     ) -> Promise<Vec<Reason>> {
         let mut turn = self.turn();
         if attachment.session.is_durable() {
-            if turn.is_full() {
+            if turn.is_full() && !attachment.client_id().is_reserved() {
                 return Promise::now(vec![Reason::QuotaExceeded; subscriptions.len()]);
             }
             turn.begin();
@@ -169,7 +169,7 @@ impl Bus {
             let priority = routes.priority(&message.topic);
             let entry = Entry::new(message.clone(), identifiers.clone(), qos, true, priority).replayed();
             if is_stored {
-                turn.begin_message(&message, 1, identifiers.as_slice().len());
+                turn.begin_message(&message, Listed::one(&identifiers));
             }
             self.counters.add(Counter::Matched, 1);
             if let Some((reason, count)) = session.push(turn, state, entry, None) {

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::budget::Budget;
 use crate::lock;
 use crate::outbox::{Changes, Gone};
+use crate::routes::Listed;
 use crate::{Bus, Promise, Session};
 
 /// What one call to the bus does to the store, if it does anything.
@@ -112,9 +113,9 @@ impl<'a> Turn<'a> {
 
     /// From here on copies of the message are noted, until [`Turn::store`] appends it. It gets its
     /// place at once, so that it has one when the first session sees it.
-    pub(crate) fn begin_message(&mut self, message: &Message, copies_max: usize, identifiers_max: usize) {
+    pub(crate) fn begin_message(&mut self, message: &Message, listed_max: Listed) {
         if let Some(appending) = self.appending() {
-            let bytes = MessageRecord::size_max(message, copies_max, identifiers_max);
+            let bytes = MessageRecord::size_max(message, listed_max.copies, listed_max.identifiers);
             let place = appending.reserve(bytes + FOLLOWING_BYTES);
             message.stored.set(place.number());
             self.writing.get_or_insert_default().storing = Some(SmallVec::new());
@@ -197,9 +198,12 @@ impl<'a> Turn<'a> {
 
     /// Somebody else than a session has let go of a message.
     pub(crate) fn let_go(&mut self, message: &Message) {
-        let place = message.stored.get();
-        if place != Place::NOWHERE.number() {
-            self.writing.get_or_insert_default().loose.push(Place::from_number(place));
+        self.let_go_of(Place::from_number(message.stored.get()));
+    }
+
+    pub(crate) fn let_go_of(&mut self, place: Place) {
+        if place != Place::NOWHERE {
+            self.writing.get_or_insert_default().loose.push(place);
         }
     }
 

@@ -26,7 +26,11 @@ pub fn print(settings: &Settings, listening: &[Listening], admin: Option<SocketA
         println!("  {:<width$} {:<42} {}", listener.name, url(settings, listener), reach(&listener.bind));
     }
     if let Some(address) = admin {
-        println!("  {:<width$} {:<42} /healthz /readyz /metrics", "admin", format!("http://{address}"));
+        println!(
+            "  {:<width$} {:<42} /healthz /readyz /metrics /api/v1/drops",
+            "admin",
+            format!("http://{address}")
+        );
     }
     for bridge in bridges() {
         let topics: Vec<_> = bridge.topics.iter().map(ToString::to_string).collect();

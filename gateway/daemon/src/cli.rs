@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::client::{PublishOptions, SubscribeOptions};
 use crate::passwd::PasswdOptions;
-use crate::storage::StorageOptions;
+use crate::store_command::StoreOptions;
 
 /// An IoT gateway broker: MQTT, WebSocket, CoAP and LwM2M in, one bus, Kafka and webhooks out.
 #[derive(Debug, Parser)]
@@ -41,7 +41,7 @@ pub enum Command {
     /// Set, delete and hash passwords in a file (access.password_file)
     Passwd(PasswdOptions),
     /// Inspect, verify and compact what the gateway keeps through a restart (node.data_dir)
-    Store(StorageOptions),
+    Store(StoreOptions),
 }
 
 /// Where settings come from, besides the defaults and the environment (TIDEGATE__SECTION__KEY).

@@ -2,8 +2,8 @@
 //!
 //! The only crate that knows the protocols and the bridges. Read `catalog.rs` for what there is,
 //! `serve.rs` for how it is put together; `settings.rs` is `tidegate check`, `client.rs` is
-//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd` and `storage.rs`
-//! `tidegate store`.
+//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd` and `store_command.rs`
+//! `tidegate store`; `store.rs` opens the store that the gateway works on.
 
 mod access;
 mod banner;
@@ -16,11 +16,12 @@ mod limits;
 mod logging;
 mod passwd;
 mod reload;
+mod room_log;
 mod serve;
 mod settings;
 mod status;
-mod storage;
 mod store;
+mod store_command;
 mod warnings;
 
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         Some(Command::Pub(options)) => client::publish(&options),
         Some(Command::Sub(options)) => client::subscribe(&options),
         Some(Command::Passwd(options)) => passwd::run(&options),
-        Some(Command::Store(options)) => storage::run(&options),
+        Some(Command::Store(options)) => store_command::run(&options),
     }
 }
 

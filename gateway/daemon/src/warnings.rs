@@ -3,57 +3,10 @@ use gateway_config::{CertificateIdentity, Durability, Listener, ProxyProtocol, S
 
 /// What is legal in the settings and yet hardly meant, one sentence each.
 pub fn warnings(settings: &Settings) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let Ok(access) = settings.section::<Access>("access") else { return warnings };
-    let open = settings.listeners().iter().filter(|listener| listener.enabled);
-    let public: Vec<_> = open.clone().filter(|listener| !listener.bind.is_local()).collect();
-    let knows_anybody = access.has_users() || !access.client.is_empty();
-    for listener in &public {
-        let at = format!("listener.{} listens on {}", listener.name, listener.bind);
-        let (anonymous, setting) = match listener.anonymous {
-            Some(anonymous) => (anonymous, format!("listener.{}.anonymous", listener.name)),
-            None => (access.anonymous, "access.anonymous".to_owned()),
-        };
-        if anonymous == Anonymous::Always {
-            let may = match access.has_acl() {
-                true => "do what access.acl_file allows to anybody",
-                false => "read and publish anything",
-            };
-            warnings.push(format!("{at} and {setting} = \"always\": everybody who reaches it may {may}"));
-        } else if !knows_anybody && !has_certified(listener) {
-            warnings.push(format!(
-                "{at}, but there is no [[access.user]]: every client that comes through it will be refused; add \
-                 users, or set {setting} = \"always\""
-            ));
-        } else if listener.tls.is_none() {
-            warnings.push(format!("{at} without encryption: passwords and messages can be read on the way"));
-        }
-    }
-    let claims = |listener: &&&Listener| {
-        listener.proxy_protocol == ProxyProtocol::Required && listener.trusted_proxies.is_empty()
-    };
-    for listener in public.iter().filter(claims) {
-        warnings.push(format!(
-            "listener.{} has proxy_protocol = \"required\" and no trusted_proxies: whoever reaches it may claim any \
-             address",
-            listener.name
-        ));
-    }
-    let closed = |listener: &Listener| {
-        listener.anonymous.unwrap_or(access.anonymous) == Anonymous::Never && !has_certified(listener)
-    };
-    if !knows_anybody && open.clone().all(closed) && open.clone().count() > 0 {
-        warnings.push(
-            "access.anonymous = \"never\" and there is no [[access.user]]: nobody can connect".to_owned(),
-        );
-    }
-    if (access.has_users() || open.clone().any(has_certified)) && !access.has_acl() {
-        warnings.push(
-            "there are users and no rules for them: each may read and publish every topic that does not begin with \
-             $; write rules into access.acl_file"
-                .to_owned(),
-        );
-    }
+    let Ok(access) = settings.section::<Access>("access") else { return Vec::new() };
+    let open: Vec<_> = settings.listeners().iter().filter(|listener| listener.enabled).collect();
+    let mut warnings = of_public_listeners(&access, &open);
+    warnings.extend(of_users(&access, &open));
     if settings.store.durability == Durability::Memory {
         warnings.push(
             "store.durability = \"memory\": a restart loses all sessions, what waits for them, and all retained \
@@ -64,7 +17,7 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     if settings.admin.enabled && !settings.admin.bind.ip().is_loopback() {
         warnings.push(format!("admin listens on {} and asks for no password", settings.admin.bind));
     }
-    if open.count() == 0 {
+    if open.is_empty() {
         warnings.push("no listener is enabled: no client can connect".to_owned());
     }
     if !settings.session.queue_qos0 && settings.session.queue_bytes_max < settings.retained.payload_bytes_max
@@ -76,6 +29,69 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         );
     }
     warnings
+}
+
+/// What may come in from other machines.
+fn of_public_listeners(access: &Access, open: &[&Listener]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let public = || open.iter().filter(|listener| !listener.bind.is_local());
+    for listener in public() {
+        let at = format!("listener.{} listens on {}", listener.name, listener.bind);
+        let (anonymous, setting) = match listener.anonymous {
+            Some(anonymous) => (anonymous, format!("listener.{}.anonymous", listener.name)),
+            None => (access.anonymous, "access.anonymous".to_owned()),
+        };
+        if anonymous == Anonymous::Always {
+            let may = match access.has_acl() {
+                true => "do what access.acl_file allows to anybody",
+                false => "read and publish anything",
+            };
+            warnings.push(format!("{at} and {setting} = \"always\": everybody who reaches it may {may}"));
+        } else if !knows_anybody(access) && !has_certified(listener) {
+            warnings.push(format!(
+                "{at}, but there is no [[access.user]]: every client that comes through it will be refused; add \
+                 users, or set {setting} = \"always\""
+            ));
+        } else if listener.tls.is_none() {
+            warnings.push(format!("{at} without encryption: passwords and messages can be read on the way"));
+        }
+    }
+    let claims = |listener: &&&Listener| {
+        listener.proxy_protocol == ProxyProtocol::Required && listener.trusted_proxies.is_empty()
+    };
+    for listener in public().filter(claims) {
+        warnings.push(format!(
+            "listener.{} has proxy_protocol = \"required\" and no trusted_proxies: whoever reaches it may claim any \
+             address",
+            listener.name
+        ));
+    }
+    warnings
+}
+
+/// Who may come in, and do what.
+fn of_users(access: &Access, open: &[&Listener]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let is_closed = |listener: &&Listener| {
+        listener.anonymous.unwrap_or(access.anonymous) == Anonymous::Never && !has_certified(listener)
+    };
+    if !knows_anybody(access) && open.iter().all(is_closed) && !open.is_empty() {
+        warnings.push(
+            "access.anonymous = \"never\" and there is no [[access.user]]: nobody can connect".to_owned(),
+        );
+    }
+    if (access.has_users() || open.iter().any(|listener| has_certified(listener))) && !access.has_acl() {
+        warnings.push(
+            "there are users and no rules for them: each may read and publish every topic that does not begin with \
+             $; write rules into access.acl_file"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+fn knows_anybody(access: &Access) -> bool {
+    access.has_users() || !access.client.is_empty()
 }
 
 /// Whether clients have their names from certificates there.

@@ -31,6 +31,11 @@ impl ClientId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is the gateway's own: no client may take such a name.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with('$')
+    }
 }
 
 impl std::borrow::Borrow<str> for ClientId {

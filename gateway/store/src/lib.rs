@@ -1,4 +1,14 @@
 //! What must survive a crash: the log of everything durable, and the state that it amounts to.
+//!
+//! A [`Store`] is appended to under the outermost lock there is ([`Store::begin`]), says how far it is
+//! durable, and reads a message again by its [`Place`]. [`Memory`] keeps nothing; [`Disk`] keeps a log in
+//! a directory, behind [`Files`], so that tests can put a disk in its place that fails. It knows no routes,
+//! no limits of queues and no protocol: who still needs what is in the log it asks of [`Holders`].
+//!
+//! `record.rs` has all that can be said, `store.rs` the contract. `log.rs` is the end of the log, as far as
+//! it is not written; `segment.rs`, `batch.rs` and `frame.rs` are its bytes; `committer.rs` writes and syncs
+//! them. `recovery.rs` reads the log at the start, `replay.rs` makes an [`Image`] of it, and `cleaning.rs`
+//! gives space back. `scratch.rs` are pages of queues, which need not survive anything.
 
 mod appending;
 mod batch;

@@ -11,7 +11,7 @@ pub(crate) fn of_publish(reason: Reason) -> &'static str {
             "not $delayed/SECONDS/TOPIC, or over limits.topic_levels_max or limits.topic_bytes_max"
         }
         Reason::PacketIdentifierInUse => "packet identifier belongs to a publish that was not released",
-        Reason::QuotaExceeded => "over a limit of [retained], [delayed] or [store]",
+        Reason::QuotaExceeded => "over a limit of [retained] or [delayed], or the store is full",
         Reason::MessageRateTooHigh => "messages come faster than allowed",
         Reason::PacketTooLarge => "message is larger than allowed",
         Reason::PayloadFormatInvalid => "payload is not UTF-8 as its format indicator says",
@@ -29,7 +29,7 @@ pub(crate) fn of_subscribe(reasons: &[Reason]) -> &'static str {
         }
         Some(Reason::PacketIdentifierInUse) => "packet identifier belongs to a publish",
         Some(Reason::QuotaExceeded) => {
-            "more filters than limits.subscriptions_max, or another client has the exclusive filter"
+            "more filters than limits.subscriptions_max, another client has the exclusive filter, or the store is full"
         }
         _ => "",
     }

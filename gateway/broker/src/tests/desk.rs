@@ -21,14 +21,16 @@ impl Desk {
     /// The ticket of every request.
     pub(crate) const TICKET: Ticket = Ticket(7);
 
+    pub(crate) const LIMITS: DoorLimits = DoorLimits {
+        topic_levels_max: 8,
+        topic_bytes_max: 64,
+        client_id_bytes_max: 64,
+        logins_pending_max: 1,
+    };
+
     pub(crate) fn new() -> Self {
-        let limits = DoorLimits {
-            topic_levels_max: 8,
-            topic_bytes_max: 64,
-            client_id_bytes_max: 64,
-            logins_pending_max: 1,
-        };
-        let broker = Broker::new(Bus::new(Limits::default(), 1), Access::new(Config::default()), limits, 2);
+        let bus = Bus::new(Limits::default(), 1);
+        let broker = Broker::new(bus, Access::new(Config::default()), Self::LIMITS, 2);
         let (sender, offloaded) = mpsc::channel();
         let offload = Box::new(move |login| sender.send(login).unwrap());
         let client = Client::new(Peer::new(([127, 0, 0, 1], 1).into(), "lines".into()), true, 3);

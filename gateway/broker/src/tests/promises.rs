@@ -388,3 +388,48 @@ fn a_datagram_from_who_waits_for_too_much_is_refused() {
         assert_eq!(publish(&mut desk, Qos::AtLeastOnce), taken);
     }
 }
+
+/// Of what is not durable nobody is told anything any more; and nobody waits for a disk that does nothing.
+#[test]
+fn the_gateway_ends_while_answers_wait() {
+    let mut scene = Scene::new();
+    let receiver = scene.client("receiver");
+    scene.told_when_durable(receiver, "sub a 2", "granted_qos2");
+    let publisher = scene.client("publisher");
+    (1..=10).for_each(|id| scene.say(publisher, &format!("pub {id} 2 a 5")));
+    let opening = scene.bench.connect();
+    scene.say(opening, "open device");
+    let lines = [receiver, publisher, opening];
+    scene.bench.stop();
+    lines.iter().for_each(|line| assert_eq!(scene.hear(*line), ["server_shutting_down"]));
+    scene.bench.advance(Duration::from_secs(10));
+    assert!(lines.iter().all(|line| scene.bench.is_closed(*line)));
+    let connected = scene.bench.broker().bus.sessions().iter().filter(|view| view.connected).count();
+    assert_eq!(connected, 0);
+    scene.sync();
+    lines.iter().for_each(|line| assert_eq!(scene.hear(*line), [""; 0]));
+}
+
+/// It is gone when the disk has written, at the latest.
+#[test]
+fn a_client_may_go_while_its_session_is_opened() {
+    let mut scene = Scene::new();
+    let first = scene.bench.connect();
+    scene.say(first, "open device");
+    scene.bench.cut(first);
+    scene.sync();
+    let connected = |scene: &Scene| scene.bench.broker().bus.sessions().iter().any(|view| view.connected);
+    assert!(!connected(&scene));
+    let (second, third) = (scene.bench.connect(), scene.bench.connect());
+    scene.say(second, "open device");
+    scene.bench.cut(second);
+    scene.say(third, "open device");
+    scene.bench.cut(third);
+    scene.sync();
+    assert!(!connected(&scene));
+    assert!(
+        [first, second, third]
+            .iter()
+            .all(|line| scene.hear(*line).iter().all(|text| !text.contains("opened")))
+    );
+}

@@ -21,13 +21,6 @@ pub(super) enum Unread {
 /// What of a durable session's queue is at hand, and what is in its tail. All that is at hand goes
 /// before all in the tail.
 impl Outbox {
-    /// Whether a copy that need not be in the log has to be there nevertheless, as only a reference to
-    /// it will be kept.
-    pub(crate) fn wants_stored(&self) -> bool {
-        self.bounds.is_durable()
-            && (self.bounds.is_away() || self.tail().is_some() || self.head() >= HEAD_MESSAGES)
-    }
-
     /// The connection has gone and the session goes on: what waits is kept as references.
     pub(crate) fn leave(&mut self, changes: &mut Changes<'_>) {
         self.bounds.set_away(true);

@@ -1,6 +1,8 @@
 mod chunk;
 mod codec;
+mod lookups;
 mod reference;
+mod relocated;
 mod run;
 mod sums;
 
@@ -9,7 +11,9 @@ use std::sync::Arc;
 use gateway_store::{CopyState, Place, Store};
 use smallvec::SmallVec;
 
+pub(crate) use self::lookups::Lookups;
 pub(crate) use self::reference::{Item, Reference};
+use self::relocated::Relocated;
 use self::run::{Paging, Run};
 pub(crate) use self::sums::Sums;
 use super::Entry;
@@ -29,6 +33,8 @@ pub(crate) struct Tail {
     lost: Sums,
     /// How many items each group has here.
     groups: Vec<(u32, u32)>,
+    /// What the items themselves do not know yet.
+    relocated: Relocated,
     /// What may have been sent before a restart has an ordinal before this.
     sent_before: u64,
 }
@@ -36,7 +42,7 @@ pub(crate) struct Tail {
 impl Tail {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         let (runs, sums, lost, groups) = (SmallVec::new(), Sums::default(), Sums::default(), Vec::new());
-        Self { store, runs, sums, lost, groups, sent_before: 0 }
+        Self { store, runs, sums, lost, groups, relocated: Relocated::default(), sent_before: 0 }
     }
 
     pub(crate) fn sums(&self) -> Sums {
@@ -109,18 +115,23 @@ impl Tail {
 
     /// The state of a copy at a place. What cannot be read may be it: then it waits, so that the log
     /// keeps it.
-    pub(crate) fn find(&self, ordinal: u64, place: Place) -> Option<CopyState> {
+    pub(crate) fn find(&self, ordinal: u64, place: Place, lookups: &mut Lookups) -> Option<CopyState> {
         let pages = self.store.pages();
-        self.runs.iter().find_map(|run| match run.find(ordinal, pages) {
-            Ok(found) => found.filter(|found| found.place == place).map(|found| found.state),
+        let lies = |found: Place| self.relocated.get(ordinal).unwrap_or(found);
+        self.runs.iter().find_map(|run| match run.find(ordinal, pages, lookups) {
+            Ok(found) => found.filter(|found| lies(found.place) == place).map(|found| found.state),
             Err(_) => Some(CopyState::Waiting),
         })
     }
 
     /// A copy lies elsewhere in the log.
     pub(crate) fn relocate(&mut self, ordinal: u64, place: Place) {
-        let pages = self.store.pages();
-        self.runs.iter_mut().any(|run| run.relocate(ordinal, place, pages));
+        self.relocated.put(ordinal, place);
+        if self.relocated.is_full() {
+            let pages = self.store.pages();
+            self.runs.iter_mut().for_each(|run| run.relocate(&self.relocated, pages));
+            self.relocated.clear();
+        }
     }
 
     /// Goes through all items in order until `sort` says that it is over. It may keep an item, return
@@ -133,8 +144,8 @@ impl Tail {
             let mut old = std::mem::replace(&mut self.runs[at], Run::new(priority));
             while !is_over {
                 let mut paging = Paging { pages: self.store.pages(), lost: &mut lost };
-                let Some(item) = old.pop_front(&mut paging) else { break };
-                self.leave(&item);
+                let Some(mut item) = old.pop_front(&mut paging) else { break };
+                self.leave(&mut item);
                 is_over = sort(priority, item, &mut put);
                 for item in put.drain(..) {
                     self.enter(&item);
@@ -185,7 +196,7 @@ impl Tail {
     #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
         let runs: usize = self.runs.iter().map(|run| size_of::<Run>() + run.memory()).sum();
-        size_of::<Self>() + runs + self.groups.capacity() * size_of::<(u32, u32)>()
+        size_of::<Self>() + runs + self.relocated.memory() + self.groups.capacity() * size_of::<(u32, u32)>()
     }
 
     /// Takes an item out of a run.
@@ -195,11 +206,11 @@ impl Tail {
         take: impl FnOnce(&mut Run, &mut Paging<'_>) -> Option<Item>,
     ) -> Option<Item> {
         let (run, mut lost) = (&mut self.runs[at], Sums::default());
-        let item = take(run, &mut Paging { pages: self.store.pages(), lost: &mut lost });
+        let mut item = take(run, &mut Paging { pages: self.store.pages(), lost: &mut lost });
         if run.is_empty() {
             self.runs.remove(at);
         }
-        item.iter().for_each(|item| self.leave(item));
+        item.iter_mut().for_each(|item| self.leave(item));
         self.lose(lost);
         item
     }
@@ -223,7 +234,10 @@ impl Tail {
         enroll(&mut self.groups, item.group());
     }
 
-    fn leave(&mut self, item: &Item) {
+    fn leave(&mut self, item: &mut Item) {
+        if let Some(reference) = item.reference_mut() {
+            self.relocated.take_out(reference);
+        }
         self.sums.subtract(Sums::of(item));
         let group = item.group();
         if group == 0 {

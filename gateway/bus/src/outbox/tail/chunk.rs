@@ -1,10 +1,12 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::ops::RangeInclusive;
 
 use foldhash::fast::FixedState;
-use gateway_store::{PAGE_BYTES, PageNumber, Pages, Place};
+use gateway_store::{PAGE_BYTES, PageNumber, Pages};
 
 use super::codec::{self, Previous};
+use super::lookups::{Found, Lookups};
 use super::{Item, Reference, Sums};
 
 /// Some items of a run, in order: at most what fits a page.
@@ -120,38 +122,40 @@ impl Chunk {
         self.sums.count > 0 && (self.lowest..=self.highest).contains(&ordinal)
     }
 
-    pub(super) fn find(&self, ordinal: u64, pages: Option<&dyn Pages>) -> Result<Option<Reference>, Damaged> {
-        let is_it = |reference: &&Reference| reference.ordinal == ordinal;
+    pub(super) fn find(
+        &self,
+        ordinal: u64,
+        pages: Option<&dyn Pages>,
+        lookups: &mut Lookups,
+    ) -> Result<Option<Found>, Damaged> {
+        let is_it = |reference: &Reference| reference.ordinal == ordinal;
         match &self.form {
-            Form::Coded(coded) => Ok(coded.references().find(|reference| is_it(&reference))),
-            Form::Loose(items) => Ok(items.iter().filter_map(Item::reference).find(is_it).cloned()),
-            Form::Paged { page, hash } => {
-                let bytes = read(*page, *hash, pages)?;
-                Ok(Coded::closed(bytes).references().find(|reference| is_it(&reference)))
+            Form::Coded(coded) => Ok(coded.references().find(is_it).as_ref().map(Found::from)),
+            Form::Loose(items) => {
+                let mut references = items.iter().filter_map(Item::reference);
+                Ok(references.find(|reference| is_it(reference)).map(Found::from))
             }
+            Form::Paged { page, hash } => lookups.find((*page, *hash), ordinal, || {
+                let coded = Coded::closed(read(*page, *hash, pages)?);
+                Ok(coded.references().map(|reference| Found::from(&reference)).collect())
+            }),
         }
     }
 
-    /// A reference that is here lies elsewhere now. A page is written again, if it is not too full.
-    pub(super) fn relocate(
-        &mut self,
-        ordinal: u64,
-        place: Place,
-        pages: Option<&dyn Pages>,
-    ) -> Result<(), Damaged> {
-        let was_paged = matches!(self.form, Form::Paged { .. });
-        let items = self.loosen(pages)?;
-        for item in items.iter_mut() {
-            match item {
-                Item::Reference(reference) if reference.ordinal == ordinal => reference.place = place,
-                _ => {}
-            }
-        }
-        self.code();
-        if was_paged {
-            self.write_out(pages);
-        }
-        Ok(())
+    /// The ordinals that may be here, if there are any.
+    pub(super) fn ordinals(&self) -> RangeInclusive<u64> {
+        self.lowest..=self.highest
+    }
+
+    pub(super) fn is_paged(&self) -> bool {
+        matches!(self.form, Form::Paged { .. })
+    }
+
+    /// Takes out all items, if they can be read.
+    pub(super) fn take_all(&mut self, pages: Option<&dyn Pages>) -> Result<VecDeque<Item>, Damaged> {
+        let items = std::mem::take(self.loosen(pages)?);
+        self.sums = Sums::default();
+        Ok(items)
     }
 
     pub(super) fn each_group(&self, pages: Option<&dyn Pages>, see: &mut dyn FnMut(u32)) {
@@ -215,16 +219,6 @@ impl Chunk {
         match &mut self.form {
             Form::Loose(items) => Ok(items),
             Form::Coded(_) | Form::Paged { .. } => Err(Damaged),
-        }
-    }
-
-    /// Makes what is loose shorter, if it consists of references and fits a page.
-    fn code(&mut self) {
-        let Form::Loose(items) = &self.form else { return };
-        let mut coded = Coded::default();
-        let fits = items.iter().all(|item| item.reference().is_some_and(|reference| coded.push(reference)));
-        if fits {
-            self.form = Form::Coded(Box::new(coded));
         }
     }
 

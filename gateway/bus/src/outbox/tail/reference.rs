@@ -57,6 +57,13 @@ impl Item {
         }
     }
 
+    pub(crate) fn reference_mut(&mut self) -> Option<&mut Reference> {
+        match self {
+            Self::Reference(reference) => Some(reference),
+            Self::Whole(_) => None,
+        }
+    }
+
     pub(crate) fn size(&self) -> u32 {
         match self {
             Self::Reference(reference) => reference.size,

@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
 
-use gateway_store::{Pages, Place};
+use gateway_store::Pages;
 
 use super::chunk::{Chunk, Damaged};
-use super::{Item, Reference, Sums};
+use super::lookups::{Found, Lookups};
+use super::relocated::Relocated;
+use super::{Item, Sums};
 
 /// What waits at one priority, in order.
 pub(super) struct Run {
@@ -107,9 +109,14 @@ impl Run {
     }
 
     /// What cannot be read may be what is asked for.
-    pub(super) fn find(&self, ordinal: u64, pages: Option<&dyn Pages>) -> Result<Option<Reference>, Damaged> {
+    pub(super) fn find(
+        &self,
+        ordinal: u64,
+        pages: Option<&dyn Pages>,
+        lookups: &mut Lookups,
+    ) -> Result<Option<Found>, Damaged> {
         for chunk in self.chunks.iter().filter(|chunk| chunk.may_have(ordinal)) {
-            let found = chunk.find(ordinal, pages)?;
+            let found = chunk.find(ordinal, pages, lookups)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -117,13 +124,26 @@ impl Run {
         Ok(None)
     }
 
-    pub(super) fn relocate(&mut self, ordinal: u64, place: Place, pages: Option<&dyn Pages>) -> bool {
-        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.may_have(ordinal)) {
-            if let Ok(Some(_)) = chunk.find(ordinal, pages) {
-                return chunk.relocate(ordinal, place, pages).is_ok();
+    /// Writes again what has references that lie elsewhere now.
+    pub(super) fn relocate(&mut self, relocated: &Relocated, pages: Option<&dyn Pages>) {
+        for mut chunk in std::mem::take(&mut self.chunks) {
+            let is_paged = chunk.is_paged();
+            let is_concerned = chunk.sums.count > 0 && relocated.is_among(&chunk.ordinals());
+            let items = if is_concerned { chunk.take_all(pages).ok() } else { None };
+            let Some(mut items) = items else {
+                // As it is; what cannot be read is found out when it is wanted.
+                self.chunks.push_back(chunk);
+                continue;
+            };
+            items.iter_mut().filter_map(Item::reference_mut).for_each(|one| relocated.tell(one));
+            // It may need more than one page now.
+            let mut anew = Self::new(self.priority);
+            items.into_iter().for_each(|item| anew.push_back(item, None));
+            if is_paged {
+                anew.chunks.iter_mut().for_each(|chunk| chunk.write_out(pages));
             }
+            self.append(anew);
         }
-        false
     }
 
     /// The group of each item, as far as they can be read.

@@ -1,10 +1,11 @@
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use gateway_model::{Deliveries, Identifiers, Qos, Settlement};
 use gateway_store::Place;
 
 use super::pair::{Draft, Pair};
-use crate::outbox::{Changes, Drain};
+use crate::outbox::{Changes, Drain, Lookups};
 use crate::{DropPolicy, QueueLimits};
 
 const ONE: Qos = Qos::AtLeastOnce;
@@ -43,7 +44,10 @@ fn a_million_messages_cost_kilobytes() {
     assert!(memory < 100_000, "{memory} bytes");
     let gone: Vec<_> = changes.gone.iter().map(|gone| gone.ordinal).collect();
     assert!(gone.iter().copied().eq(0..500_000), "the oldest go first");
-    let held = |number| pair.paged.held(number, Place::from_number(1000 + 150 * number)).is_some();
+    let held = |number| {
+        let place = Place::from_number(1000 + 150 * number);
+        pair.paged.held(number, place, &mut Lookups::default()).is_some()
+    };
     assert_eq!([499_999, 500_000, 1_499_999, 1_500_000].map(held), [false, true, true, false]);
 }
 
@@ -118,6 +122,24 @@ fn what_is_not_listed_keeps_its_place() {
     pair.clear();
 }
 
+/// Cleaning moves a long queue copy by copy. It stays on pages.
+#[test]
+fn a_page_is_written_anew_for_hundreds_of_copies() {
+    let mut pair = Pair::new(100, long(20_000, DropPolicy::Oldest));
+    pair.lose_connection(false);
+    (0..10_000).for_each(|_| pair.push(&Draft::new(ONE)));
+    let pages = pair.shelf.pages().len() as u64;
+    let accesses = |pair: &Pair| pair.shelf.accesses.load(Ordering::Relaxed);
+    let before = accesses(&pair);
+    (0..10_000).for_each(|ordinal| pair.shift(ordinal));
+    let accesses = accesses(&pair) - before;
+    assert!(accesses < 20 * pages, "{accesses} for {pages} pages");
+    let memory = pair.paged.tail().map_or(0, |tail| tail.memory());
+    assert!(memory < 50_000, "{memory} bytes");
+    pair.check_listed();
+    pair.clear();
+}
+
 #[test]
 fn a_damaged_page_is_dropped_and_counted() {
     let damages: [fn(&mut Vec<u8>); 4] =
@@ -132,7 +154,10 @@ fn a_damaged_page_is_dropped_and_counted() {
         let page = pair.shelf.pages()[1];
         pair.shelf.damage(page, damage);
         let mut copies = pair.listed.iter().step_by(50);
-        assert!(copies.all(|(at, place)| pair.paged.held(*at, *place).is_some()), "the log keeps them");
+        assert!(
+            copies.all(|(at, place)| pair.paged.held(*at, *place, &mut Lookups::default()).is_some()),
+            "the log keeps them"
+        );
         pair.paged.restart(65_535);
         let mut changes = Changes::new(&pair.store);
         let mut drain = Drain::new(&mut pair.paged, &mut changes);

@@ -8,7 +8,7 @@ use gateway_store::{Place, Store};
 
 use super::shelf::{Shelf, copy, message};
 use crate::QueueLimits;
-use crate::outbox::{Changes, Drain, Entry, Gone, Outbox, Reach};
+use crate::outbox::{Changes, Drain, Entry, Gone, Lookups, Outbox, Reach};
 
 /// The same twice: a queue with a tail, and one that is all in memory.
 pub(super) struct Pair {
@@ -22,6 +22,7 @@ pub(super) struct Pair {
     aside: Vec<(Entry, Entry)>,
     /// In flight, by topic: identifiers in both.
     pub(super) in_flight: Vec<(String, DeliveryId, DeliveryId)>,
+    lookups: Lookups,
     next: u32,
     now: Instant,
 }
@@ -60,6 +61,7 @@ impl Pair {
             plain: Outbox::new(window, limits, false),
             listed: BTreeMap::new(),
             aside: Vec::new(),
+            lookups: Lookups::default(),
             in_flight: Vec::new(),
             next: 0,
             now: Instant::now(),
@@ -189,7 +191,7 @@ impl Pair {
     /// Cleaning moves what the log still lists.
     pub(super) fn shift(&mut self, ordinal: u64) {
         let from = self.listed[&ordinal];
-        assert!(self.paged.held(ordinal, from).is_some(), "{ordinal} is held");
+        assert!(self.paged.held(ordinal, from, &mut self.lookups).is_some(), "{ordinal} is held");
         let to = self.shelf.shift(from);
         self.paged.moved(ordinal, to);
         self.listed.insert(ordinal, to);
@@ -208,12 +210,13 @@ impl Pair {
     }
 
     pub(super) fn check_listed(&self) {
+        let mut lookups = Lookups::default();
         for (ordinal, place) in &self.listed {
-            assert!(self.paged.held(*ordinal, *place).is_some(), "{ordinal} is held");
-            assert_eq!(self.paged.held(*ordinal, Place::NOWHERE), None);
+            assert!(self.paged.held(*ordinal, *place, &mut lookups).is_some(), "{ordinal} is held");
+            assert_eq!(self.paged.held(*ordinal, Place::NOWHERE, &mut lookups), None);
             let next = ordinal + 1;
             if !self.listed.contains_key(&next) {
-                assert_eq!(self.paged.held(next, *place), None);
+                assert_eq!(self.paged.held(next, *place, &mut lookups), None);
             }
         }
     }

@@ -8,7 +8,7 @@ use gateway_store::{Copy, CopyImage, CopyState, Shared, Store};
 
 use super::shelf::{Shelf, message};
 use crate::QueueLimits;
-use crate::outbox::{Changes, Drain, Outbox};
+use crate::outbox::{Changes, Drain, Lookups, Outbox};
 
 const TWO: Qos = Qos::ExactlyOnce;
 
@@ -76,7 +76,10 @@ fn what_may_have_been_sent_comes_again_as_it_was() {
     let mut outbox = restart.restore(65_550, 65_538);
     assert_eq!((outbox.queued(), outbox.unsettled(), outbox.next_ordinal()), (3, 1, 65_550));
     assert_eq!(outbox.sent_before(), 65_538);
-    assert_eq!(outbox.held(65_535, restart.copies[&65_535].place), Some(CopyState::Received));
+    assert_eq!(
+        outbox.held(65_535, restart.copies[&65_535].place, &mut Lookups::default()),
+        Some(CopyState::Received)
+    );
     outbox.restart(10);
     let taken = restart.drain(&mut outbox);
     assert_eq!(topics(&taken), ["t65535", "t65534", "t65537", "t65540"]);
@@ -134,5 +137,5 @@ fn replayed_copies_do_not_count_after_a_restart() {
     (0..20).for_each(|ordinal| restart.copy(ordinal, Qos::AtLeastOnce).state = CopyState::Replayed);
     let outbox = restart.restore(20, 0);
     assert_eq!(outbox.messages_free(), QueueLimits::default().messages_max as usize);
-    assert_eq!(outbox.held(3, restart.copies[&3].place), Some(CopyState::Replayed));
+    assert_eq!(outbox.held(3, restart.copies[&3].place, &mut Lookups::default()), Some(CopyState::Replayed));
 }

@@ -18,6 +18,8 @@ pub(super) struct Shelf {
     durable: AtomicU64,
     pages: Mutex<HashMap<PageNumber, Vec<u8>>>,
     next_page: AtomicU64,
+    /// Pages read and written so far.
+    pub(super) accesses: AtomicU64,
     /// No page can be written.
     pub(super) is_full: AtomicBool,
 }
@@ -131,6 +133,7 @@ impl Pages for Shelf {
         if self.is_full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        self.accesses.fetch_add(1, Ordering::Relaxed);
         let page = PageNumber(self.next_page.fetch_add(1, Ordering::Relaxed) as u32);
         self.pages.lock().insert(page, bytes.to_vec());
         Ok(page)
@@ -142,6 +145,7 @@ impl Pages for Shelf {
     }
 
     fn get(&self, page: PageNumber) -> io::Result<Vec<u8>> {
+        self.accesses.fetch_add(1, Ordering::Relaxed);
         self.pages.lock().get(&page).cloned().ok_or(io::ErrorKind::NotFound.into())
     }
 

@@ -1,4 +1,5 @@
 use gateway_model::{Expiry, Outgoing, Settled, Settlement};
+use gateway_store::Store;
 
 use super::{ONE, TWO, ZERO, brief, open, resume, scene};
 use crate::tests::scene::{Client, Scene, lasting, publish, text, transient};
@@ -335,4 +336,23 @@ fn what_cannot_be_read_is_dropped_and_counted() {
     assert_eq!(scene.dropped(DropReason::Damaged), 1);
     scene.commit();
     assert_eq!(scene.crash(0).copies, 0);
+}
+
+/// Room in the log is kept for those whom it lists, not for everybody.
+#[test]
+fn who_is_not_in_the_log_takes_no_room_there() {
+    let mut scene = scene();
+    let publisher = super::brief(&scene, "p");
+    let client = open(&scene, "a");
+    scene.subscribe(&client, "t", ONE);
+    for number in 0..2000 {
+        let brief = super::brief(&scene, &format!("brief-{number}"));
+        scene.subscribe(&brief, "t", ONE);
+    }
+    for _ in 0..20 {
+        scene.publish(&publisher, "t", "x", ONE);
+        scene.commit();
+    }
+    let figures = scene.disk().figures();
+    assert!(figures.segments <= 3 && figures.bytes_on_disk <= 3 * 64 * 1024, "{figures:?}");
 }

@@ -136,3 +136,23 @@ fn wills_and_what_is_delayed_are_not_lost_while_there_is_no_room() {
     assert_eq!(scene.receive(&watcher), ["will"]);
     let _ = Publish::new(super::topic("t"), "");
 }
+
+/// A bridge that is configured while the disk is full is there when the gateway starts.
+#[test]
+fn a_full_store_has_room_for_the_gateway_s_own_sessions() {
+    let mut scene = full();
+    let bridge = open(&scene, "$bridge/new");
+    assert_eq!(scene.subscribe(&bridge, "t", ONE), Reason::GrantedQos1);
+    scene.commit();
+    scene.crash(0);
+    assert_eq!(super::resume(&scene, "$bridge/new").attachment.session.view().subscriptions, 1);
+}
+
+/// Those that were recovered may be as many as there may be before the first bridge is opened.
+#[test]
+fn the_gateway_s_own_sessions_are_not_too_many() {
+    let scene = Scene::durable(Limits { sessions_max: 1, ..Limits::default() });
+    open(&scene, "a");
+    assert_eq!(scene.try_open("b", lasting(Expiry::Never)).err(), Some(Reason::QuotaExceeded));
+    open(&scene, "$bridge/new");
+}

@@ -257,3 +257,43 @@ fn open_with_will(scene: &Scene, name: &str, delay_secs: u64) -> crate::tests::s
     let will = format!("will/{name}");
     scene.open(name, with_will(lasting(Expiry::Never), &will, delay_secs))
 }
+
+/// However fast its client comes back.
+#[test]
+fn what_is_overdue_is_not_undone_by_a_client_that_comes_first() {
+    let mut scene = scene();
+    let watcher = open(&scene, "watcher");
+    scene.subscribe(&watcher, "will/+", ONE);
+    open_with_will(&scene, "at once", 0);
+    let waits = open_with_will(&scene, "waits", 5);
+    scene.lose(&waits);
+    open_with_will(&scene, "later", 5);
+    let brief = scene.open("brief", with_will(lasting(Expiry::After(secs_of(5))), "will/brief", 60));
+    scene.lose(&brief);
+    scene.commit();
+    scene.crash(5);
+    for name in ["at once", "waits", "later"] {
+        resume(&scene, name);
+    }
+    let ended = scene.open("brief", lasting(Expiry::After(secs_of(5))));
+    assert!(!ended.opened.session_present, "its time was over");
+    scene.pass(100);
+    assert_eq!(scene.receive(&resume(&scene, "watcher")), ["will", "will", "will"]);
+    assert_eq!(scene.count(crate::Counter::SessionsDiscarded), 0);
+}
+
+/// Who begins anew, for a connection only, is told when nothing of before can come back.
+#[test]
+fn a_clean_start_is_told_when_the_old_session_is_gone_for_ever() {
+    let mut scene = scene();
+    open(&scene, "a");
+    scene.commit();
+    let (_, opened) = scene
+        .bus
+        .open(scene.moment, id("a"), Open::transient(), SessionOptions::default(), super::bell())
+        .unwrap();
+    assert!(!scene.is_kept(opened.place), "a crash would bring the old one back");
+    scene.commit();
+    assert!(scene.is_kept(opened.place));
+    assert_eq!(scene.crash(0).sessions, 0);
+}

@@ -13,7 +13,7 @@ struct DataDir(PathBuf);
 impl DataDir {
     /// Two sessions; of 60 messages 20 wait for the first, and one is retained.
     fn make(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("tidegate-storage-{name}-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("tidegate-store-command-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         let directory = Directory::open(&dir.join("store")).unwrap();
         let options = Options::default();
@@ -174,7 +174,7 @@ fn compacting_keeps_what_is_held() {
 
 #[test]
 fn a_directory_without_a_store_is_none() {
-    let dir = std::env::temp_dir().join("tidegate-storage-of-nobody");
+    let dir = std::env::temp_dir().join("tidegate-store-command-of-nobody");
     for command in [inspect(&dir, false, false), verify(&dir), compact(&dir, false)] {
         let Err(error) = command else { panic!("there is none") };
         assert!(error.to_string().contains("has no store"), "{error}");

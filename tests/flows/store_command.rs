@@ -11,7 +11,7 @@ use crate::harness::raw::RawClient;
 use crate::harness::{Gateway, Outcome, World, place};
 use crate::{ensure, ensure_eq};
 
-crate::cases!("storage":
+crate::cases!("store_command":
     inspect_shows_what_waits_while_the_gateway_runs,
     verify_finds_nothing_while_the_gateway_is_at_work,
     compact_needs_the_gateway_stopped_and_keeps_everything,
@@ -21,7 +21,7 @@ crate::cases!("storage":
 fn inspect_shows_what_waits_while_the_gateway_runs(world: &mut World) -> Outcome {
     let gateway = Gateway::start(world)?;
     let port = gateway.ports.mqtt;
-    leave(Subscriber::start(world, port, &["-c", "-i", "away", "-t", "night/#", "-q", "1"])?)?;
+    Subscriber::start(world, port, &["-c", "-i", "away", "-t", "night/#", "-q", "1"])?.leave()?;
     for number in 0..5 {
         publish(world, port, &["-t", "night/1", "-q", "1", "-m", &number.to_string()])?;
     }
@@ -42,7 +42,7 @@ fn inspect_shows_what_waits_while_the_gateway_runs(world: &mut World) -> Outcome
 fn verify_finds_nothing_while_the_gateway_is_at_work(world: &mut World) -> Outcome {
     let gateway = Gateway::start(world)?;
     let port = gateway.ports.mqtt;
-    leave(Subscriber::start(world, port, &["-c", "-i", "away", "-t", "busy", "-q", "1"])?)?;
+    Subscriber::start(world, port, &["-c", "-i", "away", "-t", "busy", "-q", "1"])?.leave()?;
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let publishing = std::thread::spawn(move || -> Outcome<usize> {
         let mut publisher = RawClient::connect(port, "publisher")?;
@@ -66,7 +66,7 @@ fn verify_finds_nothing_while_the_gateway_is_at_work(world: &mut World) -> Outco
 fn compact_needs_the_gateway_stopped_and_keeps_everything(world: &mut World) -> Outcome {
     let gateway = Gateway::start(world)?;
     let arguments = ["-c", "-i", "away", "-t", "night/#", "-q", "1"];
-    leave(Subscriber::start(world, gateway.ports.mqtt, &arguments)?)?;
+    Subscriber::start(world, gateway.ports.mqtt, &arguments)?.leave()?;
     let mut publisher = RawClient::connect(gateway.ports.mqtt, "publisher")?;
     for number in 0..200 {
         // All but the last of the retained ones are nobody's.
@@ -113,10 +113,4 @@ fn store(world: &mut World, arguments: &[&str], code: i32) -> Outcome<Finished> 
     let finished = world.run("tidegate store", &mut command, 20)?;
     ensure_eq!(finished.code, Some(code), "the exit code of {arguments:?}, which says\n{}", finished.text());
     Ok(finished)
-}
-
-fn leave(mut subscriber: Subscriber) -> Outcome {
-    subscriber.process.signal("TERM")?;
-    subscriber.process.finish(10)?;
-    Ok(())
 }

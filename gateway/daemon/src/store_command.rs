@@ -17,13 +17,13 @@ use crate::serve;
 
 /// `tidegate store`.
 #[derive(Args, Debug)]
-pub struct StorageOptions {
+pub struct StoreOptions {
     #[command(subcommand)]
-    command: StorageCommand,
+    command: StoreCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum StorageCommand {
+enum StoreCommand {
     /// Show what is in the store; the gateway may run meanwhile
     Inspect {
         #[command(flatten)]
@@ -64,7 +64,7 @@ struct Answer {
 }
 
 /// Exit code 0: all is well; 1: something is damaged, or it could not be done.
-pub fn run(options: &StorageOptions) -> ExitCode {
+pub fn run(options: &StoreOptions) -> ExitCode {
     match answer(&options.command) {
         Ok(Answer { text, is_well }) => {
             // A reader that has seen enough (`| head`) is no error.
@@ -78,11 +78,11 @@ pub fn run(options: &StorageOptions) -> ExitCode {
     }
 }
 
-fn answer(command: &StorageCommand) -> Result<Answer> {
+fn answer(command: &StoreCommand) -> Result<Answer> {
     match command {
-        StorageCommand::Inspect { place, sessions, json } => inspect(&place.dir, *sessions, *json),
-        StorageCommand::Verify { place } => verify(&place.dir),
-        StorageCommand::Compact { place, discard_damaged } => compact(&place.dir, *discard_damaged),
+        StoreCommand::Inspect { place, sessions, json } => inspect(&place.dir, *sessions, *json),
+        StoreCommand::Verify { place } => verify(&place.dir),
+        StoreCommand::Compact { place, discard_damaged } => compact(&place.dir, *discard_damaged),
     }
 }
 
