@@ -89,37 +89,33 @@ fn a_full_store_lets_everything_else_go_on() {
     let _ = SessionOptions::default();
 }
 
-/// Where nobody fetches anything: retained messages leave the disk when they are cleared, or replaced
-/// at QoS 0.
+/// Where nobody fetches anything: retained messages leave the disk when they are cleared.
 #[test]
 fn a_store_full_of_retained_messages_is_left_when_they_are_cleared() {
-    for is_cleared in [true, false] {
-        let options = Options { segment_bytes: 64 * 1024, bytes_max: 256 * 1024, ..Options::default() };
-        let mut scene = Scene::stored(Limits::default(), 3, options);
-        let publisher = scene.open("p", transient());
-        let mut count = 0;
-        while scene.disk().room() != Room::Full {
-            scene.retain(&publisher, &format!("t/{count}"), &"x".repeat(1000), ONE);
-            scene.commit();
-            count += 1;
-        }
-        let clean = |scene: &Scene| {
-            for _ in 0..100 {
-                scene.commit();
-                scene.bus.clean();
-            }
-        };
-        clean(&scene);
-        assert_eq!(scene.disk().room(), Room::Full, "all of it is held");
-        for number in 0..count / 2 {
-            let (payload, qos) = if is_cleared { ("", ONE) } else { ("y", ZERO) };
-            let reason = scene.retain(&publisher, &format!("t/{number}"), payload, qos);
-            assert_eq!(reason, Reason::NoMatchingSubscribers);
-        }
-        clean(&scene);
-        assert_eq!(scene.disk().room(), Room::Open, "cleared: {is_cleared}");
-        assert_eq!(scene.retain(&publisher, "new", "x", ONE), Reason::NoMatchingSubscribers);
+    let options = Options { segment_bytes: 64 * 1024, bytes_max: 256 * 1024, ..Options::default() };
+    let mut scene = Scene::stored(Limits::default(), 3, options);
+    let publisher = scene.open("p", transient());
+    let mut count = 0;
+    while scene.disk().room() != Room::Full {
+        scene.retain(&publisher, &format!("t/{count}"), &"x".repeat(1000), ONE);
+        scene.commit();
+        count += 1;
     }
+    let clean = |scene: &Scene| {
+        for _ in 0..100 {
+            scene.commit();
+            scene.bus.clean();
+        }
+    };
+    clean(&scene);
+    assert_eq!(scene.disk().room(), Room::Full, "all of it is held");
+    for number in 0..count / 2 {
+        let reason = scene.retain(&publisher, &format!("t/{number}"), "", ONE);
+        assert_eq!(reason, Reason::NoMatchingSubscribers);
+    }
+    clean(&scene);
+    assert_eq!(scene.disk().room(), Room::Open);
+    assert_eq!(scene.retain(&publisher, "new", "x", ONE), Reason::NoMatchingSubscribers);
 }
 
 #[test]
