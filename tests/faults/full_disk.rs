@@ -100,7 +100,7 @@ fn everything_else_is_served(world: &mut World, gateway: &Gateway) -> Outcome {
     let (first, body) = RawClient::begin(gateway.ports.mqtt, &connect)?.packet()?;
     let why = String::from_utf8_lossy(&body);
     ensure!(
-        first == 0x20 && body.get(1) == Some(&QUOTA_EXCEEDED) && why.contains("the store is full"),
+        first == 0x20 && body.get(1) == Some(&QUOTA_EXCEEDED) && why.contains("no room for a session"),
         "who wants to be remembered gets {first:02x} {body:02x?} {why:?}"
     );
 
