@@ -45,11 +45,11 @@ fn everything_else_goes_on_when_the_disk_is_full(world: &mut World) -> Outcome {
     let gateway = Gateway::start_with(world, settings(0))?;
     let away = Absent::begin(&gateway, "away", "full/#")?;
     let accepted = fill(&gateway)?;
-    gateway.process.line("the store is full", 5)?;
+    gateway.process.line("no room on the disk", 5)?;
     everything_else_is_served(world, &gateway)?;
     are_numbered(&away.fetch(&gateway, accepted)?, BYTES)?;
     accepts_again(&gateway)?;
-    gateway.process.line("the store has room again", 5)?;
+    gateway.process.line("there is room again", 5)?;
     // What a session had asked for while it was full is there too.
     are_numbered(&away.fetch(&gateway, 1)?, BYTES)?;
     gateway.stop()?;
@@ -100,7 +100,7 @@ fn everything_else_is_served(world: &mut World, gateway: &Gateway) -> Outcome {
     let (first, body) = RawClient::begin(gateway.ports.mqtt, &connect)?.packet()?;
     let why = String::from_utf8_lossy(&body);
     ensure!(
-        first == 0x20 && body.get(1) == Some(&QUOTA_EXCEEDED) && why.contains("the disk is full"),
+        first == 0x20 && body.get(1) == Some(&QUOTA_EXCEEDED) && why.contains("no room for a session"),
         "who wants to be remembered gets {first:02x} {body:02x?} {why:?}"
     );
 

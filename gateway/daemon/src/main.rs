@@ -16,6 +16,7 @@ mod limits;
 mod logging;
 mod passwd;
 mod reload;
+mod room_log;
 mod serve;
 mod settings;
 mod status;

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cleaner::Cleaner;
 use crate::reload::{self, Reload};
+use crate::room_log::RoomLog;
 use crate::status::{self, Status};
 use crate::{access, banner, bridges, catalog, limits, logging, store, warnings};
 
@@ -47,6 +48,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     };
     let broker = Arc::new(broker);
     let cleaner = Cleaner::start(&broker)?;
+    RoomLog::start(broker.bus.store());
     status.set_broker(&broker);
     status.bridges.lock().extend(bridges::start(settings, &broker)?);
     let workers = match settings.node.workers {

@@ -18,7 +18,7 @@ use crate::decode::{FirstHolders, Outline, Replayed};
 use crate::engine::Engine;
 use crate::recovery::Contents;
 use crate::segment::{self, Segment};
-use crate::{Appending, Copy, Delayed, Holder, Holders, Place, Record, batch, frame};
+use crate::{Appending, Copy, Damage, Damaged, Delayed, Holder, Holders, Place, Record, batch, frame};
 
 /// Publishers wait for so many records at a time at most.
 const RECORDS_PER_TURN: usize = 256;
@@ -166,8 +166,10 @@ impl Cleaner {
         if !contents.is_whole() && !self.give_up(number) {
             return Err(io::Error::other(format!("parts of {} are unreadable", segment::name(number))));
         }
-        let frames = contents.frames(engine.log.lock().salt());
-        let frames: Vec<_> = frames.map(|(at, length)| (at as u32, length as u32)).collect();
+        let salt = engine.log.lock().salt();
+        let frames = contents.frames(salt).map(|(at, length)| (at as u32, length as u32));
+        let frames: Vec<_> = frames.collect();
+        tell_damage(engine, number, contents.damaged_bytes(salt, oldest.used, &frames));
         Ok(Next::Segment(Walk { contents, frames: frames.into_iter() }))
     }
 
@@ -246,6 +248,20 @@ impl Worth {
             is_short: log.is_short(),
             room_bytes: log.room_bytes(),
         }
+    }
+}
+
+/// What has been damaged since the start is lost with its segment.
+fn tell_damage(engine: &Engine, number: u32, bytes: u64) {
+    let of_this = engine.damaged.iter().filter(|damaged| damaged.segment == number);
+    // A record of an unknown kind is a frame that verifies.
+    let known = of_this.filter(|damaged| damaged.why != Damage::Unknown).map(Damaged::bytes);
+    let bytes = bytes.saturating_sub(known.sum());
+    if bytes > 0 {
+        engine.counters.damaged_ranges.fetch_add(1, Relaxed);
+        engine.counters.damaged_bytes.fetch_add(bytes, Relaxed);
+        let name = segment::name(number);
+        tracing::error!(bytes, "{name} has been damaged since the start; what was in these bytes is lost");
     }
 }
 

@@ -47,7 +47,6 @@ struct Said {
 const LAZY_MAX: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-const REFUSES: &str = "until something is settled nothing new is taken in that must be kept";
 
 /// Runs it in a thread of its own until the engine stops.
 pub(crate) fn spawn(mut committer: Committer, engine: &Arc<Engine>) -> io::Result<JoinHandle<()>> {
@@ -169,16 +168,13 @@ impl Committer {
 
     /// Says so if the room has changed.
     fn announce(&mut self, engine: &Engine, before: Room) {
-        let is_full = engine.is_full();
-        match (std::mem::replace(&mut self.said.full, is_full), is_full, &self.said.no_space) {
-            (false, true, Some(error)) => {
-                tracing::warn!(%error, "the store is full: there can be no other file; {REFUSES}");
-            }
-            (false, true, None) => {
-                tracing::warn!("the store is full: it has as many bytes as it may; {REFUSES}");
-            }
-            (true, false, _) => tracing::info!("the store has room again"),
-            _ => {}
+        let was_full = std::mem::replace(&mut self.said.full, engine.is_full());
+        if let Some(error) = &self.said.no_space
+            && engine.is_full()
+            && !was_full
+        {
+            // It need not be for want of space.
+            tracing::warn!(%error, "the store is full, as it can make no other file");
         }
         if engine.room() != before {
             engine.ring();

@@ -12,7 +12,7 @@ use crate::files::{File, Files};
 use crate::log::Log;
 use crate::recovery::Recovered;
 use crate::segment::{self, Segment};
-use crate::{Appending, Figures, Place, ReadError, Record, Room, frame};
+use crate::{Appending, Damaged, Figures, Place, ReadError, Record, Room, frame};
 
 /// What those who append, those who read, and the committer have in common.
 pub(crate) struct Engine {
@@ -21,6 +21,8 @@ pub(crate) struct Engine {
     pub anchor: Moment,
     /// Where the log ended when it was opened.
     pub before: Place,
+    /// What was set aside then.
+    pub damaged: Vec<Damaged>,
     /// Held by whoever appends: the outermost lock.
     turn: Mutex<()>,
     /// Held for a moment, by anybody: the innermost lock.
@@ -73,6 +75,7 @@ impl Engine {
             files,
             anchor,
             before: recovered.end,
+            damaged: recovered.damaged,
             turn: Mutex::new(()),
             durable: AtomicU64::new(log.end().number()),
             log: Mutex::new(log),

@@ -522,6 +522,17 @@ impl Contents {
         })
     }
 
+    /// How many bytes in use are neither of frames that verify nor of headers. `frames` are those.
+    pub fn damaged_bytes(&self, salt: u32, used: u32, frames: &[(u32, u32)]) -> u64 {
+        let has_batch = |frame: &&(u32, u32)| {
+            let before = (frame.0 as usize).checked_sub(batch::HEADER);
+            before.is_some_and(|before| self.batch_at(before, salt).is_some())
+        };
+        let headers = segment::HEADER + batch::HEADER * frames.iter().filter(has_batch).count();
+        let whole: u64 = frames.iter().map(|frame| u64::from(frame.1)).sum();
+        u64::from(used).saturating_sub(headers as u64 + whole)
+    }
+
     /// Behind the last byte that is not zero.
     fn last_byte(&self) -> usize {
         let written = self.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);

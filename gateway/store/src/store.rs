@@ -75,7 +75,7 @@ pub struct Figures {
     pub segments: u64,
     /// Bytes appended and not yet durable.
     pub bytes_pending: u64,
-    /// Ranges set aside at the start because they were damaged, and their bytes.
+    /// Ranges that were damaged, and their bytes: set aside at the start, or gone with their segment.
     pub damaged_ranges: u64,
     pub damaged_bytes: u64,
     /// Writes or syncs that failed.

@@ -186,3 +186,25 @@ fn a_disk_filled_while_it_was_cleaned_is_left() {
         assert_eq!(tight.store.room(), Room::Open, "{between} messages between two steps");
     }
 }
+
+/// A bit that has flipped since the start costs a message when its segment goes, and that is told.
+#[test]
+fn what_was_damaged_meanwhile_is_told_when_it_goes() {
+    for is_flipped in [false, true] {
+        let (disk, dice) = (Simulated::new(3), &mut Dice(3));
+        let running = Running::open(&disk, SMALL);
+        for _ in 0..100 {
+            running.act(dice);
+            assert!(running.store.commit());
+        }
+        if is_flipped {
+            disk.flip("00000001.log", 1_000, 1);
+        }
+        while running.store.figures().segments > 4 && disk.contents("00000001.log").is_some() {
+            running.act(dice);
+            running.clean();
+        }
+        let figures = running.store.figures();
+        assert_eq!((figures.damaged_ranges, figures.damaged_bytes > 0), (is_flipped.into(), is_flipped));
+    }
+}

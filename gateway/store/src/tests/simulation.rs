@@ -109,6 +109,7 @@ fn run(seed: u64, figures: &mut Figures) {
             }
         }
         promise = if is_written_only && !is_kill { life.hope() } else { life.promise() };
+        assert_eq!(life.disk.figures().damaged_bytes, 0);
         figures.bytes_cleaned += life.disk.figures().bytes_cleaned;
         figures.bytes_written += life.disk.figures().bytes_written;
         drop(life);

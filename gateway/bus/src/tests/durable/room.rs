@@ -89,6 +89,35 @@ fn a_full_store_lets_everything_else_go_on() {
     let _ = SessionOptions::default();
 }
 
+/// Where nobody fetches anything: retained messages leave the disk when they are cleared.
+#[test]
+fn a_store_full_of_retained_messages_is_left_when_they_are_cleared() {
+    let options = Options { segment_bytes: 64 * 1024, bytes_max: 256 * 1024, ..Options::default() };
+    let mut scene = Scene::stored(Limits::default(), 3, options);
+    let publisher = scene.open("p", transient());
+    let mut count = 0;
+    while scene.disk().room() != Room::Full {
+        scene.retain(&publisher, &format!("t/{count}"), &"x".repeat(1000), ONE);
+        scene.commit();
+        count += 1;
+    }
+    let clean = |scene: &Scene| {
+        for _ in 0..100 {
+            scene.commit();
+            scene.bus.clean();
+        }
+    };
+    clean(&scene);
+    assert_eq!(scene.disk().room(), Room::Full, "all of it is held");
+    for number in 0..count / 2 {
+        let reason = scene.retain(&publisher, &format!("t/{number}"), "", ONE);
+        assert_eq!(reason, Reason::NoMatchingSubscribers);
+    }
+    clean(&scene);
+    assert_eq!(scene.disk().room(), Room::Open);
+    assert_eq!(scene.retain(&publisher, "new", "x", ONE), Reason::NoMatchingSubscribers);
+}
+
 #[test]
 fn wills_and_what_is_delayed_are_not_lost_while_there_is_no_room() {
     let mut scene = full();
