@@ -48,7 +48,7 @@ impl Bus {
         options: SessionOptions,
         notify: Arc<dyn Notify>,
     ) -> Result<(Attachment, Promise<Opened>), Reason> {
-        let expiry = self.grant(open.expiry);
+        let expiry = self.grant(&client_id, open.expiry);
         let window_max = options.in_flight_max.unwrap_or(self.limits.in_flight_max);
         let window = open.receive_maximum.clamp(1, window_max.max(1));
         let mut turn = self.turn();
@@ -129,7 +129,7 @@ impl Bus {
         }
         state.release();
         if let Some(expiry) = expiry {
-            state.set_expiry(self.grant(expiry));
+            state.set_expiry(self.grant(&session.client_id, expiry));
         }
         let will = state.will.take().filter(|_| publish_will);
         let expiry = state.expiry();
@@ -223,8 +223,9 @@ impl Bus {
         Arc::new(Session::new(client_id.clone(), number, outbox))
     }
 
-    fn grant(&self, expiry: Expiry) -> Expiry {
-        match (expiry, self.limits.session_expiry_max) {
+    /// What the gateway opens for itself (a bridge) lasts as long as it says.
+    fn grant(&self, client_id: &ClientId, expiry: Expiry) -> Expiry {
+        match (expiry, self.limits.session_expiry_max.filter(|_| !client_id.is_reserved())) {
             (Expiry::After(wish), _) if wish.is_zero() => Expiry::Immediately,
             (Expiry::After(wish), Some(max)) => Expiry::After(wish.min(max)),
             (Expiry::Never, Some(max)) => Expiry::After(max),

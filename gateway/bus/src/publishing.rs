@@ -142,6 +142,12 @@ impl Bus {
         if next > moment.instant {
             return Some(next);
         }
+        self.write_retained_now(moment)
+    }
+
+    /// Writes down what was retained at QoS 0: the gateway ends in order. When to come again, if not
+    /// everything could be written.
+    pub fn write_retained_now(&self, moment: Moment) -> Option<Instant> {
         let mut last = None;
         loop {
             let mut turn = self.turn();

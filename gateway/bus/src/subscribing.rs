@@ -14,8 +14,8 @@ use crate::{Attachment, Bus, Counter, Promise};
 
 impl Bus {
     /// Adds subscriptions and queues the retained messages they ask for. One reason each: the
-    /// granted QoS, or an error. Those of a client's durable session are refused with `QuotaExceeded`
-    /// while the store has no room.
+    /// granted QoS, or an error. New ones of a client's durable session are refused with
+    /// `QuotaExceeded` while the store has no room.
     pub fn subscribe(
         &self,
         now: Instant,
@@ -23,13 +23,12 @@ impl Bus {
         subscriptions: Vec<Subscription>,
     ) -> Promise<Vec<Reason>> {
         let mut turn = self.turn();
-        if attachment.session.is_durable() {
-            if turn.is_full() && !attachment.client_id().is_reserved() {
-                return Promise::now(vec![Reason::QuotaExceeded; subscriptions.len()]);
-            }
+        let is_durable = attachment.session.is_durable();
+        let has_room = !(is_durable && turn.is_full() && !attachment.client_id().is_reserved());
+        if is_durable {
             turn.begin();
         }
-        let one = |subscription| self.subscribe_one(&mut turn, now, attachment, subscription);
+        let one = |subscription| self.subscribe_one(&mut turn, now, attachment, subscription, has_room);
         let reasons = subscriptions.into_iter().map(one).collect();
         turn.promise(reasons)
     }
@@ -87,6 +86,7 @@ impl Bus {
         now: Instant,
         attachment: &Attachment,
         subscription: Subscription,
+        has_room: bool,
     ) -> Reason {
         let session = &attachment.session;
         // Held throughout, so that a retained publish is either stored before or routed after.
@@ -96,7 +96,14 @@ impl Bus {
         if !attachment.holds(&state) {
             return Reason::UnspecifiedError;
         }
-        let is_new = !state.subscriptions.contains(&subscription.filter);
+        let known = state.subscriptions.get(&subscription.filter);
+        let is_new = known.is_none();
+        let is_same = known == Some(&subscription);
+        if !has_room {
+            // Most clients subscribe anew whenever they come. Whoever is refused may go again, and then
+            // nobody empties the queue that fills the disk. Retained messages would only fill it more.
+            return if is_same { granted(&subscription) } else { Reason::QuotaExceeded };
+        }
         if is_new && state.subscriptions.len() >= self.limits.subscriptions_max {
             return Reason::QuotaExceeded;
         }
@@ -121,11 +128,7 @@ impl Bus {
             self.replay(turn, now, attachment, &subscription, is_new, identifiers, &mut retained);
             self.count_lapsed(&mut retained);
         }
-        match subscription.qos {
-            Qos::AtMostOnce => Reason::Success,
-            Qos::AtLeastOnce => Reason::GrantedQos1,
-            Qos::ExactlyOnce => Reason::GrantedQos2,
-        }
+        granted(&subscription)
     }
 
     /// Queues the retained messages that a subscription asks for.
@@ -177,5 +180,13 @@ impl Bus {
             }
             turn.store(&message, Holds::default());
         }
+    }
+}
+
+fn granted(subscription: &Subscription) -> Reason {
+    match subscription.qos {
+        Qos::AtMostOnce => Reason::Success,
+        Qos::AtLeastOnce => Reason::GrantedQos1,
+        Qos::ExactlyOnce => Reason::GrantedQos2,
     }
 }

@@ -29,10 +29,10 @@ impl Subscriptions {
         }
     }
 
-    pub(crate) fn contains(&self, filter: &TopicFilter) -> bool {
+    pub(crate) fn get(&self, filter: &TopicFilter) -> Option<&Subscription> {
         match self {
-            Self::Many(map) => map.contains_key(filter),
-            few => few.as_slice().iter().any(|present| present.filter == *filter),
+            Self::Many(map) => map.get(filter),
+            few => few.as_slice().iter().find(|present| present.filter == *filter),
         }
     }
 
@@ -134,7 +134,10 @@ mod tests {
                 (0..count).for_each(|number| subscriptions.insert(Subscription::new(filter(number), qos)));
                 assert_eq!(subscriptions.len(), count);
             }
-            assert!(subscriptions.contains(&filter(count - 1)) && !subscriptions.contains(&filter(count)));
+            assert!(
+                subscriptions.get(&filter(count - 1)).is_some()
+                    && subscriptions.get(&filter(count)).is_none()
+            );
             assert!(subscriptions.remove(&filter(0)) && !subscriptions.remove(&filter(0)));
             assert_eq!(subscriptions.into_filters().len(), count - 1);
         }

@@ -79,6 +79,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     }
     tokio::task::spawn_blocking(move || {
         cleaner.stop();
+        broker.bus.write_retained_now(gateway_broker::moment());
         store.close();
     })
     .await?;

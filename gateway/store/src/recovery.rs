@@ -373,12 +373,6 @@ impl<'a> Recovery<'a> {
 
     /// Cuts what is torn off, and makes sure that what was read stays.
     fn finish(mut self) -> Result<Recovered, OpenError> {
-        for damaged in &self.damaged {
-            tracing::error!("{damaged}");
-        }
-        if self.torn {
-            tracing::warn!(place = %self.end, "the log ends with something unfinished, which is cut off");
-        }
         // From the end on: if this is interrupted, what is left ends at the same place.
         for &number in self.numbers.iter().rev() {
             let used = self.segments.get(&number).map_or(0, |segment| segment.used);

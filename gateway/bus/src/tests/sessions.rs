@@ -229,9 +229,13 @@ fn expiry_is_cut_to_the_limit_and_the_client_is_told() {
     assert_eq!(scene.open("b", lasting(Expiry::After(secs_of(61)))).opened.expiry, minute);
     let five = Expiry::After(secs_of(5));
     assert_eq!(scene.open("c", lasting(five)).opened.expiry, five);
+    // The limit is for clients; the queue of a bridge stays however long the gateway is switched off.
+    let bridge = scene.open("$bridge/b", lasting(NEVER));
+    assert_eq!(bridge.opened.expiry, NEVER);
     scene.goodbye(&client, Some(NEVER));
+    scene.goodbye(&bridge, None);
     scene.pass(60);
-    assert_eq!(scene.bus.sessions().len(), 2);
+    assert_eq!(scene.bus.sessions().len(), 3);
 }
 
 #[test]

@@ -73,6 +73,18 @@ fn retained_messages_at_qos_0_are_written_late_and_once() {
 }
 
 #[test]
+fn a_gateway_that_ends_in_order_writes_what_is_retained_at_qos_0() {
+    let limits = Limits { retained_qos0_write: Some(secs_of(10)), ..Limits::default() };
+    let mut scene = Scene::durable(limits);
+    let publisher = scene.open("p", transient());
+    scene.retain(&publisher, "a", "x", ZERO);
+    assert_eq!(scene.bus.write_retained_now(scene.moment), None);
+    scene.commit();
+    assert_eq!(scene.crash(0).retained, 1);
+    assert_eq!(scene.retained_texts("a"), ["x"]);
+}
+
+#[test]
 fn the_gateway_s_own_and_what_is_never_to_be_written_is_not() {
     let limits = Limits { retained_qos0_write: None, ..Limits::default() };
     let mut scene = Scene::durable(limits);

@@ -75,6 +75,9 @@ fn a_full_store_lets_everything_else_go_on() {
     // Who knows the gateway comes in, gets what waits, and so makes room.
     let filled = open(&scene, "filled");
     assert!(filled.opened.session_present);
+    // Most clients subscribe anew whenever they come.
+    assert_eq!(scene.subscribe(&filled, "filled", TWO), Reason::GrantedQos2);
+    assert_eq!(scene.subscribe(&filled, "filled", ONE), Reason::QuotaExceeded, "that would be another one");
     assert!(!scene.receive(&filled).is_empty());
     assert_eq!(scene.unsubscribe(&filled, "filled"), Reason::Success);
     for _ in 0..100 {
