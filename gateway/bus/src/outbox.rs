@@ -26,6 +26,7 @@ use self::rare::Rare;
 pub(crate) use self::tail::Lookups;
 use self::tail::Tail;
 pub(crate) use self::transfer::Reach;
+use crate::budget::Budget;
 use crate::{DropReason, QueueLimits};
 
 /// A session's in-flight window and its bounded queue.
@@ -122,6 +123,25 @@ impl Outbox {
         if self.in_flight > 0 || self.rare.is_some() {
             self.rare_mut().resend = self.in_flight;
         }
+    }
+
+    /// Queues a copy behind all others, if it fits there and nobody else has to hear of it: a short queue
+    /// in memory. Else it comes back, for [`Outbox::push`].
+    #[inline(always)]
+    pub(crate) fn push_last(&mut self, mut entry: Entry) -> Result<(), Entry> {
+        let size = entry.message.size();
+        let is_short = Budget::steps(self.queue_bytes as usize + size) == 0;
+        let is_last =
+            self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
+        let is_simple = is_short && is_last && self.rare.is_none() && !self.is_durable();
+        if !is_simple || !self.fits(&entry) {
+            return Err(entry);
+        }
+        self.matched = self.matched.wrapping_add(1);
+        self.number(&mut entry);
+        self.queue_bytes += size as u32;
+        self.entries.push_back(entry);
+        Ok(())
     }
 
     /// Queues a copy. One that is listed stays so only if the log is to have it: then `listed` tells

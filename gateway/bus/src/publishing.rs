@@ -38,15 +38,19 @@ impl Bus {
         hold: Option<NonZeroU16>,
         cache: &mut RouteCache,
     ) -> Promise<Reason> {
-        let mut turn = self.turn();
         let hold = hold.map(|id| (publisher, id));
         if publish.retain {
+            let mut turn = self.turn();
             let message = make(moment, publisher.client_id().clone(), publish);
             let reason = self.take_in(&mut turn, moment, message, Some(hold));
             return turn.promise(reason);
         }
         let generation = self.generation.load(Ordering::Acquire);
         let route = cache.route(&publish.topic, generation, |topic| self.routes.read().route(topic));
+        if hold.is_none() && route.is_brief() {
+            return Promise::now(self.publish_briefly(moment, publisher, publish, &route));
+        }
+        let mut turn = self.turn();
         if publish.qos > Qos::AtMostOnce && self.is_to_be_stored(&route, publisher.client_id(), hold) {
             if turn.is_full() {
                 return Promise::now(self.refuse());
@@ -294,6 +298,31 @@ impl Bus {
         Reason::QuotaExceeded
     }
 
+    /// The log has nothing to do with it, so there is no turn with the log either.
+    fn publish_briefly(
+        &self,
+        moment: Moment,
+        publisher: &Attachment,
+        publish: Publish,
+        route: &Route,
+    ) -> Reason {
+        self.counters.add(Counter::Accepted, 1);
+        if route.is_empty() {
+            self.counters.add(Counter::Unrouted, 1);
+            return Reason::NoMatchingSubscribers;
+        }
+        let message = make(moment, publisher.client_id().clone(), publish);
+        let mut matched = 0;
+        for target in &route.targets {
+            if target.no_local && message.publisher == target.session.client_id {
+                continue;
+            }
+            matched += 1;
+            target.session.push_briefly(self, &message, target, route.priority);
+        }
+        self.count_matched(matched)
+    }
+
     fn dispatch(
         &self,
         turn: &mut Turn<'_>,
@@ -343,6 +372,11 @@ impl Bus {
         } else if passage.hold.is_some() {
             self.hold(turn, passage.hold);
         }
+        self.count_matched(matched)
+    }
+
+    #[inline]
+    fn count_matched(&self, matched: u64) -> Reason {
         if matched == 0 {
             self.counters.add(Counter::Unrouted, 1);
             return Reason::NoMatchingSubscribers;

@@ -106,6 +106,12 @@ impl Route {
         self.targets.is_empty() && self.groups.is_empty()
     }
 
+    /// Whether the log has nothing to do with anybody it leads to.
+    #[inline]
+    pub(crate) fn is_brief(&self) -> bool {
+        !self.durable && self.groups.is_empty()
+    }
+
     /// Whether the log is to have a message above QoS 0 that this client publishes.
     #[inline]
     pub(crate) fn is_durable_for(&self, publisher: &ClientId) -> bool {

@@ -12,10 +12,11 @@ use gateway_store::{Away, Copy, SessionRecord, Shared};
 use crate::budget::Budget;
 use crate::lock::{Mutex, MutexGuard};
 use crate::outbox::{Changes, Entry, Outbox, Pushed};
+use crate::routes::Target;
 use crate::subscriptions::Subscriptions;
 use crate::timers::Deadlines;
 use crate::turn::Turn;
-use crate::{Attachment, Counters, DropReason};
+use crate::{Attachment, Bus, Counters, DropReason};
 
 /// Identity, subscriptions, outbox, will and expiry: whatever receives messages.
 pub struct Session {
@@ -133,6 +134,18 @@ impl Session {
             // What makes room for it may be of another topic.
             let topic = (reason != DropReason::QueueFull).then_some(&message.topic);
             counters.add_dropped(&self.client_id, topic, reason, count);
+        }
+    }
+
+    /// The same for a session and a live message that the log has nothing to do with.
+    pub(crate) fn push_briefly(&self, bus: &Bus, message: &Arc<Message>, target: &Target, priority: u8) {
+        let mut state = self.state.lock();
+        let qos = state.effective_qos(message.qos, target.qos);
+        let entry = Entry::new(message.clone(), target.identifiers.clone(), qos, false, priority);
+        let Err(entry) = state.push_last(entry) else { return };
+        if let Some((reason, count)) = self.push(&mut bus.turn(), state, entry, None) {
+            let topic = (reason != DropReason::QueueFull).then_some(&message.topic);
+            bus.counters.add_dropped(&self.client_id, topic, reason, count);
         }
     }
 
@@ -307,6 +320,17 @@ impl State {
     /// The lower of both (MQTT 5.0 section 3.8.4), unless the session has it upgraded.
     pub(crate) fn effective_qos(&self, published: Qos, subscribed: Qos) -> Qos {
         if self.outbox.limits().upgrade_qos { subscribed } else { published.min(subscribed) }
+    }
+
+    /// Queues a copy if that is as simple as it nearly always is.
+    #[inline(always)]
+    fn push_last(&mut self, queued: Entry) -> Result<(), Entry> {
+        if self.ended || self.notify.is_none() || self.steps > 0 {
+            return Err(queued);
+        }
+        self.outbox.push_last(queued)?;
+        self.wake();
+        Ok(())
     }
 
     #[inline(always)]
