@@ -251,6 +251,9 @@ impl Connection {
                 if matches!(*reply, Reply::Opened(_)) {
                     self.client.opening = false;
                     self.client.settled = true;
+                }
+                if !matches!(*reply, Reply::Released) && !self.client.is_datagram {
+                    self.client.asked -= 1;
                     // Nothing was read meanwhile.
                     self.signal.raise(crate::signal::IO);
                 }
@@ -444,7 +447,7 @@ impl Connection {
     /// Whether a client's rate, or the disk, keeps the adapter from hearing it: then its silence says
     /// nothing. A stranger has the adapter's time all the same.
     fn is_held_back(&self) -> bool {
-        let waits = self.client.paused || self.client.opening;
+        let waits = self.client.paused || self.client.opening || self.client.asked > 0;
         self.client.principal.is_some() && (waits || self.is_metered_out())
     }
 

@@ -62,6 +62,9 @@ pub(crate) struct Client {
     /// Its session is open, but it may not be told so yet: nothing is read from it, and nothing
     /// delivered to it.
     pub(crate) opening: bool,
+    /// Of a stream: answers to requests that wait for the store. Nothing is read meanwhile: an adapter may leave what
+    /// follows a request until it is answered, and the end of the stream must not overtake that.
+    pub(crate) asked: u16,
     /// It is not read until the store has caught up.
     pub(crate) paused: bool,
     /// It cannot be told to wait by not being read.
@@ -89,6 +92,7 @@ impl Client {
             login: None,
             subscribing: None,
             opening: false,
+            asked: 0,
             paused: false,
             is_datagram: false,
             owed: Owed::default(),
@@ -107,6 +111,7 @@ impl Client {
     /// read before.
     pub(crate) fn is_served_elsewhere(&self) -> bool {
         self.opening
+            || self.asked > 0
             || self.subscribing.is_some()
             || self.login.as_ref().is_some_and(|login| login.is_elsewhere())
     }
@@ -171,6 +176,7 @@ impl Turn<'_> {
             return self.world.replies.push_back((ticket, reply));
         }
         self.client.opening |= matches!(reply, Reply::Opened(_));
+        self.client.asked += u16::from(!self.client.is_datagram);
         self.client.owed.add(0);
         self.wait(place, What::Reply(ticket, Box::new(reply)));
     }

@@ -410,6 +410,22 @@ fn the_gateway_ends_while_answers_wait() {
     lines.iter().for_each(|line| assert_eq!(scene.hear(*line), [""; 0]));
 }
 
+/// Else its last words would be lost: acknowledgements behind a SUBSCRIBE, and the goodbye itself.
+#[test]
+fn the_end_of_a_client_does_not_overtake_what_waits_for_an_answer() {
+    let mut scene = Scene::new();
+    let client = scene.client("device");
+    scene.say(client, "sub a 1");
+    scene.say(client, "pub 1 0 b 1");
+    scene.bench.cut(client);
+    let counters = |scene: &Scene| scene.bench.broker().bus.counters().count(gateway_bus::Counter::Accepted);
+    let connected = |scene: &Scene| scene.bench.broker().bus.sessions().iter().any(|view| view.connected);
+    assert!(connected(&scene), "nothing is read before the answer, nor the end");
+    let before = counters(&scene);
+    scene.sync();
+    assert_eq!((counters(&scene) - before, connected(&scene)), (1, false));
+}
+
 /// It is gone when the disk has written, at the latest.
 #[test]
 fn a_client_may_go_while_its_session_is_opened() {
