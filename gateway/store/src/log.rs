@@ -105,10 +105,14 @@ impl Log {
     /// There is no space for another segment, and what is left is kept for settlements and for
     /// tidying up: writing anew what is held in the oldest segment may take a whole one.
     pub fn is_full(&self) -> bool {
+        if !self.no_space {
+            // What every append asks is not searched for among the segments.
+            return false;
+        }
         let left = self.size - self.next.min(self.size);
         match (self.segment..).take_while(|number| self.exists(*number)).count() {
-            0 | 1 => self.no_space,
-            2 => self.no_space && left < self.size / 4,
+            0 | 1 => true,
+            2 => left < self.size / 4,
             _ => false,
         }
     }
