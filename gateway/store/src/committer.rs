@@ -90,6 +90,8 @@ impl Committer {
         // Whoever stopped it before that could not wake it.
         while !engine.is_stopping() {
             match self.pass(engine) {
+                // Parking for no time at all is a system call, too.
+                Some(Duration::ZERO) => {}
                 Some(wait) => thread::park_timeout(wait),
                 None => thread::park(),
             }
