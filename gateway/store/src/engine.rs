@@ -172,19 +172,19 @@ impl Engine {
     }
 
     pub fn read(&self, place: Place) -> Result<Arc<Message>, ReadError> {
-        let bytes = self.record(place)?;
-        match Record::decode_message(&bytes, self.anchor, place) {
+        let frame = self.frame(place)?;
+        match Record::decode_message(&frame[frame::OVERHEAD..], self.anchor, place) {
             Ok(message) => Ok(Arc::new(message)),
             Err(error) => Err(ReadError::Damaged { place, what: error.what() }),
         }
     }
 
-    /// The bytes of the record at a place.
-    pub fn record(&self, place: Place) -> Result<Vec<u8>, ReadError> {
+    /// The bytes of the frame at a place, which is a whole one.
+    pub fn frame(&self, place: Place) -> Result<Vec<u8>, ReadError> {
         let (salt, end) = {
             let log = self.log.lock();
-            if let Some(record) = log.pending(place) {
-                return Ok(record.to_vec());
+            if let Some(frame) = log.pending(place) {
+                return Ok(frame.to_vec());
             }
             let segment = log.segments.get(&place.segment());
             let used = segment.map_or(0, |segment| segment.used);
@@ -209,7 +209,6 @@ impl Engine {
         }
         frame::record(&bytes, salt, place).ok_or(damaged("its checksum is wrong"))?;
         bytes.truncate(frame::OVERHEAD + length);
-        bytes.drain(..frame::OVERHEAD);
         Ok(bytes)
     }
 

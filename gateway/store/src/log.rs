@@ -243,11 +243,13 @@ impl Log {
         }
     }
 
-    /// The record at a place, if it is not yet on the disk.
+    /// The frame at a place, if it is not yet on the disk. What has not left the memory is as it was
+    /// appended.
     pub fn pending(&self, place: Place) -> Option<&[u8]> {
         let flying = self.flying.iter().map(|batch| &**batch);
         let bytes = flying.chain(&self.closed).chain(&self.open).find_map(|batch| batch.get(place))?;
-        frame::record(bytes, self.salt, place)
+        let length = frame::length(bytes, self.salt, place)?;
+        bytes.get(..frame::OVERHEAD + length)
     }
 
     fn opened(&mut self) -> &mut Batch {
