@@ -250,6 +250,27 @@ fn a_disk_that_fails_is_full_until_it_works() {
 }
 
 #[test]
+fn a_turn_knows_where_it_ended_and_who_let_go() {
+    let (disk, _) =
+        Disk::open_unthreaded(Options::default(), Arc::new(Simulated::new(1)), now()).expect("it opens");
+    let end_of_log = || disk.engine().log.lock().end();
+    let mut appending = disk.begin().expect("it is a log");
+    assert_eq!(appending.end(), end_of_log());
+    let places: Vec<Place> =
+        (0..200).map(|ordinal| appending.append_lazily(&message(1, ordinal, "x"))).collect();
+    assert_eq!(appending.end(), end_of_log());
+    appending.append(&session(1));
+    assert_eq!(appending.end(), end_of_log());
+    let holders = || disk.engine().log.lock().segments[&1].holders;
+    assert_eq!(holders(), 200);
+    appending.let_go(places.into_iter().skip(3));
+    assert_eq!(holders(), 3);
+    appending.let_go([]);
+    drop(appending);
+    assert_eq!(disk.begin().expect("it is a log").end(), end_of_log());
+}
+
+#[test]
 fn pages_are_scratch() {
     let simulated = Simulated::new(1);
     let open = || Disk::open_unthreaded(Options::default(), Arc::new(simulated.clone()), now());
