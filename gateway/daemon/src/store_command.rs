@@ -205,6 +205,7 @@ fn to_text(survey: &Survey, node: Option<&str>, sessions: bool) -> String {
         ("records", survey.records.to_string()),
         ("sessions", survey.image.sessions.len().to_string()),
         ("queued", format!("{queued} messages, {queued_bytes} bytes")),
+        ("orphans", format!("{} messages, whose sessions are lost", survey.orphans)),
         ("retained", survey.image.retained.len().to_string()),
         ("delayed", survey.image.delayed.len().to_string()),
         ("end", end),
@@ -270,6 +271,7 @@ fn to_json(survey: &Survey, node: Option<&str>, sessions: bool) -> Value {
         "sessions": all.len(),
         "queued": counts.iter().map(|counts| counts.queued).sum::<usize>(),
         "queued_bytes": counts.iter().map(|counts| counts.queued_bytes).sum::<u64>(),
+        "orphans": survey.orphans,
         "retained": survey.image.retained.len(),
         "delayed": survey.image.delayed.len(),
         "unfinished": survey.torn.map(|place| {

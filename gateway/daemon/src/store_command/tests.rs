@@ -42,9 +42,13 @@ impl DataDir {
 
     /// Changes one byte in the middle of the log.
     fn damage(&self) {
+        self.damage_at(3_000);
+    }
+
+    fn damage_at(&self, byte: usize) {
         let path = self.0.join("store/00000001.log");
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[3_000] ^= 1;
+        bytes[byte] ^= 1;
         std::fs::write(path, bytes).unwrap();
     }
 }
@@ -129,6 +133,19 @@ fn inspecting_shows_what_is_there() {
         serde_json::from_str::<Value>(&dir.inspect(false, true).text).unwrap().get("session_list"),
         None
     );
+}
+
+/// What waits for a session whose record was damaged is not in any queue, and not forgotten either.
+#[test]
+fn inspecting_counts_what_has_lost_its_session() {
+    let dir = DataDir::make("orphans");
+    assert!(dir.inspect(false, false).text.contains("orphans   0 messages, "));
+    dir.damage_at(80);
+    let Answer { text, is_well } = dir.inspect(false, false);
+    let is_told = text.contains("orphans   20 messages, whose sessions are lost\n");
+    assert!(is_told && !is_well && text.contains("queued    0 messages, "), "{text}");
+    let json: Value = serde_json::from_str(&dir.inspect(false, true).text).unwrap();
+    assert_eq!((&json["orphans"], &json["sessions"]), (&json!(20), &json!(1)));
 }
 
 #[test]
