@@ -26,7 +26,8 @@ impl<'a> Appending<'a> {
     }
 
     /// Makes sure that a record of up to `bytes` bytes fits where the log is now, and says where it
-    /// will be. `Record::size_max` tells how many a record may need.
+    /// will be. [`crate::MessageRecord::size_max`] tells how many
+    /// a message may need.
     pub fn reserve(&mut self, bytes: usize) -> Place {
         self.engine.log.lock().reserve(bytes)
     }

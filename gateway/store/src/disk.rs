@@ -24,7 +24,6 @@ pub struct Disk {
     /// For cleaning, as long as the disk is behind.
     pause: Arc<Pause>,
     scratch: Scratch,
-    damaged: Vec<Damaged>,
     torn: Option<Place>,
 }
 
@@ -85,7 +84,7 @@ impl Disk {
         }
         recovered.count(image.holds());
         let scratch = Scratch::open(Arc::clone(&files));
-        let (damaged, torn) = (recovered.damaged.clone(), recovered.torn);
+        let torn = recovered.torn;
         let engine = Arc::new(Engine::new(options, files, anchor, recovered));
         let mut committer = Committer::new(&engine);
         committer.prepare(&engine);
@@ -98,7 +97,6 @@ impl Disk {
             cleaner: Mutex::default(),
             pause,
             scratch,
-            damaged,
             torn,
         };
         Ok((disk, image))
@@ -161,7 +159,7 @@ impl Disk {
 
     /// What was found damaged when it was opened.
     pub fn damaged(&self) -> &[Damaged] {
-        &self.damaged
+        &self.engine.damaged
     }
 
     /// Where the log was cut when it was opened, if something unfinished was behind.

@@ -11,7 +11,7 @@ use crate::disk::Options;
 use crate::files::{File, Files};
 use crate::log::Log;
 use crate::recovery::Recovered;
-use crate::segment::{self, Segment};
+use crate::segment;
 use crate::{Appending, Damaged, Figures, Place, ReadError, Record, Room, frame};
 
 /// What those who append, those who read, and the committer have in common.
@@ -263,14 +263,13 @@ impl Engine {
 
     pub fn figures(&self) -> Figures {
         let log = self.log.lock();
-        let on_disk = || log.segments.values().filter(|segment| segment.size > 0);
         Figures {
             messages: self.counters.messages.load(Relaxed),
             bytes_written: self.counters.bytes_written.load(Relaxed),
             bytes_cleaned: self.counters.bytes_cleaned.load(Relaxed),
             syncs: self.counters.syncs.load(Relaxed),
-            bytes_on_disk: on_disk().map(|segment: &Segment| segment.size).sum(),
-            segments: on_disk().count() as u64,
+            bytes_on_disk: log.bytes_on_disk(),
+            segments: log.segments.values().filter(|segment| segment.size > 0).count() as u64,
             bytes_pending: log.pending_bytes(),
             damaged_ranges: self.counters.damaged_ranges.load(Relaxed),
             damaged_bytes: self.counters.damaged_bytes.load(Relaxed),
