@@ -371,7 +371,8 @@ impl<'a> Recovery<'a> {
         self.damaged.push(Damaged { segment, range, why });
     }
 
-    /// Cuts what is torn off, and makes sure that what was read stays.
+    /// Cuts what is torn off, and makes sure that what was read stays: whoever wrote it may have been
+    /// killed before it was synced.
     fn finish(mut self) -> Result<Recovered, OpenError> {
         // From the end on: if this is interrupted, what is left ends at the same place.
         for &number in self.numbers.iter().rev() {
@@ -379,7 +380,8 @@ impl<'a> Recovery<'a> {
             let behind = number > self.end.segment();
             let empty = used <= segment::HEADER as u32;
             if behind && empty && !self.torn {
-                // Made ahead, and still good.
+                // Made ahead, and still good: but its header may be all that there is of the making.
+                open(self.files, number)?.sync()?;
                 continue;
             }
             if !(behind || self.torn && number == self.end.segment() && empty) {
@@ -390,6 +392,9 @@ impl<'a> Recovery<'a> {
             self.segments.remove(&number);
         }
         self.trim()?;
+        if !self.numbers.is_empty() {
+            self.files.sync_names()?;
+        }
         Ok(self.recovered())
     }
 
@@ -408,20 +413,22 @@ impl<'a> Recovery<'a> {
 
     /// The last segment with something in it is not appended to any more.
     fn trim(&mut self) -> io::Result<()> {
-        let number = self.end.segment();
-        let Some(segment) = self.segments.get_mut(&number).filter(|_| self.end.offset() > 0) else {
-            return Ok(());
-        };
-        if segment.used <= segment::HEADER as u32 {
-            return Ok(());
-        }
+        let has_content = |segment: &Segment| segment.used > segment::HEADER as u32;
+        let last = self.segments.iter_mut().rfind(|(_, segment)| has_content(segment));
+        let Some((&number, segment)) = last else { return Ok(()) };
         let file = open(self.files, number)?;
-        if let Some(batch) = self.shortened {
+        if let Some(batch) = self.shortened.filter(|batch| batch.segment == number) {
             file.write_at(&batch.encode(), batch.offset.into())?;
         }
-        file.truncate(self.end.offset().into())?;
-        segment.used = self.end.offset();
-        segment.size = segment.used.into();
+        // The log may end behind it, in a segment that had nothing yet.
+        if self.end.segment() == number {
+            segment.used = self.end.offset();
+        }
+        // If damage has cut it, nothing is put in the place of what is gone.
+        if segment.size > segment.used.into() {
+            segment.size = segment.used.into();
+            file.truncate(segment.size)?;
+        }
         file.sync()
     }
 
