@@ -115,6 +115,8 @@ struct Recovery<'a> {
     damaged: Vec<Damaged>,
     /// Everything before is known to have been synced.
     proved: Place,
+    /// The same, according to the batches that are whole.
+    synced: Place,
     /// The segments before have been removed because nobody needed them.
     oldest: u32,
     /// Where the log ends: behind the last frame, or where it was torn.
@@ -149,6 +151,7 @@ impl<'a> Recovery<'a> {
             segments: BTreeMap::new(),
             damaged: Vec::new(),
             proved: Place::NOWHERE,
+            synced: Place::NOWHERE,
             oldest: segment::FIRST,
             end: Place::NOWHERE,
             torn: false,
@@ -238,6 +241,7 @@ impl<'a> Recovery<'a> {
                     return false;
                 }
                 at = batch.frames().end;
+                self.synced = self.synced.max(batch.synced);
             } else {
                 let next = contents.find(at, self.salt());
                 let invalid_until = next.map_or_else(|| contents.last_byte(), |next| next.offset as usize);
@@ -381,7 +385,7 @@ impl<'a> Recovery<'a> {
             let empty = used <= segment::HEADER as u32;
             if behind && empty && !self.torn {
                 // Made ahead, and still good: but its header may be all that there is of the making.
-                open(self.files, number)?.sync()?;
+                keep(&*open(self.files, number)?, 0..segment::HEADER as u64)?;
                 continue;
             }
             if !(behind || self.torn && number == self.end.segment() && empty) {
@@ -429,7 +433,8 @@ impl<'a> Recovery<'a> {
             segment.size = segment.used.into();
             file.truncate(segment.size)?;
         }
-        file.sync()
+        let synced = if self.synced.segment() == number { self.synced.offset() } else { 0 };
+        keep(&*file, synced.into()..segment.used.into())
     }
 
     /// Behind the last segment that has something in it.
@@ -445,6 +450,28 @@ impl<'a> Recovery<'a> {
 
 fn open(files: &dyn Files, number: u32) -> io::Result<Arc<dyn File>> {
     files.open(&segment::name(number)).map_err(|error| named(number, error))
+}
+
+/// Makes sure that what was read from these bytes stays. After a sync that failed the system may take for
+/// written what the disk never got, and whoever knew is gone: a sync alone would do nothing.
+fn keep(file: &dyn File, range: Range<u64>) -> io::Result<()> {
+    if let Err(error) = write_again(file, range) {
+        // A file system that copies on writing may have no room for it.
+        tracing::warn!(%error, "the end of the store could not be written again, and is only synced");
+    }
+    file.sync()
+}
+
+fn write_again(file: &dyn File, range: Range<u64>) -> io::Result<()> {
+    let mut bytes = [0; PIECE];
+    for start in range.clone().step_by(PIECE) {
+        let piece = &mut bytes[..PIECE.min((range.end - start) as usize)];
+        // What cannot be read has been set aside.
+        if let Ok(read) = file.read_at(piece, start) {
+            file.write_at(&piece[..read], start)?;
+        }
+    }
+    Ok(())
 }
 
 /// An error that says in which file.

@@ -134,7 +134,9 @@ fn a_kill_leaves_all_that_was_written() {
 #[test]
 fn a_power_cut_after_a_kill_leaves_what_the_kill_left() {
     for options in [SMALL, INTERVAL] {
-        with_seeds(300, |seed| lives(seed, options, &[End::PowerCut, End::Kill], 0));
+        for trouble in [0, 20] {
+            with_seeds(300, |seed| lives(seed, options, &[End::PowerCut, End::Kill], trouble));
+        }
     }
 }
 
