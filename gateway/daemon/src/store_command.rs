@@ -127,7 +127,8 @@ fn compact(dir: &Path, discard_damaged: bool) -> Result<Answer> {
         let directory = Directory::open(&path).with_context(|| path.display().to_string())?;
         let options = Options { bytes_max: u64::MAX, ..Options::default() };
         let (disk, image) = Disk::open_unthreaded(options, Arc::new(directory), gateway_broker::moment())?;
-        disk.compact(&Mutex::new(image)).context("not all could be compacted, and nothing is lost")?;
+        disk.compact(&Mutex::new(image), discard_damaged)
+            .context("not all could be compacted, and nothing is lost")?;
     }
     let after = survey(dir)?;
     let counts = |survey: &Survey| (survey.image.sessions.len(), survey.image.holds().count());

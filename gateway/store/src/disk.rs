@@ -123,14 +123,15 @@ impl Disk {
         }
     }
 
-    /// Writes everything that is held anew and removes the segments that it was in. Only for a log that
-    /// was opened with [`Disk::open_unthreaded`]. If it fails in between, nothing is lost.
-    pub fn compact(&self, holders: &dyn Holders) -> io::Result<()> {
+    /// Writes everything that is held anew and removes the segments that it was in; if parts of one cannot
+    /// be read, only with leave to discard these. Only for a log that was opened with
+    /// [`Disk::open_unthreaded`]. If it fails in between, nothing is lost.
+    pub fn compact(&self, holders: &dyn Holders, discards_unreadable: bool) -> io::Result<()> {
         let mut cleaner = self.cleaner.lock();
         let last = self.engine.segments().last().map(|(number, _)| *number);
-        cleaner.force(&self.engine);
+        cleaner.force(&self.engine, discards_unreadable);
         loop {
-            let more = cleaner.step(&self.engine, holders);
+            let more = cleaner.try_step(&self.engine, holders)?;
             if (!more || self.engine.is_loaded()) && !self.commit() {
                 return Err(io::Error::other("the disk is full, or fails"));
             }
