@@ -190,6 +190,12 @@ fn compacting_keeps_what_is_held() {
 }
 
 #[test]
+fn segments_fit_into_what_a_full_store_leaves_of_a_small_disk() {
+    assert_eq!(options_to_compact(16 << 20).segment_bytes, 2 << 20);
+    assert_eq!(options_to_compact(1 << 40).segment_bytes, Options::default().segment_bytes);
+}
+
+#[test]
 fn a_directory_without_a_store_is_none() {
     let dir = std::env::temp_dir().join("tidegate-store-command-of-nobody");
     for command in [inspect(&dir, false, false), verify(&dir), compact(&dir, false)] {
