@@ -177,8 +177,9 @@ impl Committer {
         if let Some(error) = &self.said.no_space
             && engine.is_full()
             && !was_full
+            // What whoever watches the room says, too.
+            && error.kind() != io::ErrorKind::StorageFull
         {
-            // It need not be for want of space.
             tracing::warn!(%error, "the store is full, as it can make no other file");
         }
         if engine.room() != before {

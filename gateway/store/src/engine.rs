@@ -274,6 +274,7 @@ impl Engine {
             damaged_ranges: self.counters.damaged_ranges.load(Relaxed),
             damaged_bytes: self.counters.damaged_bytes.load(Relaxed),
             failures: self.counters.failures.load(Relaxed),
+            is_failing: self.failing.load(Relaxed),
         }
     }
 }

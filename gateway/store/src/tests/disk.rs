@@ -243,9 +243,11 @@ fn a_disk_that_fails_is_full_until_it_works() {
     let before = disk.durable();
     assert!(!disk.commit());
     assert_eq!((disk.durable(), disk.room(), disk.figures().failures), (before, Room::Full, 1));
+    assert!(disk.figures().is_failing);
     assert!(rings.try_iter().count() > 0, "it rings when the room changes");
     simulated.judge(|_, _| None);
     assert!(disk.commit());
+    assert!(!disk.figures().is_failing);
     assert_eq!((disk.room(), disk.figures().bytes_pending), (Room::Open, 0));
     assert!(disk.durable() > before && rings.try_iter().count() > 0);
 }
