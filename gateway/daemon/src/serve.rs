@@ -47,7 +47,8 @@ async fn serve(settings: &Settings) -> Result<()> {
         tokio::task::spawn_blocking(move || broker(&settings, node_id)).await??
     };
     let broker = Arc::new(broker);
-    let cleaner = Cleaner::start(&broker)?;
+    let cleaned = broker.clone();
+    let cleaner = Cleaner::start(broker.bus.store(), move || cleaned.bus.clean())?;
     RoomLog::start(broker.bus.store());
     status.set_broker(&broker);
     status.bridges.lock().extend(bridges::start(settings, &broker)?);
@@ -65,10 +66,11 @@ async fn serve(settings: &Settings) -> Result<()> {
     status.set_ready(true);
     tracing::info!(node = settings.node.name, %node_id, "started");
     banner::print(settings, &listening, admin);
-    let has_failed = tokio::select! {
-        _ = interrupt.recv() => false,
-        _ = terminate.recv() => false,
-        () = store.failed() => true,
+    let failed = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        () = store.failed() => Some("the store"),
+        () = cleaner.failed() => Some("the cleaner of the store"),
     };
     tracing::info!("stopping");
     status.set_ready(false);
@@ -83,8 +85,8 @@ async fn serve(settings: &Settings) -> Result<()> {
         store.close();
     })
     .await?;
-    if has_failed {
-        bail!("the store has failed; what was acknowledged is there at the next start");
+    if let Some(part) = failed {
+        bail!("{part} has failed; what was acknowledged is there at the next start");
     }
     Ok(())
 }
