@@ -189,7 +189,8 @@ async fn keep_time(broker: Arc<Broker>) {
 /// Makes the data directory and keeps every other gateway out of it until the lock is dropped.
 pub fn lock_data_dir(dir: &Path) -> Result<File> {
     let named = || format!("node.data_dir: {}", dir.display());
-    std::fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", named()))?;
+    // The umask says who may enter it; the store within is its owner's only.
+    Directory::make(dir, 0o777).with_context(|| format!("{} cannot be made", named()))?;
     let path = dir.join("tidegate.lock");
     let lock = File::options().create(true).append(true).open(&path);
     let lock = lock.with_context(|| format!("{} cannot be written", named()))?;

@@ -24,7 +24,7 @@ impl Directory {
     /// Makes the directory if need be. Fails with [`io::ErrorKind::WouldBlock`] if another process
     /// has it.
     pub fn open(path: &Path) -> io::Result<Self> {
-        make(path)?;
+        Self::make(path, 0o700)?;
         let lock = private().create(true).truncate(false).open(path.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::from(io::ErrorKind::WouldBlock),
@@ -37,21 +37,22 @@ impl Directory {
     pub fn look(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), handle: fs::File::open(path)?, _lock: None })
     }
-}
 
-/// Makes a directory that is still there after a power cut.
-fn make(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+    /// Makes a directory that is still there after a power cut, unless it is there, and all above it.
+    pub fn make(path: &Path, mode: u32) -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or_else(|| Path::new("."));
+        Self::make(parent, mode)?;
+        match DirBuilder::new().mode(mode).create(path) {
+            // Somebody else may have made it meanwhile; but something that is no directory stays an error.
+            Err(error) if !path.is_dir() => return Err(error),
+            _ => {}
+        }
+        fs::File::open(parent)?.sync_all()
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or_else(|| Path::new("."));
-    make(parent)?;
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    fs::File::open(parent)?.sync_all()
 }
 
 /// What clients send is nobody else's business.

@@ -180,6 +180,21 @@ fn much_that_is_lazy_does_not_wait() {
 }
 
 #[test]
+fn a_directory_is_made_with_all_above_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("make");
+    let inner = folder.0.join("a/b");
+    Directory::make(&inner, 0o700).expect("it can be made");
+    Directory::make(&inner, 0o777).expect("it is there");
+    let mode = fs::metadata(&inner).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    fs::write(inner.join("file"), "").expect("the disk works");
+    for path in ["file", "file/c"] {
+        assert!(Directory::make(&inner.join(path), 0o700).is_err(), "{path}");
+    }
+}
+
+#[test]
 fn nobody_else_gets_the_directory() {
     let folder = Folder::new("lock");
     let first = Directory::open(&folder.0).expect("it is free");
