@@ -13,6 +13,7 @@ pub struct Store {
     #[serde(deserialize_with = "segment_bytes")]
     pub segment_bytes: u32,
     /// Bytes of all files of the log; 0 is 80 % of the file system.
+    #[serde(deserialize_with = "bytes_max")]
     pub bytes_max: u64,
     /// Bytes that may wait for the disk before their publishers are not read any more.
     #[serde(deserialize_with = "pending_bytes_max")]
@@ -44,13 +45,24 @@ impl Default for Store {
     }
 }
 
+const SEGMENT_BYTES_MIN: u32 = 64 * 1024;
+
 fn interval_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     within(deserializer, 1, 60_000)
 }
 
 /// Below, a segment is hardly more than its header; above, places in it would not fit their number.
 fn segment_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    within(deserializer, 64 * 1024, 1024 * 1024 * 1024)
+    within(deserializer, SEGMENT_BYTES_MIN, 1024 * 1024 * 1024)
+}
+
+/// Below four of the smallest segments there is no room to tidy up in, and the store is full for ever.
+fn bytes_max<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    const MIN: u64 = 4 * SEGMENT_BYTES_MIN as u64;
+    match u64::deserialize(deserializer)? {
+        number if number == 0 || number >= MIN => Ok(number),
+        _ => Err(de::Error::custom(format!("is neither 0 nor a whole number from {MIN} on"))),
+    }
 }
 
 fn pending_bytes_max<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

@@ -350,9 +350,14 @@ fn sizes_of_the_store_have_a_range() {
             "segment_bytes = 4294967297",
             "segment_bytes: 4294967297 is not a whole number from 65536 to 1073741824",
         ),
+        ("bytes_max = 1", "bytes_max: 1 is neither 0 nor a whole number from 262144 on"),
+        ("bytes_max = 262143", "bytes_max: 262143 is neither 0 nor a whole number from 262144 on"),
         ("pending_bytes_max = 0", "pending_bytes_max: 0 is not a whole number from 65536 to 1073741824"),
     ] {
         assert_eq!(problems(&format!("[store]\n{entry}\n")), [format!("t.toml:2: store.{why}")]);
+    }
+    for bytes in [0, 262_144] {
+        assert_eq!(loaded(&format!("[store]\nbytes_max = {bytes}\n")).store.bytes_max, bytes);
     }
 }
 
