@@ -68,6 +68,25 @@ pub fn protocol(settings: &Settings, name: &str) -> Made {
     (entry.ok_or_else(|| anyhow::anyhow!("unknown protocol {name}"))?.make)(settings)
 }
 
+/// The setting that says how much a client may send at once, and what it says.
+pub fn largest_packet(settings: &Settings, protocol: &str) -> Option<(&'static str, u64)> {
+    Some(match protocol {
+        "mqtt" | "mqtt-ws" => {
+            let mqtt = settings.section::<protocol_mqtt::Config>("mqtt").ok()?;
+            ("mqtt.packet_bytes_max", mqtt.packet_bytes_max.into())
+        }
+        "coap" => {
+            let coap = settings.section::<protocol_coap::Config>("coap").ok()?;
+            ("coap.body_bytes_max", coap.body_bytes_max as u64)
+        }
+        "lwm2m" => {
+            let lwm2m = settings.section::<protocol_lwm2m::Config>("lwm2m").ok()?;
+            ("lwm2m.body_bytes_max", lwm2m.body_bytes_max as u64)
+        }
+        _ => return None,
+    })
+}
+
 /// The bridge of a `[[bridge]]` entry. Its kind has been checked by the configuration.
 pub fn bridge(entry: &BridgeEntry) -> Result<Box<dyn Bridge>> {
     let kind = BRIDGES.iter().find(|kind| kind.name == entry.kind);

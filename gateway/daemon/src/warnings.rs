@@ -1,6 +1,8 @@
 use gateway_access::{Anonymous, Config as Access};
 use gateway_config::{CertificateIdentity, Durability, Listener, ProxyProtocol, Settings};
 
+use crate::catalog;
+
 /// What is legal in the settings and yet hardly meant, one sentence each.
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let Ok(access) = settings.section::<Access>("access") else { return Vec::new() };
@@ -28,7 +30,31 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
                 .to_owned(),
         );
     }
+    warnings.extend(of_segments(settings, &open));
     warnings
+}
+
+/// A message larger than a file of the log gets a larger file of its own, for which a disk that is nearly full may
+/// never have the space.
+fn of_segments(settings: &Settings, open: &[&Listener]) -> Option<String> {
+    let store = &settings.store;
+    if store.durability == Durability::Memory {
+        return None;
+    }
+    let (segment, bytes) = match store.bytes_max / 4 {
+        quarter if store.bytes_max > 0 && quarter < store.segment_bytes.into() => {
+            ("a quarter of store.bytes_max", quarter)
+        }
+        _ => ("store.segment_bytes", store.segment_bytes.into()),
+    };
+    let packets = open.iter().filter_map(|listener| catalog::largest_packet(settings, &listener.protocol));
+    let (key, packet) = packets.max_by_key(|(_, packet)| *packet)?;
+    (bytes < packet).then(|| {
+        format!(
+            "{segment} ({bytes} bytes) is smaller than {key} ({packet}): on a disk that is nearly full a message of \
+             that size may never be stored"
+        )
+    })
 }
 
 /// What may come in from other machines.
@@ -102,7 +128,6 @@ fn has_certified(listener: &Listener) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog;
 
     fn warnings_of(assignments: &[&str]) -> Vec<String> {
         let layers = gateway_config::Layers::new();
@@ -137,6 +162,16 @@ mod tests {
         let trusted = "listener.mqtt.trusted_proxies=[\"10.0.0.0/8\"]";
         assert!(!warnings_of(&[open, user, proxied, trusted]).concat().contains("may claim any address"));
         assert!(warnings_of(&["store.durability=memory"])[0].contains("a restart loses all"));
+        assert!(warnings_of(&["store.bytes_max=4194300"])[0].starts_with(
+            "a quarter of store.bytes_max (1048575 bytes) is smaller than mqtt.packet_bytes_max (1048576): "
+        ));
+        let (small, packets) = ("store.segment_bytes=65536", "mqtt.packet_bytes_max=65536");
+        assert!(warnings_of(&[small, packets])[0].starts_with(
+            "store.segment_bytes (65536 bytes) is smaller than coap.body_bytes_max (1048576): "
+        ));
+        let bodies = "coap.body_bytes_max=65536";
+        assert_eq!(warnings_of(&[small, packets, bodies]), Vec::<String>::new());
+        assert_eq!(warnings_of(&[small, "store.durability=memory"]).len(), 1);
         let certified = "listener.mqtt.tls={cert_file=\"a\",key_file=\"b\",client_ca_file=\"c\",\
                          client_auth=\"required\",identity=\"common_name\"}";
         let warnings = warnings_of(&[open, "access.anonymous=never", certified]);
