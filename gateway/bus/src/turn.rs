@@ -173,7 +173,7 @@ impl<'a> Turn<'a> {
             Some(appending) => {
                 let ordinals = SmallVec::from_slice(&[gone.ordinal]);
                 appending.append_lazily(&Record::Settled { session, ordinals });
-                appending.let_go(gone.place);
+                appending.let_go([gone.place]);
             }
             None => self.settle_later(session, gone),
         }
@@ -232,8 +232,7 @@ impl<'a> Turn<'a> {
             let ordinals = ours.iter().map(|(_, gone)| gone.ordinal).collect();
             appending.append_lazily(&Record::Settled { session: ours[0].0, ordinals });
         }
-        let places = gone.drain(..).map(|(_, gone)| gone.place).chain(loose.drain(..));
-        places.for_each(|place| appending.let_go(place));
+        appending.let_go(gone.drain(..).map(|(_, gone)| gone.place).chain(loose.drain(..)));
     }
 }
 

@@ -5,8 +5,8 @@ use gateway_model::Notify;
 use gateway_store::{Room, Store};
 use parking_lot::Mutex;
 
-/// Says in the log that the store has no room, and when it has again: meanwhile publishers are refused,
-/// and it may take an operator to end that.
+/// Says in the log that the store has no room, or a disk that fails, and when that is over: meanwhile
+/// publishers are refused, and it may take an operator to end that.
 pub struct RoomLog {
     /// The store holds its watchers.
     store: Weak<dyn Store>,
@@ -56,13 +56,17 @@ impl Notify for RoomLog {
         if !self.told.lock().change(is_full, || gateway_broker::moment().instant) {
             return;
         }
-        if is_full {
-            tracing::warn!(
-                "store: no room on the disk, or up to store.bytes_max: what would have to be stored is refused until \
-                 there is"
-            );
-        } else {
-            tracing::info!("store: there is room again");
+        match (is_full, store.figures().is_failing) {
+            (true, true) => {
+                tracing::warn!(
+                    "store: the disk fails: what would have to be stored is refused until it works"
+                );
+            }
+            (true, false) => tracing::warn!(
+                "store: no room on the disk, or up to store.bytes_max, or no other file can be made: what would have \
+                 to be stored is refused until there is"
+            ),
+            (false, _) => tracing::info!("store: there is room again, and the disk works"),
         }
     }
 }

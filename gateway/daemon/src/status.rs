@@ -35,7 +35,8 @@ impl Status {
                 Readiness::NotReady("starting or stopping".to_owned())
             }
             Some(broker) if broker.bus.store().room() == Room::Full => {
-                Readiness::Degraded("store full".to_owned())
+                let is_failing = broker.bus.store().figures().is_failing;
+                Readiness::Degraded(if is_failing { "store failing" } else { "store full" }.to_owned())
             }
             Some(_) => Readiness::Ready,
         }

@@ -124,7 +124,7 @@ fn options(settings: &Settings, path: &Path) -> io::Result<Options> {
     })
 }
 
-fn file_system_bytes(path: &Path) -> io::Result<u64> {
+pub fn file_system_bytes(path: &Path) -> io::Result<u64> {
     let system = rustix::fs::statvfs(path)?;
     Ok(system.f_blocks.saturating_mul(system.f_frsize))
 }

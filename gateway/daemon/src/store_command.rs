@@ -13,7 +13,7 @@ use gateway_store::{CopyState, Directory, Disk, Options, SessionImage, Survey};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::serve;
+use crate::{serve, store};
 
 /// `tidegate store`.
 #[derive(Args, Debug)]
@@ -125,9 +125,10 @@ fn compact(dir: &Path, discard_damaged: bool) -> Result<Answer> {
     }
     {
         let directory = Directory::open(&path).with_context(|| path.display().to_string())?;
-        let options = Options { bytes_max: u64::MAX, ..Options::default() };
+        let options = options_to_compact(store::file_system_bytes(&path)?);
         let (disk, image) = Disk::open_unthreaded(options, Arc::new(directory), gateway_broker::moment())?;
-        disk.compact(&Mutex::new(image)).context("not all could be compacted, and nothing is lost")?;
+        disk.compact(&Mutex::new(image), discard_damaged)
+            .context("not all could be compacted, and nothing is lost")?;
     }
     let after = survey(dir)?;
     let counts = |survey: &Survey| (survey.image.sessions.len(), survey.image.holds().count());
@@ -136,6 +137,13 @@ fn compact(dir: &Path, discard_damaged: bool) -> Result<Answer> {
     }
     let text = format!("{} bytes in use before, {} after\n", before.used_bytes, after.used_bytes);
     Ok(Answer { text, is_well: true })
+}
+
+/// A store at its limit leaves a fifth of the file system: what is written anew has to begin in that.
+fn options_to_compact(file_system_bytes: u64) -> Options {
+    let eighth = u32::try_from(file_system_bytes / 8).unwrap_or(u32::MAX);
+    let defaults = Options::default();
+    Options { segment_bytes: defaults.segment_bytes.min(eighth), bytes_max: file_system_bytes, ..defaults }
 }
 
 fn survey(dir: &Path) -> Result<Survey> {
@@ -205,6 +213,7 @@ fn to_text(survey: &Survey, node: Option<&str>, sessions: bool) -> String {
         ("records", survey.records.to_string()),
         ("sessions", survey.image.sessions.len().to_string()),
         ("queued", format!("{queued} messages, {queued_bytes} bytes")),
+        ("orphans", format!("{} messages, whose sessions are lost", survey.orphans)),
         ("retained", survey.image.retained.len().to_string()),
         ("delayed", survey.image.delayed.len().to_string()),
         ("end", end),
@@ -270,6 +279,7 @@ fn to_json(survey: &Survey, node: Option<&str>, sessions: bool) -> Value {
         "sessions": all.len(),
         "queued": counts.iter().map(|counts| counts.queued).sum::<usize>(),
         "queued_bytes": counts.iter().map(|counts| counts.queued_bytes).sum::<u64>(),
+        "orphans": survey.orphans,
         "retained": survey.image.retained.len(),
         "delayed": survey.image.delayed.len(),
         "unfinished": survey.torn.map(|place| {

@@ -13,15 +13,21 @@ pub struct Appending<'a> {
     /// Let go before the committer is woken: it would only wait for it.
     turn: Option<MutexGuard<'a, ()>>,
     wake: bool,
+    /// Behind what this turn has appended, if it has anything.
+    end: Option<Place>,
 }
+
+/// So many who have let go are counted at a time: the committer, and whoever reads, wait that long.
+const LET_GO_PER_LOCK: usize = 64;
 
 impl<'a> Appending<'a> {
     pub(crate) fn new(engine: &'a Engine, turn: MutexGuard<'a, ()>) -> Self {
-        Self { engine, turn: Some(turn), wake: false }
+        Self { engine, turn: Some(turn), wake: false, end: None }
     }
 
     /// Makes sure that a record of up to `bytes` bytes fits where the log is now, and says where it
-    /// will be. `Record::size_max` tells how many a record may need.
+    /// will be. [`crate::MessageRecord::size_max`] tells how many
+    /// a message may need.
     pub fn reserve(&mut self, bytes: usize) -> Place {
         self.engine.log.lock().reserve(bytes)
     }
@@ -32,6 +38,7 @@ impl<'a> Appending<'a> {
         let mut log = self.engine.log.lock();
         let place = self.engine.append(&mut log, record);
         self.wake |= log.hurry();
+        self.end = Some(log.end());
         place
     }
 
@@ -40,6 +47,7 @@ impl<'a> Appending<'a> {
         let mut log = self.engine.log.lock();
         let place = self.engine.append(&mut log, record);
         self.wake |= log.dawdle(place, Instant::now);
+        self.end = Some(log.end());
         place
     }
 
@@ -48,7 +56,9 @@ impl<'a> Appending<'a> {
         let mut log = self.engine.log.lock();
         self.engine.append_bytes(&mut log, 0, |into| oldest.encode(into));
         self.wake |= log.hurry();
-        log.end()
+        let end = log.end();
+        self.end = Some(end);
+        end
     }
 
     /// Appends what was in the log before; returns how many bytes that takes.
@@ -70,21 +80,28 @@ impl<'a> Appending<'a> {
         place
     }
 
-    /// One holder of the message stored there has let go.
-    pub fn let_go(&mut self, place: Place) {
-        self.engine.log.lock().let_go(place);
+    /// Of each message stored at one of these places one holder has let go.
+    pub fn let_go(&mut self, places: impl IntoIterator<Item = Place>) {
+        let mut places = places.into_iter().peekable();
+        while places.peek().is_some() {
+            let mut log = self.engine.log.lock();
+            places.by_ref().take(LET_GO_PER_LOCK).for_each(|place| log.let_go(place));
+        }
     }
 
     /// All that was appended until now is durable when [`crate::Store::durable`] has reached this.
     pub fn end(&self) -> Place {
-        self.engine.log.lock().end()
+        // Nobody else moves it during the turn.
+        self.end.unwrap_or_else(|| self.engine.log.lock().end())
     }
 
     fn append_bytes_anew(&mut self, holders: usize, encode: impl FnOnce(&mut Vec<u8>)) -> Place {
         let engine = self.engine;
         let mut log = engine.log.lock();
         let place = engine.append_bytes(&mut log, holders, encode);
-        let bytes = log.end().number() - place.number();
+        let end = log.end();
+        let bytes = end.number() - place.number();
+        self.end = Some(end);
         engine.counters.bytes_cleaned.fetch_add(bytes, Relaxed);
         self.wake |= log.dawdle(place, Instant::now);
         place

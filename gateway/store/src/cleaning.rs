@@ -52,13 +52,19 @@ struct Floor {
 /// Once from the oldest segment to the one that was written to when it began.
 struct Pass {
     until: u32,
-    /// Whether it pays or not.
-    is_forced: bool,
+    force: Option<Force>,
     walk: Option<Walk>,
     /// Sessions that have been written anew.
     sessions: HashSet<u64>,
     session_bytes: u64,
     turns: u64,
+}
+
+/// Of a pass that is gone through whether it pays or not.
+#[derive(Clone, Copy)]
+struct Force {
+    /// Whether what the disk does not give back may go with its segment.
+    discards_unreadable: bool,
 }
 
 /// How a pass goes on.
@@ -89,7 +95,8 @@ struct Worth {
 }
 
 impl Cleaner {
-    /// Does a small part of what there is to do. Whether there is more.
+    /// Does a small part of what there is to do. Whether there is more; a segment that cannot be read waits
+    /// for another time.
     pub fn step(&mut self, engine: &Engine, holders: &dyn Holders) -> bool {
         match self.try_step(engine, holders) {
             Ok(more) => more,
@@ -101,15 +108,17 @@ impl Cleaner {
         }
     }
 
-    /// Whatever is held now is to be written anew, and all segments of now are to go.
-    pub fn force(&mut self, engine: &Engine) {
-        self.pass = Some(Pass::begin(engine, true));
+    /// Whatever is held now is to be written anew, and all segments of now are to go, also one that cannot be
+    /// read if the caller has agreed to that.
+    pub fn force(&mut self, engine: &Engine, discards_unreadable: bool) {
+        self.pass = Some(Pass::begin(engine, Some(Force { discards_unreadable })));
     }
 
-    fn try_step(&mut self, engine: &Engine, holders: &dyn Holders) -> io::Result<bool> {
+    /// As [`Cleaner::step`]; if a segment cannot be read that ends the pass.
+    pub fn try_step(&mut self, engine: &Engine, holders: &dyn Holders) -> io::Result<bool> {
         let mut pass = match self.pass.take() {
             Some(pass) => pass,
-            None if self.pays(engine) => Pass::begin(engine, false),
+            None if self.pays(engine) => Pass::begin(engine, None),
             None => return Ok(false),
         };
         let mut walk = match pass.walk.take() {
@@ -158,19 +167,32 @@ impl Cleaner {
         let is_written = engine.durable().segment() > number;
         // What would not fit would be in the way of what makes room.
         let fits = !worth.is_short || oldest.live_bytes() <= worth.room_bytes;
-        let pays = pass.is_forced || worth.is_short || self.gain(engine, &worth) * 4 > worth.used_bytes;
+        let pays = pass.force.is_some() || worth.is_short || self.gain(engine, &worth) * 4 > worth.used_bytes;
         if !(is_written && fits && pays) {
             return Ok(Next::NotNow);
         }
-        let contents = Contents::load(&*engine.files, number)?;
-        if !contents.is_whole() && !self.give_up(number) {
-            return Err(io::Error::other(format!("parts of {} are unreadable", segment::name(number))));
-        }
+        let contents = self.load(engine, number, pass.force)?;
         let salt = engine.log.lock().salt();
         let frames = contents.frames(salt).map(|(at, length)| (at as u32, length as u32));
         let frames: Vec<_> = frames.collect();
         tell_damage(engine, number, contents.damaged_bytes(salt, oldest.used, &frames));
         Ok(Next::Segment(Walk { contents, frames: frames.into_iter() }))
+    }
+
+    /// The bytes of a segment: whole, or what is left when it has been read often enough.
+    fn load(&mut self, engine: &Engine, number: u32, force: Option<Force>) -> io::Result<Contents> {
+        // Nobody comes back later for a pass that is forced.
+        let (attempts, may_give_up) = match force {
+            Some(Force { discards_unreadable }) => (READ_ATTEMPTS, discards_unreadable),
+            None => (1, true),
+        };
+        for _ in 0..attempts {
+            let contents = Contents::load(&*engine.files, number)?;
+            if contents.is_whole() || self.give_up(number) && may_give_up {
+                return Ok(contents);
+            }
+        }
+        Err(io::Error::other(format!("parts of {} are unreadable", segment::name(number))))
     }
 
     fn give_up(&mut self, number: u32) -> bool {
@@ -200,9 +222,9 @@ impl Floor {
 }
 
 impl Pass {
-    fn begin(engine: &Engine, is_forced: bool) -> Self {
+    fn begin(engine: &Engine, force: Option<Force>) -> Self {
         let until = engine.log.lock().end().segment();
-        Self { until, is_forced, walk: None, sessions: HashSet::new(), session_bytes: 0, turns: 0 }
+        Self { until, force, walk: None, sessions: HashSet::new(), session_bytes: 0, turns: 0 }
     }
 
     /// Some records further, in one turn.

@@ -21,6 +21,8 @@ pub(crate) struct Committer {
     /// Written and not synced. If a sync fails nobody knows what the disk has of these, so they are
     /// written again.
     unsynced: Vec<Arc<Batch>>,
+    /// Of all of these together.
+    unsynced_bytes: u64,
     rewrite: bool,
     synced: Place,
     /// The last place before which everything in the files is synced: what the next batch says.
@@ -66,6 +68,7 @@ impl Committer {
             file: None,
             unwritten: None,
             unsynced: Vec::new(),
+            unsynced_bytes: 0,
             rewrite: false,
             synced: engine.durable(),
             proof: engine.before,
@@ -87,6 +90,8 @@ impl Committer {
         // Whoever stopped it before that could not wake it.
         while !engine.is_stopping() {
             match self.pass(engine) {
+                // Parking for no time at all is a system call, too.
+                Some(Duration::ZERO) => {}
                 Some(wait) => thread::park_timeout(wait),
                 None => thread::park(),
             }
@@ -172,8 +177,9 @@ impl Committer {
         if let Some(error) = &self.said.no_space
             && engine.is_full()
             && !was_full
+            // What whoever watches the room says, too.
+            && error.kind() != io::ErrorKind::StorageFull
         {
-            // It need not be for want of space.
             tracing::warn!(%error, "the store is full, as it can make no other file");
         }
         if engine.room() != before {
@@ -240,19 +246,16 @@ impl Committer {
             if engine.options.mode != Mode::Sync {
                 publish(engine, slice::from_ref(&batch));
             }
+            self.unsynced_bytes += batch.bytes.len() as u64;
             self.unsynced.push(batch);
             if engine.options.mode == Mode::Sync {
                 self.sync(engine)?;
             }
         }
-        if sync || self.unsynced_bytes() > engine.options.pending_bytes_max || self.has_retiring(engine) {
+        if sync || self.unsynced_bytes > engine.options.pending_bytes_max || self.has_retiring(engine) {
             self.sync(engine)?;
         }
         Ok(())
-    }
-
-    fn unsynced_bytes(&self) -> u64 {
-        self.unsynced.iter().map(|batch| batch.bytes.len() as u64).sum()
     }
 
     /// The next batch. Before a segment is left behind it is synced, so that the first batch in the next
@@ -337,6 +340,7 @@ impl Committer {
         if engine.options.mode == Mode::Sync {
             publish(engine, &self.unsynced);
         }
+        self.unsynced_bytes = 0;
         let mut log = engine.log.lock();
         self.unsynced.drain(..).for_each(|batch| log.reuse(batch));
         Ok(())

@@ -24,7 +24,6 @@ pub struct Disk {
     /// For cleaning, as long as the disk is behind.
     pause: Arc<Pause>,
     scratch: Scratch,
-    damaged: Vec<Damaged>,
     torn: Option<Place>,
 }
 
@@ -85,7 +84,7 @@ impl Disk {
         }
         recovered.count(image.holds());
         let scratch = Scratch::open(Arc::clone(&files));
-        let (damaged, torn) = (recovered.damaged.clone(), recovered.torn);
+        let torn = recovered.torn;
         let engine = Arc::new(Engine::new(options, files, anchor, recovered));
         let mut committer = Committer::new(&engine);
         committer.prepare(&engine);
@@ -98,7 +97,6 @@ impl Disk {
             cleaner: Mutex::default(),
             pause,
             scratch,
-            damaged,
             torn,
         };
         Ok((disk, image))
@@ -125,14 +123,15 @@ impl Disk {
         }
     }
 
-    /// Writes everything that is held anew and removes the segments that it was in. Only for a log that
-    /// was opened with [`Disk::open_unthreaded`]. If it fails in between, nothing is lost.
-    pub fn compact(&self, holders: &dyn Holders) -> io::Result<()> {
+    /// Writes everything that is held anew and removes the segments that it was in; if parts of one cannot
+    /// be read, only with leave to discard these. Only for a log that was opened with
+    /// [`Disk::open_unthreaded`]. If it fails in between, nothing is lost.
+    pub fn compact(&self, holders: &dyn Holders, discards_unreadable: bool) -> io::Result<()> {
         let mut cleaner = self.cleaner.lock();
         let last = self.engine.segments().last().map(|(number, _)| *number);
-        cleaner.force(&self.engine);
+        cleaner.force(&self.engine, discards_unreadable);
         loop {
-            let more = cleaner.step(&self.engine, holders);
+            let more = cleaner.try_step(&self.engine, holders)?;
             if (!more || self.engine.is_loaded()) && !self.commit() {
                 return Err(io::Error::other("the disk is full, or fails"));
             }
@@ -161,7 +160,7 @@ impl Disk {
 
     /// What was found damaged when it was opened.
     pub fn damaged(&self) -> &[Damaged] {
-        &self.damaged
+        &self.engine.damaged
     }
 
     /// Where the log was cut when it was opened, if something unfinished was behind.

@@ -87,32 +87,6 @@ impl Record {
         into.extend_from_slice(&record[2..message_len]);
         Encoder { bytes: into }.holders(&holders.copies, holders.delayed, holders.held);
     }
-
-    /// No fewer bytes than [`Record::encode`] appends.
-    pub fn size_max(&self) -> usize {
-        // A kind and a few numbers.
-        const FIXED: usize = 1 + 8 * VARINT_MAX;
-        FIXED
-            + match self {
-                Self::Message(record) => {
-                    let identifiers = record.copies.iter().map(|copy| copy.identifiers.as_slice().len());
-                    MessageRecord::size_max(&record.message, record.copies.len(), identifiers.sum())
-                }
-                Self::Settled { ordinals, .. } => ordinals.len() * VARINT_MAX,
-                Self::Session(record) => session_size_max(record),
-                Self::Attached { will, .. } | Self::Away { will, .. } => will_size_max(will.as_deref()),
-                Self::Subscribed { subscription, .. } => subscription_size_max(subscription),
-                Self::Unsubscribed { filter, .. } => filter.as_str().len(),
-                Self::Kept { bytes, .. } => bytes.len(),
-                Self::Cleared { topic } => topic.len(),
-                Self::Received { .. }
-                | Self::Willed { .. }
-                | Self::Ended { .. }
-                | Self::Held { .. }
-                | Self::Released { .. }
-                | Self::Undelayed { .. } => 0,
-            }
-    }
 }
 
 impl MessageRecord {
@@ -140,27 +114,6 @@ fn properties_size_max(properties: Option<&Properties>) -> usize {
         + properties.response_topic.as_ref().map_or(0, |topic| topic.len())
         + properties.correlation_data.as_ref().map_or(0, |data| data.len())
         + properties.user_properties.iter().map(pair).sum::<usize>()
-}
-
-fn will_size_max(will: Option<&Will>) -> usize {
-    let Some(Will { publish, .. }) = will else { return 0 };
-    1 + 4 * VARINT_MAX
-        + publish.topic.len()
-        + publish.payload.len()
-        + properties_size_max(publish.properties.as_deref())
-}
-
-fn subscription_size_max(subscription: &Subscription) -> usize {
-    1 + 5 + VARINT_MAX + subscription.filter.as_str().len()
-}
-
-fn session_size_max(record: &SessionRecord) -> usize {
-    6 * VARINT_MAX
-        + record.client_id.as_str().len()
-        + will_size_max(record.will.as_deref())
-        + record.subscriptions.iter().map(subscription_size_max).sum::<usize>()
-        + record.held.len() * 3
-        + record.kept.as_ref().map_or(0, |bytes| bytes.len())
 }
 
 struct Encoder<'a> {

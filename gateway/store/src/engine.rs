@@ -11,7 +11,7 @@ use crate::disk::Options;
 use crate::files::{File, Files};
 use crate::log::Log;
 use crate::recovery::Recovered;
-use crate::segment::{self, Segment};
+use crate::segment;
 use crate::{Appending, Damaged, Figures, Place, ReadError, Record, Room, frame};
 
 /// What those who append, those who read, and the committer have in common.
@@ -172,19 +172,19 @@ impl Engine {
     }
 
     pub fn read(&self, place: Place) -> Result<Arc<Message>, ReadError> {
-        let bytes = self.record(place)?;
-        match Record::decode_message(&bytes, self.anchor, place) {
+        let frame = self.frame(place)?;
+        match Record::decode_message(&frame[frame::OVERHEAD..], self.anchor, place) {
             Ok(message) => Ok(Arc::new(message)),
             Err(error) => Err(ReadError::Damaged { place, what: error.what() }),
         }
     }
 
-    /// The bytes of the record at a place.
-    pub fn record(&self, place: Place) -> Result<Vec<u8>, ReadError> {
+    /// The bytes of the frame at a place, which is a whole one.
+    pub fn frame(&self, place: Place) -> Result<Vec<u8>, ReadError> {
         let (salt, end) = {
             let log = self.log.lock();
-            if let Some(record) = log.pending(place) {
-                return Ok(record.to_vec());
+            if let Some(frame) = log.pending(place) {
+                return Ok(frame.to_vec());
             }
             let segment = log.segments.get(&place.segment());
             let used = segment.map_or(0, |segment| segment.used);
@@ -209,7 +209,6 @@ impl Engine {
         }
         frame::record(&bytes, salt, place).ok_or(damaged("its checksum is wrong"))?;
         bytes.truncate(frame::OVERHEAD + length);
-        bytes.drain(..frame::OVERHEAD);
         Ok(bytes)
     }
 
@@ -264,18 +263,18 @@ impl Engine {
 
     pub fn figures(&self) -> Figures {
         let log = self.log.lock();
-        let on_disk = || log.segments.values().filter(|segment| segment.size > 0);
         Figures {
             messages: self.counters.messages.load(Relaxed),
             bytes_written: self.counters.bytes_written.load(Relaxed),
             bytes_cleaned: self.counters.bytes_cleaned.load(Relaxed),
             syncs: self.counters.syncs.load(Relaxed),
-            bytes_on_disk: on_disk().map(|segment: &Segment| segment.size).sum(),
-            segments: on_disk().count() as u64,
+            bytes_on_disk: log.bytes_on_disk(),
+            segments: log.segments.values().filter(|segment| segment.size > 0).count() as u64,
             bytes_pending: log.pending_bytes(),
             damaged_ranges: self.counters.damaged_ranges.load(Relaxed),
             damaged_bytes: self.counters.damaged_bytes.load(Relaxed),
             failures: self.counters.failures.load(Relaxed),
+            is_failing: self.failing.load(Relaxed),
         }
     }
 }

@@ -105,10 +105,14 @@ impl Log {
     /// There is no space for another segment, and what is left is kept for settlements and for
     /// tidying up: writing anew what is held in the oldest segment may take a whole one.
     pub fn is_full(&self) -> bool {
+        if !self.no_space {
+            // What every append asks is not searched for among the segments.
+            return false;
+        }
         let left = self.size - self.next.min(self.size);
         match (self.segment..).take_while(|number| self.exists(*number)).count() {
-            0 | 1 => self.no_space,
-            2 => self.no_space && left < self.size / 4,
+            0 | 1 => true,
+            2 => left < self.size / 4,
             _ => false,
         }
     }
@@ -239,11 +243,13 @@ impl Log {
         }
     }
 
-    /// The record at a place, if it is not yet on the disk.
+    /// The frame at a place, if it is not yet on the disk. What has not left the memory is as it was
+    /// appended.
     pub fn pending(&self, place: Place) -> Option<&[u8]> {
         let flying = self.flying.iter().map(|batch| &**batch);
         let bytes = flying.chain(&self.closed).chain(&self.open).find_map(|batch| batch.get(place))?;
-        frame::record(bytes, self.salt, place)
+        let length = frame::length(bytes, self.salt, place)?;
+        bytes.get(..frame::OVERHEAD + length)
     }
 
     fn opened(&mut self) -> &mut Batch {

@@ -5,9 +5,6 @@ pub trait Pages: Send + Sync {
     /// Writes a page of at most [`PAGE_BYTES`].
     fn put(&self, bytes: &[u8]) -> io::Result<PageNumber>;
 
-    /// Writes it again.
-    fn replace(&self, page: PageNumber, bytes: &[u8]) -> io::Result<()>;
-
     fn get(&self, page: PageNumber) -> io::Result<Vec<u8>>;
 
     fn free(&self, page: PageNumber);

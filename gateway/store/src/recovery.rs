@@ -115,6 +115,8 @@ struct Recovery<'a> {
     damaged: Vec<Damaged>,
     /// Everything before is known to have been synced.
     proved: Place,
+    /// The same, according to the batches that are whole.
+    synced: Place,
     /// The segments before have been removed because nobody needed them.
     oldest: u32,
     /// Where the log ends: behind the last frame, or where it was torn.
@@ -149,6 +151,7 @@ impl<'a> Recovery<'a> {
             segments: BTreeMap::new(),
             damaged: Vec::new(),
             proved: Place::NOWHERE,
+            synced: Place::NOWHERE,
             oldest: segment::FIRST,
             end: Place::NOWHERE,
             torn: false,
@@ -238,6 +241,7 @@ impl<'a> Recovery<'a> {
                     return false;
                 }
                 at = batch.frames().end;
+                self.synced = self.synced.max(batch.synced);
             } else {
                 let next = contents.find(at, self.salt());
                 let invalid_until = next.map_or_else(|| contents.last_byte(), |next| next.offset as usize);
@@ -371,7 +375,8 @@ impl<'a> Recovery<'a> {
         self.damaged.push(Damaged { segment, range, why });
     }
 
-    /// Cuts what is torn off, and makes sure that what was read stays.
+    /// Cuts what is torn off, and makes sure that what was read stays: whoever wrote it may have been
+    /// killed before it was synced.
     fn finish(mut self) -> Result<Recovered, OpenError> {
         // From the end on: if this is interrupted, what is left ends at the same place.
         for &number in self.numbers.iter().rev() {
@@ -379,7 +384,8 @@ impl<'a> Recovery<'a> {
             let behind = number > self.end.segment();
             let empty = used <= segment::HEADER as u32;
             if behind && empty && !self.torn {
-                // Made ahead, and still good.
+                // Made ahead, and still good: but its header may be all that there is of the making.
+                keep(&*open(self.files, number)?, 0..segment::HEADER as u64)?;
                 continue;
             }
             if !(behind || self.torn && number == self.end.segment() && empty) {
@@ -390,6 +396,9 @@ impl<'a> Recovery<'a> {
             self.segments.remove(&number);
         }
         self.trim()?;
+        if !self.numbers.is_empty() {
+            self.files.sync_names()?;
+        }
         Ok(self.recovered())
     }
 
@@ -408,21 +417,24 @@ impl<'a> Recovery<'a> {
 
     /// The last segment with something in it is not appended to any more.
     fn trim(&mut self) -> io::Result<()> {
-        let number = self.end.segment();
-        let Some(segment) = self.segments.get_mut(&number).filter(|_| self.end.offset() > 0) else {
-            return Ok(());
-        };
-        if segment.used <= segment::HEADER as u32 {
-            return Ok(());
-        }
+        let has_content = |segment: &Segment| segment.used > segment::HEADER as u32;
+        let last = self.segments.iter_mut().rfind(|(_, segment)| has_content(segment));
+        let Some((&number, segment)) = last else { return Ok(()) };
         let file = open(self.files, number)?;
-        if let Some(batch) = self.shortened {
+        if let Some(batch) = self.shortened.filter(|batch| batch.segment == number) {
             file.write_at(&batch.encode(), batch.offset.into())?;
         }
-        file.truncate(self.end.offset().into())?;
-        segment.used = self.end.offset();
-        segment.size = segment.used.into();
-        file.sync()
+        // The log may end behind it, in a segment that had nothing yet.
+        if self.end.segment() == number {
+            segment.used = self.end.offset();
+        }
+        // If damage has cut it, nothing is put in the place of what is gone.
+        if segment.size > segment.used.into() {
+            segment.size = segment.used.into();
+            file.truncate(segment.size)?;
+        }
+        let synced = if self.synced.segment() == number { self.synced.offset() } else { 0 };
+        keep(&*file, synced.into()..segment.used.into())
     }
 
     /// Behind the last segment that has something in it.
@@ -438,6 +450,28 @@ impl<'a> Recovery<'a> {
 
 fn open(files: &dyn Files, number: u32) -> io::Result<Arc<dyn File>> {
     files.open(&segment::name(number)).map_err(|error| named(number, error))
+}
+
+/// Makes sure that what was read from these bytes stays. After a sync that failed the system may take for
+/// written what the disk never got, and whoever knew is gone: a sync alone would do nothing.
+fn keep(file: &dyn File, range: Range<u64>) -> io::Result<()> {
+    if let Err(error) = write_again(file, range) {
+        // A file system that copies on writing may have no room for it.
+        tracing::warn!(%error, "the end of the store could not be written again, and is only synced");
+    }
+    file.sync()
+}
+
+fn write_again(file: &dyn File, range: Range<u64>) -> io::Result<()> {
+    let mut bytes = [0; PIECE];
+    for start in range.clone().step_by(PIECE) {
+        let piece = &mut bytes[..PIECE.min((range.end - start) as usize)];
+        // What cannot be read has been set aside.
+        if let Ok(read) = file.read_at(piece, start) {
+            file.write_at(&piece[..read], start)?;
+        }
+    }
+    Ok(())
 }
 
 /// An error that says in which file.

@@ -76,10 +76,6 @@ impl Pages for Scratch {
         }
     }
 
-    fn replace(&self, page: PageNumber, bytes: &[u8]) -> io::Result<()> {
-        self.write(page.0, bytes)
-    }
-
     fn get(&self, page: PageNumber) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; LENGTH + PAGE_BYTES];
         let read = self.file()?.read_at(&mut bytes, offset(page.0))?;

@@ -60,7 +60,7 @@ pub enum ReadError {
     Io { place: Place, error: Arc<std::io::Error> },
 }
 
-/// What a store has done, and has. All monotonic but the sizes.
+/// What a store has done, and has. All numbers are monotonic but the sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Messages appended, not counting those written anew.
@@ -80,4 +80,6 @@ pub struct Figures {
     pub damaged_bytes: u64,
     /// Writes or syncs that failed.
     pub failures: u64,
+    /// The last one did: the room is full however much space there is.
+    pub is_failing: bool,
 }

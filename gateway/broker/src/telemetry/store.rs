@@ -15,6 +15,8 @@ pub(crate) fn figures(page: &mut Page, store: &dyn Store) {
         damaged_ranges,
         damaged_bytes,
         failures,
+        // The room says it, and the failures.
+        is_failing: _,
     } = store.figures();
     let mut value = |name: &str, kind: &str, help: &str, value: u64| {
         page.family(name, kind, help);

@@ -42,9 +42,13 @@ impl DataDir {
 
     /// Changes one byte in the middle of the log.
     fn damage(&self) {
+        self.damage_at(3_000);
+    }
+
+    fn damage_at(&self, byte: usize) {
         let path = self.0.join("store/00000001.log");
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[3_000] ^= 1;
+        bytes[byte] ^= 1;
         std::fs::write(path, bytes).unwrap();
     }
 }
@@ -131,6 +135,19 @@ fn inspecting_shows_what_is_there() {
     );
 }
 
+/// What waits for a session whose record was damaged is not in any queue, and not forgotten either.
+#[test]
+fn inspecting_counts_what_has_lost_its_session() {
+    let dir = DataDir::make("orphans");
+    assert!(dir.inspect(false, false).text.contains("orphans   0 messages, "));
+    dir.damage_at(80);
+    let Answer { text, is_well } = dir.inspect(false, false);
+    let is_told = text.contains("orphans   20 messages, whose sessions are lost\n");
+    assert!(is_told && !is_well && text.contains("queued    0 messages, "), "{text}");
+    let json: Value = serde_json::from_str(&dir.inspect(false, true).text).unwrap();
+    assert_eq!((&json["orphans"], &json["sessions"]), (&json!(20), &json!(1)));
+}
+
 #[test]
 fn verifying_names_what_is_damaged() {
     let dir = DataDir::make("verify");
@@ -170,6 +187,12 @@ fn compacting_keeps_what_is_held() {
     assert!(format!("{refused:#}").starts_with("compacting needs the gateway stopped: "), "{refused:#}");
     assert!(inspect(&dir.0, false, false).is_ok());
     drop(lock);
+}
+
+#[test]
+fn segments_fit_into_what_a_full_store_leaves_of_a_small_disk() {
+    assert_eq!(options_to_compact(16 << 20).segment_bytes, 2 << 20);
+    assert_eq!(options_to_compact(1 << 40).segment_bytes, Options::default().segment_bytes);
 }
 
 #[test]

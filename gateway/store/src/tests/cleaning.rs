@@ -177,7 +177,7 @@ fn a_disk_filled_while_it_was_cleaned_is_left() {
             let message = MessageRecord { copies, retained: false, delayed, held: None, ..message };
             let place = tight.append(&Record::Message(message));
             tight.append(&Record::Settled { session: 1, ordinals: SmallVec::from_elem(ordinal, 1) });
-            tight.store.begin().unwrap().let_go(place);
+            tight.store.begin().unwrap().let_go([place]);
             if ordinal % between == 0 {
                 tight.store.clean(&tight.image);
             }

@@ -24,10 +24,12 @@ fn what_is_written_is_read() {
         let place = Place::new(seed as u32, 7);
         let record = records::record(&mut Dice(seed), anchor, place);
         let bytes = encode(&record, anchor);
-        assert!(bytes.len() <= record.size_max(), "{} bytes for {record:?}", bytes.len());
         let read = Record::decode(&bytes, anchor, place).unwrap();
         assert_eq!(format!("{read:?}"), format!("{record:?}"));
         if let Record::Message(record) = &record {
+            let identifiers = record.copies.iter().map(|copy| copy.identifiers.as_slice().len()).sum();
+            let most = MessageRecord::size_max(&record.message, record.copies.len(), identifiers);
+            assert!(bytes.len() <= most, "{} bytes for {record:?}", bytes.len());
             let message = Record::decode_message(&bytes, anchor, place).unwrap();
             assert_eq!(format!("{message:?}"), format!("{:?}", record.message));
         }

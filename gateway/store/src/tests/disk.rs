@@ -79,7 +79,8 @@ fn store_one(disk: &Disk) -> Place {
     let mut appending = disk.begin().expect("it is a log");
     appending.append(&session(7));
     let record = message(7, 0, "21.5");
-    let reserved = appending.reserve(record.size_max());
+    let Record::Message(MessageRecord { message, copies, .. }) = &record else { panic!("it is one") };
+    let reserved = appending.reserve(MessageRecord::size_max(message, copies.len(), 0));
     let place = appending.append(&record);
     assert_eq!(place, reserved);
     let end = appending.end();
@@ -242,11 +243,34 @@ fn a_disk_that_fails_is_full_until_it_works() {
     let before = disk.durable();
     assert!(!disk.commit());
     assert_eq!((disk.durable(), disk.room(), disk.figures().failures), (before, Room::Full, 1));
+    assert!(disk.figures().is_failing);
     assert!(rings.try_iter().count() > 0, "it rings when the room changes");
     simulated.judge(|_, _| None);
     assert!(disk.commit());
+    assert!(!disk.figures().is_failing);
     assert_eq!((disk.room(), disk.figures().bytes_pending), (Room::Open, 0));
     assert!(disk.durable() > before && rings.try_iter().count() > 0);
+}
+
+#[test]
+fn a_turn_knows_where_it_ended_and_who_let_go() {
+    let (disk, _) =
+        Disk::open_unthreaded(Options::default(), Arc::new(Simulated::new(1)), now()).expect("it opens");
+    let end_of_log = || disk.engine().log.lock().end();
+    let mut appending = disk.begin().expect("it is a log");
+    assert_eq!(appending.end(), end_of_log());
+    let places: Vec<Place> =
+        (0..200).map(|ordinal| appending.append_lazily(&message(1, ordinal, "x"))).collect();
+    assert_eq!(appending.end(), end_of_log());
+    appending.append(&session(1));
+    assert_eq!(appending.end(), end_of_log());
+    let holders = || disk.engine().log.lock().segments[&1].holders;
+    assert_eq!(holders(), 200);
+    appending.let_go(places.into_iter().skip(3));
+    assert_eq!(holders(), 3);
+    appending.let_go([]);
+    drop(appending);
+    assert_eq!(disk.begin().expect("it is a log").end(), end_of_log());
 }
 
 #[test]
@@ -258,11 +282,10 @@ fn pages_are_scratch() {
     let first = pages.put(b"one").expect("the disk works");
     let second = pages.put(&[2; PAGE_BYTES]).expect("the disk works");
     assert_eq!(pages.get(first).expect("it is there"), b"one");
-    pages.replace(first, b"another").expect("the disk works");
     pages.free(second);
     let third = pages.put(b"three").expect("the disk works");
     assert_eq!(third, second, "what is free is used again");
-    assert_eq!(pages.get(first).expect("it is there"), b"another");
+    assert_eq!(pages.get(first).expect("it is there"), b"one");
     assert_eq!(pages.get(third).expect("it is there"), b"three");
     assert!(simulated.contents("scratch").is_some_and(|bytes| !bytes.is_empty()));
     pages.free(first);

@@ -10,6 +10,6 @@ impl Turn for Live<'_> {
     }
 
     fn let_go(&mut self, place: Place) {
-        self.0.let_go(place);
+        self.0.let_go([place]);
     }
 }

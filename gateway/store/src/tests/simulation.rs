@@ -12,7 +12,7 @@ use crate::tests::dice::{Dice, with_seeds};
 use crate::tests::domain::{Domain, State};
 use crate::tests::live::Live;
 use crate::tests::log::rig::moment;
-use crate::{Figures, Image, Operation, Place, Simulated, Store, Survey};
+use crate::{Damage, Damaged, Figures, Image, Operation, Place, Simulated, Store, Survey};
 
 /// A gateway between two crashes.
 struct Life {
@@ -179,6 +179,33 @@ fn the_power_may_fail_at_every_boundary() {
     });
 }
 
+/// A sector that cannot be read keeps its segment, unless whoever compacts has agreed to lose it.
+#[test]
+fn compacting_discards_what_cannot_be_read_only_with_leave() {
+    let (disk, anchor) = (Simulated::new(5), moment());
+    let mut life = Life::begin(&disk, SMALL, anchor).unwrap();
+    for _ in 0..100 {
+        life.act(&mut Dice(life.states.len() as u64));
+    }
+    assert!(life.disk.commit());
+    drop(life);
+    disk.make_unreadable("00000002.log", 500..501);
+    let survey = || Survey::of(&disk, anchor).unwrap();
+    let damaged = survey().damaged;
+    assert!(matches!(damaged[..], [Damaged { segment: 2, why: Damage::Unreadable, .. }]), "{damaged:?}");
+    let compact = |discards_unreadable| {
+        let (store, image) = Disk::open_unthreaded(SMALL, Arc::new(disk.clone()), anchor).unwrap();
+        store.compact(&Mutex::new(image), discards_unreadable)
+    };
+    let held = survey().image.holds().count();
+    let refused = compact(false).unwrap_err().to_string();
+    assert!(refused.contains("parts of 00000002.log are unreadable"), "{refused}");
+    assert_eq!((survey().image.holds().count(), survey().damaged), (held, damaged));
+    compact(true).unwrap();
+    assert_eq!((survey().image.holds().count(), survey().damaged), (held, vec![]));
+    assert!(disk.contents("00000002.log").is_none());
+}
+
 /// What a store holds, and nothing else, is left by compacting; the power may fail meanwhile.
 #[test]
 fn compacting_loses_nothing() {
@@ -195,7 +222,7 @@ fn compacting_loses_nothing() {
     let compact = |disk: &Simulated| {
         let opened = Disk::open_unthreaded(SMALL, Arc::new(disk.clone()), anchor);
         let Ok((store, image)) = opened else { return };
-        let result = store.compact(&Mutex::new(image));
+        let result = store.compact(&Mutex::new(image), false);
         assert!(result.is_ok() || disk.is_off());
     };
     let whole = Simulated::new(0);

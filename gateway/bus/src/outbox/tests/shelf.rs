@@ -139,11 +139,6 @@ impl Pages for Shelf {
         Ok(page)
     }
 
-    fn replace(&self, page: PageNumber, bytes: &[u8]) -> io::Result<()> {
-        assert!(bytes.len() <= PAGE_BYTES, "{} bytes for a page", bytes.len());
-        self.pages.lock().insert(page, bytes.to_vec()).map(drop).ok_or(io::ErrorKind::NotFound.into())
-    }
-
     fn get(&self, page: PageNumber) -> io::Result<Vec<u8>> {
         self.accesses.fetch_add(1, Ordering::Relaxed);
         self.pages.lock().get(&page).cloned().ok_or(io::ErrorKind::NotFound.into())
