@@ -58,6 +58,7 @@ impl Attachment {
         let left = state.outbox.queued();
         drop(state);
         turn.collect(&self.session);
+        turn.collect_unread(&self.session);
         if delivered > 0 {
             counters.add(Counter::Delivered, delivered.into());
         }

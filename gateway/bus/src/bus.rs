@@ -22,6 +22,7 @@ use crate::routes::Routes;
 use crate::session::Named;
 use crate::timers::Timers;
 use crate::turn::Turn;
+use crate::unread::Unread;
 use crate::{
     Attachment, ClientDrops, Counters, Drained, DropReason, Limits, Promise, QueueLimits, RouteCache,
     Session, SessionView,
@@ -50,6 +51,8 @@ pub struct Bus {
     pub(crate) rules: Rules,
     /// Groups with members that may hang, or with messages that wait for room.
     pub(crate) watched: Mutex<Vec<Arc<Group>>>,
+    /// Locked alone.
+    pub(crate) unread: Mutex<Unread>,
     pub(crate) next_session: AtomicU64,
     /// A moment that is not long ago, for those who have none. Locked alone.
     clock: Mutex<Option<Moment>>,
@@ -115,6 +118,7 @@ impl Bus {
             lookups: Mutex::default(),
             rules,
             watched: Mutex::default(),
+            unread: Mutex::default(),
             next_session: AtomicU64::new(1),
             suspicion: Mutex::default(),
             counters: Counters::new(hasher.clone()),
@@ -238,10 +242,11 @@ impl Bus {
         let postponed = self.release_delayed(moment);
         self.review_groups(moment);
         let write = self.write_retained(moment);
+        let unread = self.read_again(moment);
         let watch = (!self.watched.lock().is_empty()).then(|| moment.instant + REVIEW_EVERY);
         let timer = self.timers.lock().next();
         let delayed = postponed.or_else(|| self.delayed.lock().next().map(|next| next.due));
-        [timer, delayed, watch, write].into_iter().flatten().min()
+        [timer, delayed, watch, write, unread].into_iter().flatten().min()
     }
 
     /// Makes room in the store, if that is worth it; whether there is more to do. For a thread that has

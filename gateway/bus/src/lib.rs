@@ -52,6 +52,7 @@ mod tests;
 mod timers;
 mod trie;
 mod turn;
+mod unread;
 
 pub use attachment::{Attachment, Drained};
 pub use audit::Audit;
