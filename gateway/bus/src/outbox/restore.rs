@@ -4,25 +4,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gateway_model::{ClientId, Message, Qos, Stored, Topic};
-use gateway_store::{CopyImage, CopyState, ReadError, Shared, Store};
+use gateway_store::{CopyImage, CopyState, Place, ReadError, Shared};
 
 use super::flight::far_from;
 use super::tail::{Item, Reference};
 use super::{Changes, Outbox, Stage, Tail};
+
+/// Reads a message of the log.
+type Read<'a> = dyn FnMut(Place) -> Result<Arc<Message>, ReadError> + 'a;
 
 impl Outbox {
     /// Takes in what a session had when the gateway stopped. What has an ordinal before `sent_before`
     /// may have been sent and is marked as a duplicate when it is sent. `group` knows the number of a
     /// group that copies were shared in, if it exists.
     ///
-    /// The session is away. Only messages in flight are read, by `reader`.
+    /// The session is away. Only messages in flight are read.
     pub(crate) fn restore(
         &mut self,
         copies: BTreeMap<u64, CopyImage>,
         next_ordinal: u64,
         sent_before: u64,
         group: &dyn Fn(Shared) -> Option<u32>,
-        reader: &dyn Store,
+        read: &mut Read<'_>,
         changes: &mut Changes<'_>,
     ) {
         let Some(store) = changes.store() else { return };
@@ -43,7 +46,7 @@ impl Outbox {
                 waiting.push((priority, reference));
                 continue;
             }
-            let Some(message) = self.read_received(reader, &reference, changes) else { continue };
+            let Some(message) = self.read_received(read, &reference, changes) else { continue };
             let mut entry = reference.into_entry(message, priority);
             (entry.serial, entry.stage) = (self.next_serial, Stage::Release);
             self.next_serial = self.next_serial.wrapping_add(1);
@@ -66,11 +69,11 @@ impl Outbox {
     /// any other does for the release, without which the receiver would keep the identifier for ever.
     fn read_received(
         &mut self,
-        reader: &dyn Store,
+        read: &mut Read<'_>,
         reference: &Reference,
         changes: &mut Changes<'_>,
     ) -> Option<Arc<Message>> {
-        match reader.read(reference.place) {
+        match read(reference.place) {
             Ok(message) => Some(message),
             Err(ReadError::Io { .. }) => Some(Arc::new(stand_in())),
             Err(ReadError::Nowhere(_) | ReadError::Damaged { .. }) => {

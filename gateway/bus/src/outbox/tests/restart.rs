@@ -49,7 +49,14 @@ impl Restart {
         let mut changes = Changes::new(&self.store);
         let group = |shared: Shared| u32::try_from(shared.group).ok();
         let copies = self.copies.clone();
-        outbox.restore(copies, next_ordinal, sent_before, &group, &*self.shelf, &mut changes);
+        outbox.restore(
+            copies,
+            next_ordinal,
+            sent_before,
+            &group,
+            &mut |place| self.shelf.read(place),
+            &mut changes,
+        );
         assert_eq!(outbox.unaccounted(), 0);
         outbox
     }
