@@ -46,8 +46,8 @@ impl Attachment {
         drain: impl FnOnce(&mut dyn Deliveries),
     ) -> Result<Drained, Reason> {
         let mut state = self.session.state.lock();
-        if state.epoch != self.epoch {
-            return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
+        if !self.holds(&state) {
+            return Err(Reason::SessionTakenOver);
         }
         state.notified = false;
         let mut deliveries = Drain::new(&mut state.outbox, &mut turn.changes);
@@ -78,7 +78,7 @@ impl Attachment {
         settlement: Settlement,
     ) -> Settled {
         let mut state = self.session.state.lock();
-        if state.epoch != self.epoch {
+        if !self.holds(&state) {
             return Settled::Unknown;
         }
         let before = state.outbox.settled();
@@ -134,7 +134,7 @@ impl Attachment {
     /// Why the attachment is void, if it is.
     pub fn evicted(&self) -> Option<Reason> {
         let state = self.session.state.lock();
-        (state.epoch != self.epoch).then(|| state.evicted.unwrap_or(Reason::SessionTakenOver))
+        (!self.holds(&state)).then_some(Reason::SessionTakenOver)
     }
 
     pub(crate) fn holds(&self, state: &State) -> bool {

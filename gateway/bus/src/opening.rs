@@ -237,7 +237,7 @@ impl Bus {
     /// exactly this (MQTT 5.0 section 3.1.3.2.2), or if it was before, and nobody has looked since.
     fn take_over(&self, state: &mut State, now: Instant) -> Option<Box<Will>> {
         let will = state.will.take();
-        if !state.evict(Reason::SessionTakenOver) {
+        if !state.evict() {
             return will.filter(|_| state.is_will_overdue(now));
         }
         self.counters.add(Counter::SessionsTakenOver, 1);
@@ -286,7 +286,7 @@ impl Bus {
             return None;
         }
         state.ended = true;
-        let was_held = state.evict(Reason::SessionTakenOver);
+        let was_held = state.evict();
         let shared = state.outbox.take_shared(&mut turn.changes);
         let left = turn.changes.gone.drain(..).collect();
         let gone = state.outbox.clear(&mut turn.changes);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_model::{ClientId, Expiry, Identifiers, Message, Moment, Notify, Qos, Reason, Will};
+use gateway_model::{ClientId, Expiry, Identifiers, Message, Moment, Notify, Qos, Will};
 use gateway_store::{Away, Copy, SessionRecord, Shared};
 
 use crate::budget::Budget;
@@ -48,8 +48,6 @@ pub(crate) struct State {
     steps: u16,
     /// Removed from the bus; nothing may be queued any more.
     pub(crate) ended: bool,
-    /// Why the connection with the previous epoch lost the session.
-    pub(crate) evicted: Option<Reason>,
 }
 
 /// What few sessions have.
@@ -104,7 +102,6 @@ impl Session {
             notified: false,
             steps: 0,
             ended: false,
-            evicted: None,
         };
         Self { client_id, number, state: Mutex::new(state) }
     }
@@ -245,9 +242,8 @@ impl Session {
         window: u16,
         took_over: bool,
     ) -> Attachment {
-        state.evict(Reason::SessionTakenOver);
+        state.evict();
         state.notify = Some(notify);
-        state.evicted = None;
         if let Some(deadlines) = &mut state.deadlines {
             (deadlines.will, deadlines.expiry) = (None, None);
         }
@@ -403,9 +399,8 @@ impl State {
     }
 
     /// Whether a connection held the session. It is told, and its attachment becomes void.
-    pub(crate) fn evict(&mut self, reason: Reason) -> bool {
+    pub(crate) fn evict(&mut self) -> bool {
         self.epoch = self.epoch.wrapping_add(1);
-        self.evicted = Some(reason);
         let previous = self.notify.take();
         if let Some(notify) = &previous {
             notify.notify();
