@@ -70,7 +70,7 @@ pub(crate) struct Outbox {
 /// What became of a copy that was to be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pushed {
-    /// The log is to list the copy under this ordinal.
+    /// It was queued, and the log is to list it under this ordinal.
     pub(crate) listed: Option<u64>,
     /// Copies dropped for it, or itself.
     pub(crate) dropped: Option<(DropReason, u32)>,
@@ -144,8 +144,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a copy. One that is listed stays so only if the log is to have it: then `listed` tells
-    /// its ordinal.
+    /// Queues a copy, unless there is no room for it. The log may list only what goes to a durable
+    /// session above QoS 0 and was published so.
     #[inline(always)]
     pub(crate) fn push(&mut self, mut entry: Entry, changes: &mut Changes<'_>) -> Pushed {
         self.matched = self.matched.wrapping_add(1);
@@ -297,15 +297,9 @@ impl Outbox {
     /// Gives the ordinal of a new copy, if it needs one.
     #[inline(always)]
     fn number(&mut self, entry: &mut Entry) {
-        if entry.qos == Qos::AtMostOnce && !entry.is_listed() {
-            return;
-        }
-        // What was published at QoS 0 never touches the disk.
-        let is_to_be_listed = self.bounds.is_durable() && entry.message.qos.min(entry.qos) > Qos::AtMostOnce;
-        if !is_to_be_listed {
-            entry.unlist();
-        }
-        if entry.qos > Qos::AtMostOnce || entry.is_listed() {
+        let may_be_listed = self.is_durable() && entry.message.qos.min(entry.qos) > Qos::AtMostOnce;
+        debug_assert!(may_be_listed || !entry.is_listed(), "what is at QoS 0 is not in the log");
+        if entry.qos > Qos::AtMostOnce {
             entry.set_ordinal(self.next_ordinal);
             self.next_ordinal += 1;
         }
