@@ -131,9 +131,7 @@ impl Outbox {
     pub(crate) fn push_last(&mut self, mut entry: Entry) -> Result<(), Entry> {
         let size = entry.message.size();
         let is_short = Budget::steps(self.queue_bytes as usize + size) == 0;
-        let is_last =
-            self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
-        let is_simple = is_short && is_last && self.rare.is_none() && !self.is_durable();
+        let is_simple = is_short && self.is_last(&entry) && self.rare.is_none() && !self.is_durable();
         if !is_simple || !self.fits(&entry) {
             return Err(entry);
         }
@@ -307,19 +305,8 @@ impl Outbox {
 
     fn listed(&self, ordinal: u64) -> Option<&Entry> {
         let is_it = |entry: &&Entry| entry.is_listed() && entry.ordinal() == ordinal;
-        let begin = self.in_flight();
-        let queue = |place: usize| &self.entries[begin + place];
-        let (mut low, mut high) = (0, self.head());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if queue(middle).ordinal() < ordinal {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
         // Nearly always in order, but not where priorities or copies that moved are among them.
-        let guess = self.entries.get(begin + low).filter(is_it);
+        let guess = self.entries.get(self.partition(|entry| entry.ordinal() < ordinal)).filter(is_it);
         guess.or_else(|| self.entries.iter().find(is_it))
     }
 
@@ -341,10 +328,15 @@ impl Outbox {
 
     /// Where the queue has its first entry of a lower priority.
     fn first_below(&self, priority: u8) -> usize {
+        self.partition(|entry| entry.priority >= priority)
+    }
+
+    /// Where the part of the queue ends in which all `are` so, if none behind it is.
+    fn partition(&self, are: impl Fn(&Entry) -> bool) -> usize {
         let (mut low, mut high) = (self.in_flight(), self.entries.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.entries[middle].priority >= priority {
+            if are(&self.entries[middle]) {
                 low = middle + 1;
             } else {
                 high = middle;

@@ -55,16 +55,20 @@ impl Outbox {
     /// Puts a copy that is accounted for into its place.
     #[inline(always)]
     pub(super) fn enqueue(&mut self, entry: Entry, changes: &Changes<'_>) {
-        let is_last =
-            self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
-        if !is_last || self.rare.is_some() {
+        if self.rare.is_some() || !self.is_last(&entry) {
             return self.insert(entry, changes);
         }
         self.entries.push_back(entry);
         self.shorten(changes);
     }
 
-    /// The same, where it may have to go into the tail or before others.
+    /// Whether a copy goes behind all that is at hand.
+    #[inline(always)]
+    pub(super) fn is_last(&self, entry: &Entry) -> bool {
+        self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority)
+    }
+
+    /// The same as `enqueue`, where it may have to go into the tail or before others.
     #[inline(never)]
     fn insert(&mut self, entry: Entry, changes: &Changes<'_>) {
         if let Some(tail) = self.tail_mut()
@@ -73,13 +77,7 @@ impl Outbox {
             tail.push_back(entry.priority, Item::new(entry));
             return;
         }
-        let is_last =
-            self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
-        if is_last {
-            self.entries.push_back(entry);
-        } else {
-            self.entries.insert(self.first_below(entry.priority), entry);
-        }
+        self.entries.insert(self.first_below(entry.priority), entry);
         self.shorten(changes);
     }
 
