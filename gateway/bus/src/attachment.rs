@@ -62,11 +62,10 @@ impl Attachment {
         if delivered > 0 {
             counters.add(Counter::Delivered, delivered.into());
         }
-        if let Some((reason, count)) = refused {
-            counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), count);
-        }
-        counters.add_dropped(self.client_id(), None, DropReason::Expired, expired);
-        counters.add_dropped(self.client_id(), None, DropReason::Damaged, turn.take_damaged());
+        let refused = refused.map(|(reason, count)| (DropReason::from_name(reason), count));
+        counters.count_dropped(&self.session, refused);
+        let lost = [(DropReason::Expired, expired), (DropReason::Damaged, turn.take_damaged())];
+        counters.count_dropped(&self.session, lost);
         Ok(Drained { left, sent, waits_for })
     }
 

@@ -24,8 +24,8 @@ use crate::timers::Timers;
 use crate::turn::Turn;
 use crate::unread::Unread;
 use crate::{
-    Attachment, ClientDrops, Counters, Drained, DropReason, Limits, Promise, QueueLimits, RouteCache,
-    Session, SessionView,
+    Attachment, ClientDrops, Counters, Drained, Limits, Promise, QueueLimits, RouteCache, Session,
+    SessionView,
 };
 
 /// Sessions, routes and retained messages, and the one way in: [`Bus::publish`].
@@ -150,10 +150,6 @@ impl Bus {
         self.counters.drops.all(moment.unix_millis)
     }
 
-    pub(crate) fn count_dropped(&self, session: &Session, reason: DropReason, count: u32) {
-        self.counters.add_dropped(&session.client_id, None, reason, count);
-    }
-
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -211,10 +207,7 @@ impl Bus {
     /// Forgets an identifier of the peer's exactly-once publishes.
     pub fn release(&self, attachment: &Attachment, id: NonZeroU16) -> Promise<()> {
         let session = &attachment.session;
-        let mut turn = self.turn();
-        if session.is_durable() {
-            turn.begin();
-        }
+        let mut turn = self.turn_of(session);
         if attachment.release(id) {
             turn.append(&Record::Released { session: session.number, id });
         }
@@ -224,10 +217,7 @@ impl Bus {
     /// Keeps what a protocol wants kept with its session, as long as that lasts.
     pub fn keep(&self, attachment: &Attachment, bytes: Bytes) -> Promise<()> {
         let session = &attachment.session;
-        let mut turn = self.turn();
-        if session.is_durable() {
-            turn.begin();
-        }
+        let mut turn = self.turn_of(session);
         if attachment.keep(bytes.clone()) {
             turn.append(&Record::Kept { session: session.number, bytes });
         }
@@ -313,6 +303,15 @@ impl Bus {
     #[inline]
     pub(crate) fn turn(&self) -> Turn<'_> {
         Turn::new(self)
+    }
+
+    /// The same for what the log has to know of a session: with the log, if it knows the session.
+    pub(crate) fn turn_of(&self, session: &Session) -> Turn<'_> {
+        let mut turn = self.turn();
+        if session.is_durable() {
+            turn.begin();
+        }
+        turn
     }
 
     pub(crate) fn set_clock(&self, moment: Moment) {

@@ -119,10 +119,7 @@ impl Bus {
         expiry: Option<Expiry>,
     ) -> bool {
         let session = &attachment.session;
-        let mut turn = self.turn();
-        if session.is_durable() {
-            turn.begin();
-        }
+        let mut turn = self.turn_of(session);
         let mut state = session.state.lock();
         if !attachment.holds(&state) {
             return false;
@@ -175,10 +172,7 @@ impl Bus {
             let next = self.timers.lock().pop(moment.instant);
             let Some((at, session)) = next else { return };
             let Some(session) = session.upgrade() else { continue };
-            let mut turn = self.turn();
-            if session.is_durable() {
-                turn.begin();
-            }
+            let mut turn = self.turn_of(&session);
             let mut state = session.state.lock();
             let Some((will_is_due, is_expired)) = state.look(at, moment.instant) else { continue };
             // A session that ends is the last moment for its will (MQTT 5.0 section 3.1.2.5).
@@ -251,7 +245,7 @@ impl Bus {
         state.account(&self.budget);
         drop(state);
         turn.collect(session);
-        self.count_dropped(session, DropReason::Offline, forgotten);
+        self.counters.count_dropped(session, [(DropReason::Offline, forgotten)]);
     }
 
     /// Ends a session that nobody holds, and publishes a will that is due.
@@ -299,7 +293,7 @@ impl Bus {
             self.counters.add(Counter::SessionsTakenOver, 1);
         }
         self.counters.add(Counter::SessionsEnded, 1);
-        self.count_dropped(session, DropReason::SessionEnded, gone);
+        self.counters.count_dropped(session, [(DropReason::SessionEnded, gone)]);
         if session.is_durable() {
             self.durable.lock().remove(&session.number);
         }

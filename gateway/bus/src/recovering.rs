@@ -172,7 +172,7 @@ impl Bus {
             state.account(&self.budget);
             drop(state);
             recovered.unreadable += changes.damaged as usize;
-            self.count_dropped(&session, DropReason::Damaged, changes.damaged);
+            self.counters.count_dropped(&session, [(DropReason::Damaged, changes.damaged)]);
             turn.changes.gone = changes.gone;
             turn.collect(&session);
             if image.record.away.is_none() {
