@@ -170,7 +170,8 @@ impl<'a> Turn<'a> {
     /// Sees to it that a session whose next message could not be read is looked at again.
     #[inline]
     pub(crate) fn collect_unread(&mut self, session: &Session) {
-        if std::mem::take(&mut self.changes.reads_later) {
+        if self.changes.reads_later {
+            self.changes.reads_later = false;
             self.bus.unread.lock().add(session.number);
         }
     }
