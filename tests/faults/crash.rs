@@ -20,7 +20,7 @@ mod history;
 mod ledger;
 mod life;
 mod link;
-mod packet;
+pub mod packet;
 pub mod proof;
 mod publisher;
 mod receiver;
