@@ -1,8 +1,10 @@
 //! The gateway as its users meet it: the real binary, real clients, real sinks.
 //!
-//! - `harness/` starts and stops programs and waits for what they say; it knows no protocol.
+//! - `harness/` starts and stops programs, waits for what they say, and speaks as much of each protocol as
+//!   that takes.
 //! - `flows/` are named for what a user does; each starts its own gateway on free loopback ports.
-//! - `faults/` sends what no client should send.
+//! - `faults/` is what goes wrong: clients that send what they should not, crashes, disks that are full, slow
+//!   or damaged.
 //! - `interop/` are the foreign clients and what they need, in their own languages.
 //! - `tidy/` checks the rules of the source tree.
 //!

@@ -172,8 +172,8 @@ fn table() -> String {
     let tests = tests_by_statement();
     let mut text = String::from(
         "# Conformance\n\n\
-         Made by `UPDATE=1 cargo test -p tidegate-tests --test conformance`; do not edit. Every normative \
-         statement of both standards, in our own words, with the tests that are named by it, or why there \
+         Made by `UPDATE=1 cargo test -p tidegate-tests --test conformance`; do not edit. Every normative\n\
+         statement of both standards, in our own words, with the tests that are named by it, or why there\n\
          is none. `main.rs` says how the tests work.\n\n\
          | | statements | with tests | without |\n| --- | --- | --- | --- |\n",
     );

@@ -20,6 +20,10 @@ crate::cases!("full_disk":
 
 const BYTES: usize = 1_000;
 const QUOTA_EXCEEDED: u8 = 0x97;
+const NO_MATCHING_SUBSCRIBERS: u8 = 0x10;
+/// What a session that is kept had subscribed to before, and what it had not.
+const KNOWN: &str = "known";
+const NEW: &str = "new";
 const DISK_MIB: usize = 3;
 /// Messages that fit on any account: half of the disk.
 const FIT: usize = DISK_MIB * 1024 * 1024 / BYTES / 2;
@@ -44,14 +48,19 @@ fn everything_else_goes_on_when_the_disk_is_full(world: &mut World) -> Outcome {
     let disk = SmallDisk::mount(&data_dir(world))?;
     let gateway = Gateway::start_with(world, settings(0))?;
     let away = Absent::begin(&gateway, "away", "full/#")?;
+    let known = Absent::begin(&gateway, "known", KNOWN)?;
     let accepted = fill(&gateway)?;
     gateway.process.line("no room on the disk", 5)?;
     everything_else_is_served(world, &gateway)?;
     are_numbered(&away.fetch(&gateway, accepted)?, BYTES)?;
     accepts_again(&gateway)?;
     gateway.process.line("there is room again", 5)?;
-    // What a session had asked for while it was full is there too.
     are_numbered(&away.fetch(&gateway, 1)?, BYTES)?;
+    // What was granted is there, and what was refused is not.
+    let mut publisher = RawClient::connect(gateway.ports.mqtt, "publisher")?;
+    ensure_eq!(publisher.publish(NEW)?, NO_MATCHING_SUBSCRIBERS, "the PUBACK of what nobody was granted");
+    ensure_eq!(publisher.publish_payload(KNOWN, &payload(0, BYTES))?, 0, "the PUBACK of what was granted");
+    are_numbered(&known.fetch(&gateway, 1)?, BYTES)?;
     gateway.stop()?;
     drop(disk);
     Ok(())
@@ -60,6 +69,7 @@ fn everything_else_goes_on_when_the_disk_is_full(world: &mut World) -> Outcome {
 fn a_store_at_its_limit_refuses_like_a_full_disk(world: &mut World) -> Outcome {
     let gateway = Gateway::start_with(world, settings(DISK_MIB * 1024 * 1024))?;
     let away = Absent::begin(&gateway, "away", "full/#")?;
+    Absent::begin(&gateway, "known", KNOWN)?;
     let accepted = fill(&gateway)?;
     ensure!(accepted > FIT, "only {accepted} messages fit into {DISK_MIB} MiB");
     everything_else_is_served(world, &gateway)?;
@@ -85,8 +95,8 @@ fn fill(gateway: &Gateway) -> Outcome<usize> {
     Ok(accepted)
 }
 
-/// What needs no disk: QoS 0, and sessions that end with their connection. What does is refused in the
-/// words of each protocol.
+/// What needs no disk: QoS 0, sessions that end with their connection, and what is there already. What does is
+/// refused in the words of each protocol.
 fn everything_else_is_served(world: &mut World, gateway: &Gateway) -> Outcome {
     let mut other = RawClient::connect(gateway.ports.mqtt, "other")?;
     ensure_eq!(other.subscribe(&["live".to_owned()])?, vec![1], "the SUBACK");
@@ -95,6 +105,12 @@ fn everything_else_is_served(world: &mut World, gateway: &Gateway) -> Outcome {
     let mut publisher = RawClient::connect(gateway.ports.mqtt, "publisher")?;
     ensure_eq!(publisher.publish_payload("live", b"at QoS 1")?, 0, "the PUBACK");
     ensure_eq!(other.message()?.1, b"at QoS 1".to_vec(), "what comes at QoS 1");
+
+    // Clients subscribe again whenever they come.
+    let mut known = RawClient::persistent(gateway.ports.mqtt, "known")?;
+    ensure!(known.session_present(), "a session is gone");
+    let filters = [KNOWN, NEW, KNOWN].map(str::to_owned);
+    ensure_eq!(known.subscribe(&filters)?, vec![1, QUOTA_EXCEEDED, 1], "known, new and known filters");
 
     let connect = [b"\x00\x04MQTT\x05\x00\x00\x00\x05\x11\x00\x00\x0e\x10", &text("newcomer")[..]].concat();
     let (first, body) = RawClient::begin(gateway.ports.mqtt, &connect)?.packet()?;

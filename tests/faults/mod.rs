@@ -1,4 +1,5 @@
-//! What no client should send, and what must not come of it.
+//! What goes wrong: clients that send what they should not or more than they should, crashes, disks that
+//! are full, slow or damaged. What must not come of it.
 
 use crate::harness::Case;
 
@@ -7,6 +8,7 @@ mod crash;
 mod excess;
 mod full_disk;
 mod garbage;
+mod hasty;
 mod overload;
 mod segments;
 mod slow_disk;
@@ -19,6 +21,7 @@ pub fn cases() -> Vec<Case> {
         excess::cases,
         full_disk::cases,
         garbage::cases,
+        hasty::cases,
         overload::cases,
         slow_disk::cases,
         store_files::cases,

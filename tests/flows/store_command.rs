@@ -1,14 +1,16 @@
 //! `tidegate store`, as an operator uses it: on a gateway that runs, and on one that does not.
 
 use std::process::Command;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use serde_json::Value;
 
-use crate::harness::gateway::data_dir;
+use crate::harness::gateway::{Settings, data_dir};
 use crate::harness::mqtt::{Subscriber, publish};
 use crate::harness::process::Finished;
-use crate::harness::raw::RawClient;
-use crate::harness::{Gateway, Outcome, World, place};
+use crate::harness::raw::{RawClient, text};
+use crate::harness::{Gateway, Outcome, Stop, World, place};
 use crate::{ensure, ensure_eq};
 
 crate::cases!("store_command":
@@ -17,6 +19,11 @@ crate::cases!("store_command":
     compact_needs_the_gateway_stopped_and_keeps_everything,
     a_directory_without_a_store_is_named,
 );
+
+/// So often at least the log is read while it is written to, and until so many files have gone; so often at most.
+const VERIFIED: usize = 20;
+const VERIFIED_MAX: usize = 300;
+const FILES_GONE: usize = 8;
 
 fn inspect_shows_what_waits_while_the_gateway_runs(world: &mut World) -> Outcome {
     let gateway = Gateway::start(world)?;
@@ -39,27 +46,56 @@ fn inspect_shows_what_waits_while_the_gateway_runs(world: &mut World) -> Outcome
     gateway.stop()
 }
 
+/// Files are added while it reads, and others go.
 fn verify_finds_nothing_while_the_gateway_is_at_work(world: &mut World) -> Outcome {
-    let gateway = Gateway::start(world)?;
+    let gateway = Gateway::start_with(world, Settings::set(&["store.segment_bytes=65536"]))?;
     let port = gateway.ports.mqtt;
     Subscriber::start(world, port, &["-c", "-i", "away", "-t", "busy", "-q", "1"])?.leave()?;
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let publishing = std::thread::spawn(move || -> Outcome<usize> {
+    let files = data_dir(world).join("store");
+    let left = || (1..=FILES_GONE).filter(|n| files.join(format!("{n:08}.log")).exists()).count();
+    ensure!(left() > 0, "there is no file of the log");
+    let (count, ends) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let publishing = || -> Outcome {
         let mut publisher = RawClient::connect(port, "publisher")?;
-        let mut count = 0;
-        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
-            ensure_eq!(publisher.publish_payload("busy", &[b'x'; 3_000])?, 0, "the PUBACK");
-            count += 1;
+        while !ends.load(Relaxed) {
+            // Few wait for somebody; the others are of no use any more when the next one has come.
+            let (first, topic) =
+                if count.load(Relaxed).is_multiple_of(20) { (0x32, "busy") } else { (0x33, "state") };
+            publisher.send(first, &[&text(topic)[..], b"\x00\x02\x00", &[b'x'; 3_000]].concat())?;
+            let (first, body) = publisher.packet()?;
+            // Nobody subscribes to the others.
+            ensure!(
+                first == 0x40 && matches!(body[2..], [] | [0x10]),
+                "the PUBACK is {first:02x} {body:02x?}"
+            );
+            count.fetch_add(1, Relaxed);
         }
-        Ok(count)
-    });
-    for _ in 0..8 {
-        let text = store(world, &["verify"], 0)?.text();
-        ensure!(text.contains("are whole"), "it says {text}");
-    }
-    drop(stop);
-    let count = publishing.join().expect("no panic")?;
-    ensure!(count > 8, "only {count} messages were published meanwhile");
+        Ok(())
+    };
+    let mut verifying = || -> Outcome {
+        let mut meanwhile = 0;
+        for _ in 0..VERIFIED_MAX {
+            let before = count.load(Relaxed);
+            let text = store(world, &["verify"], 0)?.text();
+            ensure!(text.contains("are whole"), "it says {text}");
+            meanwhile += usize::from(count.load(Relaxed) > before);
+            if meanwhile >= VERIFIED && left() == 0 {
+                return Ok(());
+            }
+        }
+        let count = count.load(Relaxed);
+        Err(Stop::Failed(format!(
+            "verified {VERIFIED_MAX} times, {meanwhile} while some of {count} messages came; {} old files are there",
+            left()
+        )))
+    };
+    std::thread::scope(|scope| {
+        let publishing = scope.spawn(publishing);
+        let verified = verifying();
+        ends.store(true, Relaxed);
+        publishing.join().expect("no panic")?;
+        verified
+    })?;
     gateway.stop()
 }
 

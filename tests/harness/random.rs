@@ -38,6 +38,6 @@ impl Random {
 
 /// `TIDEGATE_TESTS_SEED`, or one that is always the same.
 pub fn seed() -> u64 {
-    let seed = std::env::var("TIDEGATE_TESTS_SEED").ok().and_then(|text| text.parse().ok());
-    seed.unwrap_or(20_260_101)
+    let Ok(seed) = std::env::var("TIDEGATE_TESTS_SEED") else { return 20_260_101 };
+    seed.parse().expect("TIDEGATE_TESTS_SEED is a number")
 }

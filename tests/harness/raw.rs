@@ -1,6 +1,6 @@
 //! MQTT by hand, for what no client would send.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -105,26 +105,32 @@ impl RawClient {
 
     /// First byte and body of the next packet.
     pub fn packet(&mut self) -> Outcome<(u8, Vec<u8>)> {
-        let first = self.byte()?;
-        let mut length = 0;
-        for shift in [0, 7, 14, 21] {
-            let byte = self.byte()?;
-            length |= usize::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                break;
-            }
-            ensure!(shift < 21, "a length of five bytes");
-        }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
-        Ok((first, body))
+        Ok(read(&mut self.stream)?)
     }
+}
 
-    fn byte(&mut self) -> Outcome<u8> {
+/// First byte and body of the next packet; an error of kind `InvalidData` if it is none.
+pub fn read(from: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+    let mut byte = || {
         let mut byte = [0];
-        self.stream.read_exact(&mut byte)?;
-        Ok(byte[0])
+        from.read_exact(&mut byte)?;
+        io::Result::Ok(byte[0])
+    };
+    let first = byte()?;
+    let mut length = 0;
+    for shift in [0, 7, 14, 21] {
+        let byte = byte()?;
+        length |= usize::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
+        }
+        if shift == 21 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a length of five bytes"));
+        }
     }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    Ok((first, body))
 }
 
 /// A text with its length.

@@ -1,4 +1,4 @@
-//! Files: not too long, not dead.
+//! Files: not too long, not too wide, not dead.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::harness::{Outcome, World, place};
 use crate::tidy::source::{self, Source};
 
-crate::cases!("tidy": files_are_not_too_long, no_rust_file_is_dead);
+crate::cases!("tidy": files_are_not_too_long, documents_are_not_too_wide, no_rust_file_is_dead);
 
 const LINES_MAX: usize = 600;
+/// Of a line of prose; tables and drawings are as wide as they have to be.
+const COLUMNS_MAX: usize = 130;
 /// Longer files: path, a colon, the reason.
 const EXCEPTIONS: &str = "tests/tidy/long-files.txt";
 
@@ -36,6 +38,21 @@ fn files_are_not_too_long(_: &mut World) -> Outcome {
         }
     }
     source::none("too long", findings)
+}
+
+fn documents_are_not_too_wide(_: &mut World) -> Outcome {
+    let mut findings = Vec::new();
+    for source in source::all()?.iter().filter(|source| source.path.ends_with(".md")) {
+        let mut is_drawn = false;
+        for (number, line) in source.text.lines().enumerate() {
+            is_drawn ^= line.trim_start().starts_with("```");
+            let columns = line.chars().count();
+            if columns > COLUMNS_MAX && !is_drawn && !line.trim_start().starts_with('|') {
+                findings.push(format!("{}:{}: {columns} columns", source.path, number + 1));
+            }
+        }
+    }
+    source::none("too wide", findings)
 }
 
 /// Every file is a crate root or is named by a `mod` of its parent.

@@ -37,6 +37,13 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// It is on the shard's list of connections to serve in this pass.
     pub(crate) touched: bool,
+    /// What the adapter left is to be shown to it again before anything else is read.
+    hears_again: bool,
+    /// The stream has ended, behind what the adapter has left for now.
+    ended: bool,
+    /// The peer takes nothing any more. What it has sent is still heard: only reading tells that it is
+    /// gone.
+    is_deaf: bool,
 }
 
 /// A socket that takes no more.
@@ -92,6 +99,9 @@ impl Connection {
             armed: None,
             phase: Phase::Open,
             touched: false,
+            hears_again: false,
+            ended: false,
+            is_deaf: false,
         }
     }
 
@@ -111,8 +121,15 @@ impl Connection {
             if self.is_open() && self.client.is_served_elsewhere() {
                 return; // who serves it raises the signal again; until then its bytes stay in the socket
             }
+            if std::mem::take(&mut self.hears_again) {
+                self.feed_partial(world, pool, moment);
+                continue;
+            }
             if self.is_open() && self.waits_for_the_store(world) {
                 return; // when the store has caught up, the shard raises the signal again
+            }
+            if self.ended {
+                return self.stream_ended(world, pool, moment);
             }
             if self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
                 return; // its timer raises the signal again
@@ -128,7 +145,7 @@ impl Connection {
                     }
                 }
                 Read::Frame(frame) => self.receive_metered(world, pool, moment, &frame),
-                Read::Closed => return self.carrier_closed(world, pool, moment),
+                Read::Closed => return self.stream_ended(world, pool, moment),
                 Read::Pending => return,
             }
         }
@@ -246,28 +263,50 @@ impl Connection {
                 self.client.owed.settle(bytes);
                 Event::Reply(ticket, Reply::Published(reason))
             }
+            What::Released(ticket) => {
+                self.client.owed.settle(0);
+                Event::Reply(ticket, Reply::Released)
+            }
             What::Reply(ticket, reply) => {
                 self.client.owed.settle(0);
                 if matches!(*reply, Reply::Opened(_)) {
                     self.client.opening = false;
                     self.client.settled = true;
-                }
-                if !matches!(*reply, Reply::Released) && !self.client.is_datagram {
-                    self.client.asked -= 1;
                     // Nothing was read meanwhile.
                     self.signal.raise(crate::signal::IO);
                 }
                 Event::Reply(ticket, *reply)
             }
         };
-        if self.is_open() {
-            self.handle(world, pool, moment, event);
+        if !self.is_open() {
+            return;
+        }
+        self.turn(world, pool, moment, |adapter, turn| adapter.handle(moment.instant, event, turn));
+        self.answer(world, pool, moment);
+        // Once for all answers of this pass, of which there may be a thousand.
+        self.hears_again = !self.partial.is_empty();
+        if self.hears_again || self.ended {
+            self.signal.raise(crate::signal::IO);
+        }
+    }
+
+    /// Whether the adapter may have left what came behind something that waits for the store.
+    fn has_unheard(&self) -> bool {
+        !self.partial.is_empty() && self.client.owed.is_something()
+    }
+
+    /// There is nothing more to read. The end comes in its turn: after what was left is heard.
+    fn stream_ended(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
+        self.ended = true;
+        if !(self.is_open() && self.has_unheard()) {
+            self.carrier_closed(world, pool, moment);
         }
     }
 
     /// Whether its peer has to wait for the disk before it is heard again.
     fn waits_for_the_store(&mut self, world: &mut World) -> bool {
-        if !world.waiting.holds_back(self.client.owed) {
+        let has_much_unheard = self.partial.len() > UNREAD_MAX && self.has_unheard();
+        if !has_much_unheard && !world.waiting.holds_back(self.client.owed) {
             return false;
         }
         if !self.client.paused {
@@ -324,8 +363,8 @@ impl Connection {
             return false;
         };
         let (attachment, mount) = (principal.attachment.clone(), principal.mount.clone());
-        if self.is_blocked() || self.client.opening {
-            self.client.settled &= !self.client.opening;
+        if self.is_blocked() || self.is_deaf || self.client.opening {
+            self.client.settled &= self.is_blocked();
             // A stuck socket, or disk, does not keep the session from its next owner.
             if let Some(reason) = attachment.evicted() {
                 self.evicted(world, pool, moment, reason);
@@ -388,7 +427,13 @@ impl Connection {
             self.phase = Phase::Flushing { until: moment.instant + FLUSH_TIME };
         }
         if !self.write(world, pool, moment) {
-            self.carrier_closed(world, pool, moment);
+            if self.is_open() {
+                self.is_deaf = true;
+                self.discard(pool);
+                self.signal.raise(crate::signal::IO);
+            } else {
+                self.carrier_closed(world, pool, moment);
+            }
         }
         if matches!(self.phase, Phase::Flushing { .. }) && !self.is_blocked() {
             let failed = self.client.closing.is_some_and(|close| close.reason.is_error());
@@ -447,7 +492,10 @@ impl Connection {
     /// Whether a client's rate, or the disk, keeps the adapter from hearing it: then its silence says
     /// nothing. A stranger has the adapter's time all the same.
     fn is_held_back(&self) -> bool {
-        let waits = self.client.paused || self.client.opening || self.client.asked > 0;
+        let is_stream = !self.client.is_datagram;
+        let waits = self.client.paused
+            || self.client.opening
+            || is_stream && (self.has_unheard() || self.client.is_served_elsewhere());
         self.client.principal.is_some() && (waits || self.is_metered_out())
     }
 
@@ -497,6 +545,10 @@ impl Connection {
         if self.wire.is_none() && !self.is_blocked() {
             return true;
         }
+        if self.is_deaf {
+            self.discard(pool);
+            return true;
+        }
         let mut wire = self.wire.take().unwrap_or_default();
         let before = wire.len();
         let result = self.carrier.write(&mut Context::from_waker(&self.waker), &mut wire);
@@ -515,6 +567,17 @@ impl Connection {
             self.wire = Some(wire);
         }
         result.is_ok()
+    }
+
+    /// Throws away what was to be written.
+    fn discard(&mut self, pool: &mut Pool) {
+        self.blocked = None;
+        let Some(wire) = self.wire.take() else { return };
+        self.gauges.bytes_unsent.fetch_add(wire.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        if wire.len() > UNREAD_MAX {
+            self.signal.raise(crate::signal::IO);
+        }
+        pool.put(wire);
     }
 
     /// One call into the adapter; `None` if it panicked. That is a defect of ours, which costs one

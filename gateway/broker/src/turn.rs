@@ -62,9 +62,6 @@ pub(crate) struct Client {
     /// Its session is open, but it may not be told so yet: nothing is read from it, and nothing
     /// delivered to it.
     pub(crate) opening: bool,
-    /// Of a stream: answers to requests that wait for the store. Nothing is read meanwhile: an adapter may leave what
-    /// follows a request until it is answered, and the end of the stream must not overtake that.
-    pub(crate) asked: u16,
     /// It is not read until the store has caught up.
     pub(crate) paused: bool,
     /// It cannot be told to wait by not being read.
@@ -92,7 +89,6 @@ impl Client {
             login: None,
             subscribing: None,
             opening: false,
-            asked: 0,
             paused: false,
             is_datagram: false,
             owed: Owed::default(),
@@ -111,7 +107,6 @@ impl Client {
     /// read before.
     pub(crate) fn is_served_elsewhere(&self) -> bool {
         self.opening
-            || self.asked > 0
             || self.subscribing.is_some()
             || self.login.as_ref().is_some_and(|login| login.is_elsewhere())
     }
@@ -176,7 +171,6 @@ impl Turn<'_> {
             return self.world.replies.push_back((ticket, reply));
         }
         self.client.opening |= matches!(reply, Reply::Opened(_));
-        self.client.asked += u16::from(!self.client.is_datagram);
         self.client.owed.add(0);
         self.wait(place, What::Reply(ticket, Box::new(reply)));
     }
@@ -289,9 +283,9 @@ impl Sink for Turn<'_> {
             self.world.traffic.acknowledged();
         }
         // Nobody waits to hear that a delivery is over: if that is lost it comes again.
-        let waits = matches!(settled, Settled::Done | Settled::Later) && settlement == Settlement::Received;
+        let waits = settled == Settled::Done && settlement == Settlement::Received;
         if !waits || self.world.waiting.is_durable(place) {
-            return if settled == Settled::Later { Settled::Done } else { settled };
+            return settled;
         }
         self.wait(place, What::Settled(id));
         Settled::Later
@@ -308,7 +302,7 @@ impl Sink for Turn<'_> {
             return Outcome::Done(Reason::Success);
         }
         self.client.owed.add(0);
-        self.wait(promise.place, What::Reply(ticket, Box::new(Reply::Released)));
+        self.wait(promise.place, What::Released(ticket));
         Outcome::Later
     }
 

@@ -34,6 +34,7 @@ pub(crate) struct Awaited {
 pub(crate) enum What {
     /// A publish, with its bytes.
     Published(Ticket, Reason, u32),
+    Released(Ticket),
     /// Boxed, as publishes are many and anything else is rare.
     Reply(Ticket, Box<Reply>),
     Settled(DeliveryId),
@@ -70,8 +71,10 @@ impl Waiting {
     }
 
     pub(crate) fn push(&mut self, awaited: Awaited) {
+        if self.list.is_empty() {
+            self.bell.waits.store(true, Ordering::SeqCst);
+        }
         self.list.push_back(awaited);
-        self.bell.waits.store(true, Ordering::SeqCst);
     }
 
     /// Up to where everything may be told that waits; `None` if nothing does.
@@ -91,7 +94,7 @@ impl Waiting {
 
     /// Whether a client that is owed so much has to wait for the store before it is heard again.
     pub(crate) fn holds_back(&self, owed: Owed) -> bool {
-        owed.answers > 0 && (owed.is_too_much() || self.store.room() == Room::Behind)
+        owed.is_something() && (owed.is_too_much() || self.store.room() == Room::Behind)
     }
 
     /// A connection is not read from now on; see [`Waiting::take_paused`].
@@ -134,6 +137,10 @@ impl Owed {
     pub(crate) fn settle(&mut self, bytes: u32) {
         self.answers = self.answers.saturating_sub(1);
         self.bytes = if self.answers == 0 { 0 } else { self.bytes.saturating_sub(bytes) };
+    }
+
+    pub(crate) fn is_something(self) -> bool {
+        self.answers > 0
     }
 
     fn is_too_much(self) -> bool {

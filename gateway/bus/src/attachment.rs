@@ -46,8 +46,8 @@ impl Attachment {
         drain: impl FnOnce(&mut dyn Deliveries),
     ) -> Result<Drained, Reason> {
         let mut state = self.session.state.lock();
-        if state.epoch != self.epoch {
-            return Err(state.evicted.unwrap_or(Reason::SessionTakenOver));
+        if !self.holds(&state) {
+            return Err(Reason::SessionTakenOver);
         }
         state.notified = false;
         let mut deliveries = Drain::new(&mut state.outbox, &mut turn.changes);
@@ -58,14 +58,14 @@ impl Attachment {
         let left = state.outbox.queued();
         drop(state);
         turn.collect(&self.session);
+        turn.collect_unread(&self.session);
         if delivered > 0 {
             counters.add(Counter::Delivered, delivered.into());
         }
-        if let Some((reason, count)) = refused {
-            counters.add_dropped(self.client_id(), None, DropReason::from_name(reason), count);
-        }
-        counters.add_dropped(self.client_id(), None, DropReason::Expired, expired);
-        counters.add_dropped(self.client_id(), None, DropReason::Damaged, turn.take_damaged());
+        let refused = refused.map(|(reason, count)| (DropReason::from_name(reason), count));
+        counters.count_dropped(&self.session, refused);
+        let lost = [(DropReason::Expired, expired), (DropReason::Damaged, turn.take_damaged())];
+        counters.count_dropped(&self.session, lost);
         Ok(Drained { left, sent, waits_for })
     }
 
@@ -77,7 +77,7 @@ impl Attachment {
         settlement: Settlement,
     ) -> Settled {
         let mut state = self.session.state.lock();
-        if state.epoch != self.epoch {
+        if !self.holds(&state) {
             return Settled::Unknown;
         }
         let before = state.outbox.settled();
@@ -133,7 +133,7 @@ impl Attachment {
     /// Why the attachment is void, if it is.
     pub fn evicted(&self) -> Option<Reason> {
         let state = self.session.state.lock();
-        (state.epoch != self.epoch).then(|| state.evicted.unwrap_or(Reason::SessionTakenOver))
+        (!self.holds(&state)).then_some(Reason::SessionTakenOver)
     }
 
     pub(crate) fn holds(&self, state: &State) -> bool {

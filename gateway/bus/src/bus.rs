@@ -22,9 +22,10 @@ use crate::routes::Routes;
 use crate::session::Named;
 use crate::timers::Timers;
 use crate::turn::Turn;
+use crate::unread::Unread;
 use crate::{
-    Attachment, ClientDrops, Counters, Drained, DropReason, Limits, Promise, QueueLimits, RouteCache,
-    Session, SessionView,
+    Attachment, ClientDrops, Counters, Drained, Limits, Promise, QueueLimits, RouteCache, Session,
+    SessionView,
 };
 
 /// Sessions, routes and retained messages, and the one way in: [`Bus::publish`].
@@ -50,6 +51,8 @@ pub struct Bus {
     pub(crate) rules: Rules,
     /// Groups with members that may hang, or with messages that wait for room.
     pub(crate) watched: Mutex<Vec<Arc<Group>>>,
+    /// Locked alone.
+    pub(crate) unread: Mutex<Unread>,
     pub(crate) next_session: AtomicU64,
     /// A moment that is not long ago, for those who have none. Locked alone.
     clock: Mutex<Option<Moment>>,
@@ -115,6 +118,7 @@ impl Bus {
             lookups: Mutex::default(),
             rules,
             watched: Mutex::default(),
+            unread: Mutex::default(),
             next_session: AtomicU64::new(1),
             suspicion: Mutex::default(),
             counters: Counters::new(hasher.clone()),
@@ -144,10 +148,6 @@ impl Bus {
     /// Who has lost what, the latest first, and how many clients are not remembered.
     pub fn drops(&self, moment: Moment) -> (Vec<ClientDrops>, u64) {
         self.counters.drops.all(moment.unix_millis)
-    }
-
-    pub(crate) fn count_dropped(&self, session: &Session, reason: DropReason, count: u32) {
-        self.counters.add_dropped(&session.client_id, None, reason, count);
     }
 
     pub fn limits(&self) -> &Limits {
@@ -207,10 +207,7 @@ impl Bus {
     /// Forgets an identifier of the peer's exactly-once publishes.
     pub fn release(&self, attachment: &Attachment, id: NonZeroU16) -> Promise<()> {
         let session = &attachment.session;
-        let mut turn = self.turn();
-        if session.is_durable() {
-            turn.begin();
-        }
+        let mut turn = self.turn_of(session);
         if attachment.release(id) {
             turn.append(&Record::Released { session: session.number, id });
         }
@@ -220,10 +217,7 @@ impl Bus {
     /// Keeps what a protocol wants kept with its session, as long as that lasts.
     pub fn keep(&self, attachment: &Attachment, bytes: Bytes) -> Promise<()> {
         let session = &attachment.session;
-        let mut turn = self.turn();
-        if session.is_durable() {
-            turn.begin();
-        }
+        let mut turn = self.turn_of(session);
         if attachment.keep(bytes.clone()) {
             turn.append(&Record::Kept { session: session.number, bytes });
         }
@@ -238,10 +232,11 @@ impl Bus {
         let postponed = self.release_delayed(moment);
         self.review_groups(moment);
         let write = self.write_retained(moment);
+        let unread = self.read_again(moment);
         let watch = (!self.watched.lock().is_empty()).then(|| moment.instant + REVIEW_EVERY);
         let timer = self.timers.lock().next();
         let delayed = postponed.or_else(|| self.delayed.lock().next().map(|next| next.due));
-        [timer, delayed, watch, write].into_iter().flatten().min()
+        [timer, delayed, watch, write, unread].into_iter().flatten().min()
     }
 
     /// Makes room in the store, if that is worth it; whether there is more to do. For a thread that has
@@ -308,6 +303,15 @@ impl Bus {
     #[inline]
     pub(crate) fn turn(&self) -> Turn<'_> {
         Turn::new(self)
+    }
+
+    /// The same for what the log has to know of a session: with the log, if it knows the session.
+    pub(crate) fn turn_of(&self, session: &Session) -> Turn<'_> {
+        let mut turn = self.turn();
+        if session.is_durable() {
+            turn.begin();
+        }
+        turn
     }
 
     pub(crate) fn set_clock(&self, moment: Moment) {

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use foldhash::fast::FixedState;
 use gateway_model::{ClientId, Topic};
 
+use crate::Session;
 use crate::drops::Drops;
 
 /// What is counted, for the whole gateway. Monotonic.
@@ -173,6 +174,17 @@ impl Counters {
         }
         self.lanes[lane()].0[COUNTERS + reason as usize].fetch_add(count.into(), Ordering::Relaxed);
         self.drops.note(lane(), client_id, topic, reason, count);
+    }
+
+    /// The same for copies of whatever topics.
+    pub(crate) fn count_dropped(
+        &self,
+        session: &Session,
+        dropped: impl IntoIterator<Item = (DropReason, u32)>,
+    ) {
+        for (reason, count) in dropped {
+            self.add_dropped(&session.client_id, None, reason, count);
+        }
     }
 
     pub fn count(&self, counter: Counter) -> u64 {

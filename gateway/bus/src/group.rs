@@ -301,7 +301,7 @@ impl Subscriber {
         let entry = Entry::new(message.clone(), self.identifiers(), qos, retain, priority);
         let entry = entry.shared(group, shared.ticket);
         let dropped = self.session.push(turn, state, entry, Some(shared));
-        count(&self.session, dropped, counters);
+        counters.count_dropped(&self.session, dropped);
     }
 }
 
@@ -337,7 +337,7 @@ fn take_in(
     drop(state);
     turn.changes = changes;
     turn.collect(session);
-    count(session, dropped, hands.counters);
+    hands.counters.count_dropped(session, dropped);
 }
 
 /// What nobody else took after all stays where it was.
@@ -346,15 +346,9 @@ fn give_back(hands: &mut Hands<'_, '_>, group: &Group, session: &Session, copies
     if state.ended {
         let lost = copies.len() as u32;
         state.outbox.lose(lost);
-        return count(session, [(DropReason::SessionEnded, lost)], hands.counters);
+        return hands.counters.count_dropped(session, [(DropReason::SessionEnded, lost)]);
     }
     take_in(hands, group, session, state, copies);
-}
-
-fn count(session: &Session, dropped: impl IntoIterator<Item = (DropReason, u32)>, counters: &Counters) {
-    for (reason, count) in dropped {
-        counters.add_dropped(&session.client_id, None, reason, count);
-    }
 }
 
 pub(crate) type Groups = Vec<Arc<Group>>;

@@ -14,8 +14,9 @@
 //!
 //! The log comes first: nobody who holds a lock of the bus may begin to append (`lock.rs` sees to
 //! it). So whatever the log has to know happens under its lock, and records are in the order of what
-//! they tell; only what leaves a session may be written after it has left. What is published at
-//! QoS 0, and what goes to sessions that end with their connections, never takes it.
+//! they tell; only what leaves a session may be written after it has left. What goes to sessions that
+//! end with their connections never takes it; what is published at QoS 0 does only if something that
+//! the log has makes room for it, or is found to have expired.
 //!
 //! `opening.rs` has sessions come and go, `subscribing.rs` and `publishing.rs` are what they do, and
 //! `sharing.rs` moves what a member of a group leaves behind. `turn.rs` is what one call does to the
@@ -52,6 +53,7 @@ mod tests;
 mod timers;
 mod trie;
 mod turn;
+mod unread;
 
 pub use attachment::{Attachment, Drained};
 pub use audit::Audit;

@@ -119,10 +119,7 @@ impl Bus {
         expiry: Option<Expiry>,
     ) -> bool {
         let session = &attachment.session;
-        let mut turn = self.turn();
-        if session.is_durable() {
-            turn.begin();
-        }
+        let mut turn = self.turn_of(session);
         let mut state = session.state.lock();
         if !attachment.holds(&state) {
             return false;
@@ -175,10 +172,7 @@ impl Bus {
             let next = self.timers.lock().pop(moment.instant);
             let Some((at, session)) = next else { return };
             let Some(session) = session.upgrade() else { continue };
-            let mut turn = self.turn();
-            if session.is_durable() {
-                turn.begin();
-            }
+            let mut turn = self.turn_of(&session);
             let mut state = session.state.lock();
             let Some((will_is_due, is_expired)) = state.look(at, moment.instant) else { continue };
             // A session that ends is the last moment for its will (MQTT 5.0 section 3.1.2.5).
@@ -237,7 +231,7 @@ impl Bus {
     /// exactly this (MQTT 5.0 section 3.1.3.2.2), or if it was before, and nobody has looked since.
     fn take_over(&self, state: &mut State, now: Instant) -> Option<Box<Will>> {
         let will = state.will.take();
-        if !state.evict(Reason::SessionTakenOver) {
+        if !state.evict() {
             return will.filter(|_| state.is_will_overdue(now));
         }
         self.counters.add(Counter::SessionsTakenOver, 1);
@@ -251,7 +245,7 @@ impl Bus {
         state.account(&self.budget);
         drop(state);
         turn.collect(session);
-        self.count_dropped(session, DropReason::Offline, forgotten);
+        self.counters.count_dropped(session, [(DropReason::Offline, forgotten)]);
     }
 
     /// Ends a session that nobody holds, and publishes a will that is due.
@@ -286,7 +280,7 @@ impl Bus {
             return None;
         }
         state.ended = true;
-        let was_held = state.evict(Reason::SessionTakenOver);
+        let was_held = state.evict();
         let shared = state.outbox.take_shared(&mut turn.changes);
         let left = turn.changes.gone.drain(..).collect();
         let gone = state.outbox.clear(&mut turn.changes);
@@ -299,7 +293,7 @@ impl Bus {
             self.counters.add(Counter::SessionsTakenOver, 1);
         }
         self.counters.add(Counter::SessionsEnded, 1);
-        self.count_dropped(session, DropReason::SessionEnded, gone);
+        self.counters.count_dropped(session, [(DropReason::SessionEnded, gone)]);
         if session.is_durable() {
             self.durable.lock().remove(&session.number);
         }

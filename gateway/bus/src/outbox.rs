@@ -70,7 +70,7 @@ pub(crate) struct Outbox {
 /// What became of a copy that was to be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pushed {
-    /// The log is to list the copy under this ordinal.
+    /// It was queued, and the log is to list it under this ordinal.
     pub(crate) listed: Option<u64>,
     /// Copies dropped for it, or itself.
     pub(crate) dropped: Option<(DropReason, u32)>,
@@ -131,9 +131,7 @@ impl Outbox {
     pub(crate) fn push_last(&mut self, mut entry: Entry) -> Result<(), Entry> {
         let size = entry.message.size();
         let is_short = Budget::steps(self.queue_bytes as usize + size) == 0;
-        let is_last =
-            self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
-        let is_simple = is_short && is_last && self.rare.is_none() && !self.is_durable();
+        let is_simple = is_short && self.is_last(&entry) && self.rare.is_none() && !self.is_durable();
         if !is_simple || !self.fits(&entry) {
             return Err(entry);
         }
@@ -144,8 +142,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a copy. One that is listed stays so only if the log is to have it: then `listed` tells
-    /// its ordinal.
+    /// Queues a copy, unless there is no room for it. The log may list only what goes to a durable
+    /// session above QoS 0 and was published so.
     #[inline(always)]
     pub(crate) fn push(&mut self, mut entry: Entry, changes: &mut Changes<'_>) -> Pushed {
         self.matched = self.matched.wrapping_add(1);
@@ -297,15 +295,9 @@ impl Outbox {
     /// Gives the ordinal of a new copy, if it needs one.
     #[inline(always)]
     fn number(&mut self, entry: &mut Entry) {
-        if entry.qos == Qos::AtMostOnce && !entry.is_listed() {
-            return;
-        }
-        // What was published at QoS 0 never touches the disk.
-        let is_to_be_listed = self.bounds.is_durable() && entry.message.qos.min(entry.qos) > Qos::AtMostOnce;
-        if !is_to_be_listed {
-            entry.unlist();
-        }
-        if entry.qos > Qos::AtMostOnce || entry.is_listed() {
+        let may_be_listed = self.is_durable() && entry.message.qos.min(entry.qos) > Qos::AtMostOnce;
+        debug_assert!(may_be_listed || !entry.is_listed(), "what is at QoS 0 is not in the log");
+        if entry.qos > Qos::AtMostOnce {
             entry.set_ordinal(self.next_ordinal);
             self.next_ordinal += 1;
         }
@@ -313,19 +305,8 @@ impl Outbox {
 
     fn listed(&self, ordinal: u64) -> Option<&Entry> {
         let is_it = |entry: &&Entry| entry.is_listed() && entry.ordinal() == ordinal;
-        let begin = self.in_flight();
-        let queue = |place: usize| &self.entries[begin + place];
-        let (mut low, mut high) = (0, self.head());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if queue(middle).ordinal() < ordinal {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
         // Nearly always in order, but not where priorities or copies that moved are among them.
-        let guess = self.entries.get(begin + low).filter(is_it);
+        let guess = self.entries.get(self.partition(|entry| entry.ordinal() < ordinal)).filter(is_it);
         guess.or_else(|| self.entries.iter().find(is_it))
     }
 
@@ -347,10 +328,15 @@ impl Outbox {
 
     /// Where the queue has its first entry of a lower priority.
     fn first_below(&self, priority: u8) -> usize {
+        self.partition(|entry| entry.priority >= priority)
+    }
+
+    /// Where the part of the queue ends in which all `are` so, if none behind it is.
+    fn partition(&self, are: impl Fn(&Entry) -> bool) -> usize {
         let (mut low, mut high) = (self.in_flight(), self.entries.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.entries[middle].priority >= priority {
+            if are(&self.entries[middle]) {
                 low = middle + 1;
             } else {
                 high = middle;

@@ -313,10 +313,7 @@ impl Bus {
         }
         let message = make(moment, publisher.client_id().clone(), publish);
         let mut matched = 0;
-        for target in &route.targets {
-            if target.no_local && message.publisher == target.session.client_id {
-                continue;
-            }
+        for target in route.wanting(&message.publisher) {
             matched += 1;
             target.session.push_briefly(self, &message, target, route.priority);
         }
@@ -334,22 +331,9 @@ impl Bus {
             turn.begin_message(message, route.listed_max);
         }
         let mut matched = 0;
-        for target in &route.targets {
-            // By name, as a will is published when its connection is gone (MQTT-3.8.3-3).
-            if target.no_local && message.publisher == target.session.client_id {
-                continue;
-            }
+        for target in route.wanting(&message.publisher) {
             matched += 1;
-            let retain = message.retain && target.retain_as_published;
-            target.session.push_message(
-                turn,
-                message,
-                target.qos,
-                retain,
-                target.identifiers.clone(),
-                route.priority,
-                &self.counters,
-            );
+            target.session.push_message(turn, message, target, route.priority, &self.counters);
         }
         for group in &route.groups {
             let given = loop {

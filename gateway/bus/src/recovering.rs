@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use gateway_model::{ClientId, Expiry, Message, Moment, Topic};
-use gateway_store::{CopyImage, Image, Place, ReadError, Record, SessionImage, Shared, Store};
+use gateway_store::{CopyImage, Image, Place, ReadError, Record, SessionImage, Shared};
 
 use self::library::Library;
 use crate::group::Group;
@@ -46,16 +46,16 @@ impl Bus {
         let Image { sessions, retained, delayed, next_session, next_serial, .. } = image;
         let copies = sessions.values().flat_map(|session| session.copies.values());
         let shared: Vec<Place> = copies.map(|copy| copy.place).chain(retained.values().copied()).collect();
-        let library = Library::new(self.store.clone(), shared);
+        let mut library = Library::new(self.store.clone(), shared);
         let mut recovered = Recovered::default();
         self.next_session.store(next_session.div_ceil(2).max(1), Ordering::Relaxed);
         let restored = self.restore_sessions(moment, sessions, &mut recovered);
-        self.restore_copies(moment, &library, restored, &mut recovered);
-        self.restore_retained(moment, &library, retained, &mut recovered);
-        self.restore_delayed(moment, &library, delayed, next_serial, &mut recovered);
+        self.restore_copies(moment, &mut library, restored, &mut recovered);
+        self.restore_retained(moment, &mut library, retained, &mut recovered);
+        self.restore_delayed(moment, &mut library, delayed, next_serial, &mut recovered);
         self.counters.add(Counter::Recovered, recovered.copies as u64);
         self.counters.add(Counter::SessionsRecovered, recovered.sessions as u64);
-        recovered.errors = library.take_errors();
+        recovered.errors = library.into_errors();
         recovered
     }
 
@@ -145,7 +145,7 @@ impl Bus {
     fn restore_copies(
         &self,
         moment: Moment,
-        library: &Library,
+        library: &mut Library,
         mut restored: Vec<Restored>,
         recovered: &mut Recovered,
     ) {
@@ -167,11 +167,12 @@ impl Bus {
             let mut changes = Changes::new(&self.store);
             let mut state = session.state.lock();
             let outbox = &mut state.outbox;
-            outbox.restore(image.copies, next_ordinal, sent_before, &group, library, &mut changes);
+            let mut read = |place| library.read(place);
+            outbox.restore(image.copies, next_ordinal, sent_before, &group, &mut read, &mut changes);
             state.account(&self.budget);
             drop(state);
             recovered.unreadable += changes.damaged as usize;
-            self.count_dropped(&session, DropReason::Damaged, changes.damaged);
+            self.counters.count_dropped(&session, [(DropReason::Damaged, changes.damaged)]);
             turn.changes.gone = changes.gone;
             turn.collect(&session);
             if image.record.away.is_none() {
@@ -189,7 +190,7 @@ impl Bus {
 
     /// A copy of a group that moves is first written down for its new holder, then settled for the old
     /// one. If a crash came between, both have it: the older one goes.
-    fn settle_moved(&self, library: &Library, restored: &mut [Restored]) {
+    fn settle_moved(&self, library: &mut Library, restored: &mut [Restored]) {
         let mut last: HashMap<Shared, Place> = HashMap::new();
         let copies = restored.iter().flat_map(|(_, image)| image.copies.values());
         for (shared, place) in copies.filter_map(|copy| Some((copy.shared()?, copy.place))) {
@@ -197,8 +198,8 @@ impl Bus {
             *known = place.max(*known);
         }
         // A group that was given up and made anew counts from the beginning: the message tells.
-        let is_same = |one, other| {
-            let read = |place| library.read(place).ok();
+        let mut is_same = |one, other| {
+            let mut read = |place| library.read(place).ok();
             read(one).zip(read(other)).is_some_and(|(one, other)| {
                 let known_by =
                     |message: &Arc<Message>| (message.accepted_unix_millis.get(), message.publisher.clone());
@@ -232,7 +233,7 @@ impl Bus {
     fn restore_retained(
         &self,
         moment: Moment,
-        library: &Library,
+        library: &mut Library,
         places: HashMap<Topic, Place>,
         recovered: &mut Recovered,
     ) {
@@ -253,7 +254,7 @@ impl Bus {
     fn restore_delayed(
         &self,
         moment: Moment,
-        library: &Library,
+        library: &mut Library,
         places: impl IntoIterator<Item = (u64, (u64, Place))>,
         next_serial: u64,
         recovered: &mut Recovered,
@@ -261,8 +262,7 @@ impl Bus {
         let mut delayed = self.delayed.lock();
         delayed.continue_from(next_serial);
         for (serial, (due, place)) in places {
-            let read: Result<Arc<Message>, ReadError> = library.read(place);
-            match read {
+            match library.read(place) {
                 Ok(message) => {
                     delayed.restore(serial, moment.instant_at(due), message);
                     recovered.delayed += 1;

@@ -115,11 +115,17 @@ impl Route {
     /// Whether the log is to have a message above QoS 0 that this client publishes.
     #[inline]
     pub(crate) fn is_durable_for(&self, publisher: &ClientId) -> bool {
-        let gets_it = |target: &Target| {
-            target.is_durable() && !(target.no_local && target.session.client_id == *publisher)
-        };
+        let is_durable = |target: &Target| target.is_durable();
         self.durable
-            && (self.targets.iter().any(gets_it) || self.groups.iter().any(|group| group.is_durable()))
+            && (self.wanting(publisher).any(is_durable) || self.groups.iter().any(|group| group.is_durable()))
+    }
+
+    /// The targets but those that leave out what their own client publishes: by name, as a will is
+    /// published when its connection is gone (MQTT-3.8.3-3).
+    #[inline]
+    pub(crate) fn wanting(&self, publisher: &ClientId) -> impl Iterator<Item = &Target> {
+        let is_own = |target: &Target| target.no_local && target.session.client_id == *publisher;
+        self.targets.iter().filter(move |target| !is_own(target))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_model::{ClientId, Expiry, Identifiers, Message, Moment, Notify, Qos, Reason, Will};
+use gateway_model::{ClientId, Expiry, Message, Moment, Notify, Qos, Will};
 use gateway_store::{Away, Copy, SessionRecord, Shared};
 
 use crate::budget::Budget;
@@ -48,8 +48,6 @@ pub(crate) struct State {
     steps: u16,
     /// Removed from the bus; nothing may be queued any more.
     pub(crate) ended: bool,
-    /// Why the connection with the previous epoch lost the session.
-    pub(crate) evicted: Option<Reason>,
 }
 
 /// What few sessions have.
@@ -104,7 +102,6 @@ impl Session {
             notified: false,
             steps: 0,
             ended: false,
-            evicted: None,
         };
         Self { client_id, number, state: Mutex::new(state) }
     }
@@ -116,37 +113,28 @@ impl Session {
     }
 
     /// Queues one copy and wakes the connection if it does not know yet.
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn push_message(
         &self,
         turn: &mut Turn<'_>,
         message: &Arc<Message>,
-        qos_max: Qos,
-        retain: bool,
-        identifiers: Identifiers,
+        target: &Target,
         priority: u8,
         counters: &Counters,
     ) {
         let state = self.state.lock();
-        let qos = state.effective_qos(message.qos, qos_max);
-        let entry = Entry::new(message.clone(), identifiers, qos, retain, priority);
-        if let Some((reason, count)) = self.push(turn, state, entry, None) {
-            // What makes room for it may be of another topic.
-            let topic = (reason != DropReason::QueueFull).then_some(&message.topic);
-            counters.add_dropped(&self.client_id, topic, reason, count);
-        }
+        let retain = message.retain && target.retain_as_published;
+        let entry = state.copy(message, target, retain, priority);
+        let dropped = self.push(turn, state, entry, None);
+        self.count_dropped(counters, message, dropped);
     }
 
     /// The same for a session and a live message that the log has nothing to do with.
     pub(crate) fn push_briefly(&self, bus: &Bus, message: &Arc<Message>, target: &Target, priority: u8) {
         let mut state = self.state.lock();
-        let qos = state.effective_qos(message.qos, target.qos);
-        let entry = Entry::new(message.clone(), target.identifiers.clone(), qos, false, priority);
+        let entry = state.copy(message, target, false, priority);
         let Err(entry) = state.push_last(entry) else { return };
-        if let Some((reason, count)) = self.push(&mut bus.turn(), state, entry, None) {
-            let topic = (reason != DropReason::QueueFull).then_some(&message.topic);
-            bus.counters.add_dropped(&self.client_id, topic, reason, count);
-        }
+        let dropped = self.push(&mut bus.turn(), state, entry, None);
+        self.count_dropped(&bus.counters, message, dropped);
     }
 
     /// Queues a copy; if the message is being stored, the log is to list it. `shared` is what the log
@@ -187,6 +175,14 @@ impl Session {
         }
         turn.collect(self);
         dropped
+    }
+
+    fn count_dropped(&self, counters: &Counters, message: &Message, dropped: Option<(DropReason, u32)>) {
+        if let Some((reason, count)) = dropped {
+            // What makes room for it may be of another topic.
+            let topic = (reason != DropReason::QueueFull).then_some(&message.topic);
+            counters.add_dropped(&self.client_id, topic, reason, count);
+        }
     }
 
     /// A copy as the log has it.
@@ -245,9 +241,8 @@ impl Session {
         window: u16,
         took_over: bool,
     ) -> Attachment {
-        state.evict(Reason::SessionTakenOver);
+        state.evict();
         state.notify = Some(notify);
-        state.evicted = None;
         if let Some(deadlines) = &mut state.deadlines {
             (deadlines.will, deadlines.expiry) = (None, None);
         }
@@ -320,6 +315,13 @@ impl State {
     /// The lower of both (MQTT 5.0 section 3.8.4), unless the session has it upgraded.
     pub(crate) fn effective_qos(&self, published: Qos, subscribed: Qos) -> Qos {
         if self.outbox.limits().upgrade_qos { subscribed } else { published.min(subscribed) }
+    }
+
+    /// A copy as a subscription wants it.
+    #[inline(always)]
+    fn copy(&self, message: &Arc<Message>, target: &Target, retain: bool, priority: u8) -> Entry {
+        let qos = self.effective_qos(message.qos, target.qos);
+        Entry::new(message.clone(), target.identifiers.clone(), qos, retain, priority)
     }
 
     /// Queues a copy if that is as simple as it nearly always is.
@@ -403,9 +405,8 @@ impl State {
     }
 
     /// Whether a connection held the session. It is told, and its attachment becomes void.
-    pub(crate) fn evict(&mut self, reason: Reason) -> bool {
+    pub(crate) fn evict(&mut self) -> bool {
         self.epoch = self.epoch.wrapping_add(1);
-        self.evicted = Some(reason);
         let previous = self.notify.take();
         if let Some(notify) = &previous {
             notify.notify();

@@ -69,7 +69,7 @@ impl Bus {
                 None => ours.len() as u32,
             };
             session.state.lock().outbox.lose(rest);
-            self.count_dropped(session, DropReason::SessionEnded, rest);
+            self.counters.count_dropped(session, [(DropReason::SessionEnded, rest)]);
         }
         // Of groups that are no more.
         gone.into_values().for_each(|gone| turn.settle_later(session.number, gone));

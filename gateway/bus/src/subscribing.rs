@@ -22,12 +22,9 @@ impl Bus {
         attachment: &Attachment,
         subscriptions: Vec<Subscription>,
     ) -> Promise<Vec<Reason>> {
-        let mut turn = self.turn();
-        let is_durable = attachment.session.is_durable();
-        let has_room = !(is_durable && turn.is_full() && !attachment.client_id().is_reserved());
-        if is_durable {
-            turn.begin();
-        }
+        let session = &attachment.session;
+        let mut turn = self.turn_of(session);
+        let has_room = !(session.is_durable() && turn.is_full() && !attachment.client_id().is_reserved());
         let one = |subscription| self.subscribe_one(&mut turn, now, attachment, subscription, has_room);
         let reasons = subscriptions.into_iter().map(one).collect();
         turn.promise(reasons)
@@ -35,10 +32,7 @@ impl Bus {
 
     /// One reason each: `Success`, or `NoSubscriptionExisted`.
     pub fn unsubscribe(&self, attachment: &Attachment, filters: &[TopicFilter]) -> Promise<Vec<Reason>> {
-        let mut turn = self.turn();
-        if attachment.session.is_durable() {
-            turn.begin();
-        }
+        let mut turn = self.turn_of(&attachment.session);
         let unsubscribe = |filter| self.unsubscribe_one(&mut turn, attachment, filter);
         let reasons = filters.iter().map(unsubscribe).collect();
         turn.promise(reasons)
@@ -175,9 +169,8 @@ impl Bus {
                 turn.begin_message(&message, Listed::one(&identifiers));
             }
             self.counters.add(Counter::Matched, 1);
-            if let Some((reason, count)) = session.push(turn, state, entry, None) {
-                self.count_dropped(session, reason, count);
-            }
+            let dropped = session.push(turn, state, entry, None);
+            self.counters.count_dropped(session, dropped);
             turn.store(&message, Holds::default());
         }
     }

@@ -167,6 +167,15 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Sees to it that a session whose next message could not be read is looked at again.
+    #[inline]
+    pub(crate) fn collect_unread(&mut self, session: &Session) {
+        if self.changes.reads_later {
+            self.changes.reads_later = false;
+            self.bus.unread.lock().add(session.number);
+        }
+    }
+
     /// Writes at once that a copy has left its session, if this turn writes.
     pub(crate) fn settle(&mut self, session: u64, gone: Gone) {
         match self.appending() {

@@ -40,8 +40,8 @@ use crate::{
 /// A protocol's state machine for one peer. See the module documentation.
 pub trait Adapter: Send {
     /// Bytes from the peer. Returns how many were consumed; the driver keeps the rest and shows it
-    /// again, followed by what arrives next, and also after every event. On a datagram carrier
-    /// `bytes` is one whole datagram and the result is ignored.
+    /// again, followed by what arrives next, and also after events, before anything else is read. On a
+    /// datagram carrier `bytes` is one whole datagram and the result is ignored.
     fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize;
 
     /// A reply, the end of something, or time passing.

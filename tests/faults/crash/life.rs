@@ -30,8 +30,8 @@ pub struct Plan {
     pub end: End,
     /// A round has at least so many acknowledgements.
     pub least: usize,
-    /// Further settings, `key=value`.
-    pub set: Vec<String>,
+    /// Its bridge comes on top.
+    pub settings: Settings,
     /// Nothing happening for so long means that nothing will.
     pub patience: Duration,
 }
@@ -39,7 +39,8 @@ pub struct Plan {
 impl Plan {
     /// To be killed, with the default settings.
     pub fn new(seed: u64, rounds: usize) -> Self {
-        Self { seed, rounds, end: End::Kill, least: 0, set: Vec::new(), patience: Duration::from_secs(10) }
+        let (settings, patience) = (Settings::default(), Duration::from_secs(10));
+        Self { seed, rounds, end: End::Kill, least: 0, settings, patience }
     }
 }
 
@@ -70,7 +71,7 @@ impl Life {
     pub fn run(world: &mut World, plan: Plan) -> Outcome<Self> {
         let (sender, events) = channel();
         let cast = Cast::new(sender.clone())?;
-        let settings = Settings { set: plan.set.clone(), ..Settings::file(cast.sink.bridge()) };
+        let settings = Settings { file: cast.sink.bridge(), ..plan.settings.clone() };
         let gateway = Gateway::start_with(world, settings)?;
         let stage = Stage::new(plan.seed, gateway.ports.mqtt, sender);
         let mut life = Self { gateway, stage, cast, events, plan, checked: 0 };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::harness::raw::{packet, text};
+use crate::harness::raw::{self, packet, text};
 
 /// What the gateway says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,17 +91,7 @@ pub fn disconnect() -> Vec<u8> {
 
 /// The next packet; an error of kind `InvalidData` if it is not one that a gateway sends.
 pub fn read(from: &mut impl Read) -> io::Result<Packet> {
-    let first = byte(from)?;
-    let mut length = 0;
-    for shift in [0, 7, 14, 21] {
-        let byte = byte(from)?;
-        length |= usize::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    from.read_exact(&mut body)?;
+    let (first, body) = raw::read(from)?;
     let wrong = || {
         io::Error::new(io::ErrorKind::InvalidData, format!("not a packet of ours: {first:02x} {body:02x?}"))
     };
@@ -147,10 +137,4 @@ fn parse_publish(first: u8, body: &[u8]) -> Option<Publish> {
 /// What follows a packet identifier and less than 128 bytes of properties.
 fn reasons(body: &[u8]) -> Option<Vec<u8>> {
     body.get(3 + usize::from(*body.get(2)?)..).map(<[u8]>::to_vec)
-}
-
-fn byte(from: &mut impl Read) -> io::Result<u8> {
-    let mut byte = [0];
-    from.read_exact(&mut byte)?;
-    Ok(byte[0])
 }

@@ -1,4 +1,5 @@
-//! Each check of the crash runs can fail: here a gateway is played that does what it must not.
+//! The judges of the crash runs, judged: here a gateway is played by hand, that does what it must, and then
+//! what it must not. That nobody is answered any more, and what the gateway counts, takes a real one.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_access::{Access, Config};
-use gateway_bus::{Bus, Limits};
+use gateway_bus::{Bus, Counter, Limits};
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Event, Expiry, Open, Outcome, Peer, Protocol, Publish, Qos, Reason,
-    Reply, Request, Settled, Settlement, Sink, Subscription, Ticket, TopicFilter,
+    Reply, Request, Settled, Settlement, Sink, Subscription, Ticket, Topic, TopicFilter, Will,
 };
 use gateway_store::{Disk, Options, Simulated, Store};
 
@@ -25,6 +25,10 @@ struct Words;
 struct Peerless {
     silence_max: Option<Duration>,
     heard: Option<Instant>,
+    /// It leaves what follows while it waits for an answer.
+    is_patient: bool,
+    /// Answers to come.
+    due: usize,
 }
 
 impl Protocol for Words {
@@ -38,16 +42,21 @@ fn say(out: &mut dyn Sink, text: impl std::fmt::Display) {
 }
 
 impl Peerless {
-    fn request(&self, words: &[&str], out: &mut dyn Sink) {
+    fn request(&mut self, words: &[&str], out: &mut dyn Sink) {
         let filter = |text: &str| TopicFilter::parse(text).unwrap();
         let number = |text: &str| text.parse::<u16>().unwrap();
+        self.due += usize::from(matches!(words[0], "open" | "transient" | "sub" | "unsub" | "keep"));
         match words {
             ["open", name] => {
                 let client_id = ClientId::parse(name).ok();
-                let open = Open { client_id, clean_start: false, expiry: Expiry::Never, ..Open::transient() };
+                let publish = Publish::new(Topic::parse("wills").unwrap(), name.to_string());
+                let will = Some(Box::new(Will { publish, delay: Duration::ZERO }));
+                let expiry = Expiry::Never;
+                let open = Open { client_id, clean_start: false, expiry, will, ..Open::transient() };
                 out.request(Ticket(0), Request::Open(Box::new(open)));
             }
             ["transient"] => out.request(Ticket(0), Request::Open(Box::new(Open::transient()))),
+            ["bye"] => out.close(Close::GOODBYE),
             ["sub", text, qos] => {
                 let qos = Qos::from_u8(qos.parse().unwrap()).unwrap();
                 out.request(Ticket(0), Request::Subscribe(vec![Subscription::new(filter(text), qos)]));
@@ -60,10 +69,10 @@ impl Peerless {
                 let payload = vec![b'x'; length.parse().unwrap()];
                 let publish = Publish { qos, ..Publish::new(topic, payload) };
                 let hold = NonZeroU16::new(number(id)).filter(|_| qos == Qos::ExactlyOnce);
-                if let Outcome::Done(reason) = out.publish(Ticket(number(id).into()), publish, hold)
-                    && qos > Qos::AtMostOnce
-                {
-                    say(out, format_args!("{reason} {id}"));
+                match out.publish(Ticket(number(id).into()), publish, hold) {
+                    Outcome::Done(_) if qos == Qos::AtMostOnce => {}
+                    Outcome::Done(reason) => say(out, format_args!("{reason} {id}")),
+                    Outcome::Later => self.due += 1,
                 }
             }
             ["rel", id] => {
@@ -91,8 +100,12 @@ impl Adapter for Peerless {
         let mut consumed = 0;
         self.heard = Some(now);
         while let Some(end) = bytes[consumed..].iter().position(|byte| *byte == b'\n') {
+            if self.is_patient && self.due > 0 {
+                break;
+            }
             let line = std::str::from_utf8(&bytes[consumed..consumed + end]).unwrap();
             match line.split(' ').collect::<Vec<_>>()[..] {
+                ["patient"] => self.is_patient = true,
                 ["alive", millis] => self.silence_max = Some(Duration::from_millis(millis.parse().unwrap())),
                 ref words => self.request(words, out),
             }
@@ -102,6 +115,7 @@ impl Adapter for Peerless {
     }
 
     fn handle(&mut self, _: Instant, event: Event, out: &mut dyn Sink) {
+        self.due = self.due.saturating_sub(usize::from(matches!(event, Event::Reply(..))));
         match event {
             Event::Reply(_, Reply::Opened(Ok(opened))) => {
                 say(out, format_args!("opened {}", opened.session_present));
@@ -177,6 +191,15 @@ impl Scene {
     fn hear(&mut self, line: Line) -> Vec<String> {
         let bytes = self.bench.received(line);
         String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn is_connected(&self, name: &str) -> bool {
+        let views = self.bench.broker().bus.sessions();
+        views.iter().any(|view| view.connected && view.client_id.as_str() == name)
+    }
+
+    fn count(&self, counter: Counter) -> u64 {
+        self.bench.broker().bus.counters().count(counter)
     }
 
     /// What is answered once the disk has written, and nothing before.
@@ -305,6 +328,7 @@ fn an_answer_is_not_given_to_the_next_in_its_place() {
     scene.say(opening, "open opening");
     scene.bench.cut(publisher);
     scene.bench.cut(opening);
+    assert!(!scene.is_connected("publisher"), "its place is free");
     let (one, other) = (scene.transient(), scene.transient());
     scene.sync();
     assert_eq!((scene.hear(one), scene.hear(other)), (vec![], vec![]));
@@ -412,18 +436,49 @@ fn the_gateway_ends_while_answers_wait() {
 
 /// Else its last words would be lost: acknowledgements behind a SUBSCRIBE, and the goodbye itself.
 #[test]
-fn the_end_of_a_client_does_not_overtake_what_waits_for_an_answer() {
+fn the_end_of_a_client_is_heard_after_all_that_it_said() {
+    for waits in ["sub a 1", "unsub a", "keep x", "pub 1 1 a 1"] {
+        let mut scene = Scene::new();
+        let client = scene.client("device");
+        scene.told_when_durable(client, "sub a 1", "granted_qos1");
+        scene.say(client, &format!("patient\n{waits}\npub 2 0 nobody 1\nbye"));
+        scene.bench.cut(client);
+        assert!(scene.is_connected("device"), "{waits}: there is something that it said last");
+        let before = scene.count(Counter::Accepted);
+        scene.sync();
+        assert!(!scene.is_connected("device"), "{waits}");
+        assert_eq!(scene.count(Counter::Accepted) - before, 1, "{waits}");
+        assert_eq!(scene.count(Counter::WillsPublished), 0, "{waits}: it said goodbye");
+    }
+}
+
+/// That its socket takes nothing any more says nothing of what it had sent.
+#[test]
+fn a_client_that_takes_nothing_any_more_is_heard_to_the_end() {
+    let mut scene = Scene::new();
+    let client = scene.client("device");
+    scene.told_when_durable(client, "sub a 1", "granted_qos1");
+    let publisher = scene.client("publisher");
+    scene.say(client, "patient\nsub b 1\nack 1\nbye");
+    scene.bench.cut(client);
+    scene.say(publisher, "pub 1 1 a 1");
+    assert!(scene.is_connected("device"), "the delivery could not be written");
+    scene.sync();
+    assert!(!scene.is_connected("device"));
+    assert_eq!(scene.count(Counter::WillsPublished), 0);
+    assert_eq!(scene.count(Counter::Delivered), 1, "its acknowledgement was heard");
+}
+
+/// One without a goodbye is gone as soon as nothing is left to hear, though answers to it still wait.
+#[test]
+fn a_client_that_said_nothing_more_is_gone_at_once() {
     let mut scene = Scene::new();
     let client = scene.client("device");
     scene.say(client, "sub a 1");
-    scene.say(client, "pub 1 0 b 1");
     scene.bench.cut(client);
-    let counters = |scene: &Scene| scene.bench.broker().bus.counters().count(gateway_bus::Counter::Accepted);
-    let connected = |scene: &Scene| scene.bench.broker().bus.sessions().iter().any(|view| view.connected);
-    assert!(connected(&scene), "nothing is read before the answer, nor the end");
-    let before = counters(&scene);
+    assert!(!scene.is_connected("device"));
+    assert_eq!(scene.count(Counter::WillsPublished), 1);
     scene.sync();
-    assert_eq!((counters(&scene) - before, connected(&scene)), (1, false));
 }
 
 /// It is gone when the disk has written, at the latest.
@@ -434,15 +489,14 @@ fn a_client_may_go_while_its_session_is_opened() {
     scene.say(first, "open device");
     scene.bench.cut(first);
     scene.sync();
-    let connected = |scene: &Scene| scene.bench.broker().bus.sessions().iter().any(|view| view.connected);
-    assert!(!connected(&scene));
+    assert!(!scene.is_connected("device"));
     let (second, third) = (scene.bench.connect(), scene.bench.connect());
     scene.say(second, "open device");
     scene.bench.cut(second);
     scene.say(third, "open device");
     scene.bench.cut(third);
     scene.sync();
-    assert!(!connected(&scene));
+    assert!(!scene.is_connected("device"));
     assert!(
         [first, second, third]
             .iter()

@@ -18,6 +18,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) received: Option<u64>,
     /// Copies dropped because they could not be read again; the outbox has accounted for them.
     pub(crate) damaged: u32,
+    /// What is next could not be read now: somebody has to come again.
+    pub(crate) reads_later: bool,
     /// The queue is not to grow.
     pub(crate) is_tight: bool,
 }
@@ -36,7 +38,14 @@ impl<'a> Changes<'a> {
 
     /// For what has no store: all stays in memory.
     pub(crate) fn nowhere() -> Self {
-        Self { store: None, gone: Vec::new(), received: None, damaged: 0, is_tight: false }
+        Self {
+            store: None,
+            gone: Vec::new(),
+            received: None,
+            damaged: 0,
+            reads_later: false,
+            is_tight: false,
+        }
     }
 
     pub(super) fn store(&self) -> Option<&'a Arc<dyn Store>> {

@@ -2,7 +2,6 @@ use std::collections::VecDeque;
 
 use gateway_model::Qos;
 
-use super::tail::Item;
 use super::{Changes, Entry, Outbox};
 use crate::DropPolicy;
 
@@ -58,7 +57,8 @@ impl Outbox {
             DropPolicy::Oldest | DropPolicy::Newest => return None,
         };
         let Some(victim) = victim else {
-            return Some(self.evict_behind(lowest, limits.drop, live, changes));
+            let is_last = limits.drop == DropPolicy::Newest;
+            return Some(self.evict_behind(lowest, is_last, live, changes));
         };
         let victim = self.remove_queued(victim).expect("it was found");
         changes.leaves(&victim);
@@ -131,9 +131,8 @@ impl Outbox {
         Some(entry)
     }
 
-    fn evict_behind(&mut self, priority: u8, drop: DropPolicy, live: bool, changes: &mut Changes<'_>) -> u32 {
-        let is_last = drop == DropPolicy::Newest;
-        let item: Option<Item> = self.tail_mut().and_then(|tail| tail.evict(priority, is_last, live));
+    fn evict_behind(&mut self, priority: u8, is_last: bool, live: bool, changes: &mut Changes<'_>) -> u32 {
+        let item = self.tail_mut().and_then(|tail| tail.evict(priority, is_last, live));
         if let Some(item) = &item {
             changes.leaves_behind(item);
             self.dequeue(item);

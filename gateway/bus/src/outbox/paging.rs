@@ -1,6 +1,7 @@
+use std::io;
 use std::sync::Arc;
 
-use gateway_store::{Place, Store};
+use gateway_store::{Place, ReadError, Store};
 
 use super::tail::{Item, Reference};
 use super::{Changes, Entry, Outbox, Rare, Tail};
@@ -10,11 +11,16 @@ use super::{Changes, Entry, Outbox, Rare, Tail};
 const HEAD_MESSAGES: usize = 512;
 /// And their bytes.
 const HEAD_BYTES: u32 = 256 * 1024;
+/// How often the disk may say that it cannot read a message before that counts as damaged. It is asked
+/// when the bus is polled, so that this takes some seconds.
+const READS_MAX: u8 = 20;
 
 /// Why there is no message to a reference.
 pub(super) enum Unread {
     /// It is not written yet.
     Early(Reference),
+    /// It cannot be read now, which may pass.
+    Failed(Reference, Arc<io::Error>),
     Damaged(Reference),
 }
 
@@ -49,16 +55,20 @@ impl Outbox {
     /// Puts a copy that is accounted for into its place.
     #[inline(always)]
     pub(super) fn enqueue(&mut self, entry: Entry, changes: &Changes<'_>) {
-        let is_last =
-            self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
-        if !is_last || self.rare.is_some() {
+        if self.rare.is_some() || !self.is_last(&entry) {
             return self.insert(entry, changes);
         }
         self.entries.push_back(entry);
         self.shorten(changes);
     }
 
-    /// The same, where it may have to go into the tail or before others.
+    /// Whether a copy goes behind all that is at hand.
+    #[inline(always)]
+    pub(super) fn is_last(&self, entry: &Entry) -> bool {
+        self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority)
+    }
+
+    /// The same as `enqueue`, where it may have to go into the tail or before others.
     #[inline(never)]
     fn insert(&mut self, entry: Entry, changes: &Changes<'_>) {
         if let Some(tail) = self.tail_mut()
@@ -67,13 +77,7 @@ impl Outbox {
             tail.push_back(entry.priority, Item::new(entry));
             return;
         }
-        let is_last =
-            self.head() == 0 || self.entries.back().is_some_and(|last| last.priority >= entry.priority);
-        if is_last {
-            self.entries.push_back(entry);
-        } else {
-            self.entries.insert(self.first_below(entry.priority), entry);
-        }
+        self.entries.insert(self.first_below(entry.priority), entry);
         self.shorten(changes);
     }
 
@@ -86,26 +90,43 @@ impl Outbox {
         }
     }
 
+    /// What could not be read may be tried again.
+    pub(crate) fn read_again(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.reads_later = false;
+        }
+    }
+
     /// Reads the next messages of the tail, when none is at hand any more. What is not written yet
-    /// cannot be read: then this is until when to wait.
+    /// cannot be read: then this is until when to wait. What cannot be read now is not tried again
+    /// before [`Outbox::read_again`].
     pub(super) fn refill(&mut self, changes: &mut Changes<'_>) -> Option<Place> {
         let store = self.tail()?.store().clone();
         let mut until = None;
-        while self.head() == 0 && self.behind() > 0 && until.is_none() {
+        while self.head() == 0 && self.behind() > 0 && until.is_none() && !self.reads_later() {
             for _ in 0..HEAD_MESSAGES / 2 {
                 if self.head_bytes() >= HEAD_BYTES / 2 {
                     break;
                 }
                 let Some((priority, item)) = self.tail_mut().and_then(Tail::pop_front) else { break };
                 match self.read(&*store, priority, item) {
-                    Ok(entry) => self.entries.push_back(entry),
+                    Ok(entry) => {
+                        self.rare_mut().reads_failed = 0;
+                        self.entries.push_back(entry);
+                    }
                     Err(Unread::Early(reference)) => {
                         until = Some(Place::from_number(reference.place.number() + 1));
-                        let items = vec![Item::Reference(reference)];
-                        self.tail_mut()?.push_front(priority, items);
+                        self.put_back(priority, reference);
                         break;
                     }
-                    Err(Unread::Damaged(reference)) => self.drop_damaged(reference, changes),
+                    Err(Unread::Failed(reference, error)) if self.may_pass(&error) => {
+                        changes.reads_later = true;
+                        self.put_back(priority, reference);
+                        break;
+                    }
+                    Err(Unread::Failed(reference, _) | Unread::Damaged(reference)) => {
+                        self.drop_damaged(reference, changes);
+                    }
                 }
             }
             self.drop_lost(changes);
@@ -128,11 +149,12 @@ impl Outbox {
             }
             // Whoever publishes it has a place, and has not written there yet.
             Err(_) if reference.place >= store.durable() => Err(Unread::Early(reference)),
-            Err(_) => Err(Unread::Damaged(reference)),
+            Err(ReadError::Io { error, .. }) => Err(Unread::Failed(reference, error)),
+            Err(ReadError::Nowhere(_) | ReadError::Damaged { .. }) => Err(Unread::Damaged(reference)),
         }
     }
 
-    pub(super) fn drop_damaged(&mut self, reference: Reference, changes: &mut Changes<'_>) {
+    fn drop_damaged(&mut self, reference: Reference, changes: &mut Changes<'_>) {
         changes.gone.push(reference.gone());
         changes.damaged += 1;
         self.settled = self.settled.wrapping_add(1);
@@ -145,6 +167,28 @@ impl Outbox {
         if item.is_replayed() {
             self.rare_mut().replayed -= 1;
         }
+    }
+
+    /// Puts what was first back where it was.
+    fn put_back(&mut self, priority: u8, reference: Reference) {
+        if let Some(tail) = self.tail_mut() {
+            tail.push_front(priority, vec![Item::Reference(reference)]);
+        }
+    }
+
+    fn reads_later(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.reads_later)
+    }
+
+    /// Whether what could not be read is worth another try, and no other before that.
+    fn may_pass(&mut self, error: &io::Error) -> bool {
+        let rare = self.rare_mut();
+        rare.reads_failed += u8::from(!is_want(error));
+        rare.reads_later = rare.reads_failed < READS_MAX;
+        if !rare.reads_later {
+            rare.reads_failed = 0;
+        }
+        rare.reads_later
     }
 
     /// Drops what the tail could not read again, which waited until now. The log is not told of pages,
@@ -195,6 +239,13 @@ impl Rare {
     pub(super) fn rest(&mut self) {
         if self.tail.as_ref().is_some_and(Tail::is_empty) {
             self.tail = None;
+            (self.reads_failed, self.reads_later) = (0, false);
         }
     }
+}
+
+/// Whether a read has failed for want of memory or of a descriptor (ENOMEM, ENFILE and EMFILE of
+/// errno(3)), which says nothing of what is stored, however long it lasts.
+fn is_want(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(12 | 23 | 24))
 }

@@ -11,6 +11,10 @@ pub(super) struct Rare {
     pub(super) resend: u16,
     /// What waits behind what is at hand.
     pub(super) tail: Option<Tail>,
+    /// How often the disk could not read what is first in the tail.
+    pub(super) reads_failed: u8,
+    /// It is not tried again yet.
+    pub(super) reads_later: bool,
 }
 
 impl Rare {

@@ -1,27 +1,31 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use gateway_model::Qos;
-use gateway_store::{CopyImage, CopyState, Shared, Store};
+use bytes::Bytes;
+use gateway_model::{ClientId, Message, Qos, Stored, Topic};
+use gateway_store::{CopyImage, CopyState, Place, ReadError, Shared};
 
 use super::flight::far_from;
-use super::paging::Unread;
 use super::tail::{Item, Reference};
-use super::{Changes, Entry, Outbox, Stage, Tail};
+use super::{Changes, Outbox, Stage, Tail};
+
+/// Reads a message of the log.
+type Read<'a> = dyn FnMut(Place) -> Result<Arc<Message>, ReadError> + 'a;
 
 impl Outbox {
     /// Takes in what a session had when the gateway stopped. What has an ordinal before `sent_before`
     /// may have been sent and is marked as a duplicate when it is sent. `group` knows the number of a
     /// group that copies were shared in, if it exists.
     ///
-    /// The session is away. Only messages in flight are read, by `reader`, unless there are no pages.
+    /// The session is away. Only messages in flight are read.
     pub(crate) fn restore(
         &mut self,
         copies: BTreeMap<u64, CopyImage>,
         next_ordinal: u64,
         sent_before: u64,
         group: &dyn Fn(Shared) -> Option<u32>,
-        reader: &dyn Store,
+        read: &mut Read<'_>,
         changes: &mut Changes<'_>,
     ) {
         let Some(store) = changes.store() else { return };
@@ -32,55 +36,67 @@ impl Outbox {
         let mut waiting = Vec::new();
         for (ordinal, image) in copies {
             self.matched = self.matched.wrapping_add(1);
-            self.queue_bytes += image.size;
-            if image.state == CopyState::Replayed {
-                self.rare_mut().replayed += 1;
-            }
             let (state, priority) = (image.state, image.priority);
             let reference = reference(ordinal, image, ordinal < sent_before, group);
             if state != CopyState::Received {
+                self.queue_bytes += reference.size;
+                if state == CopyState::Replayed {
+                    self.rare_mut().replayed += 1;
+                }
                 waiting.push((priority, reference));
                 continue;
             }
-            let item = Item::Reference(reference);
-            let Some(mut entry) = self.read_at_start(reader, priority, item, changes) else { continue };
-            self.queue_bytes -= entry.message.size() as u32;
+            let Some(message) = self.read_received(read, &reference, changes) else { continue };
+            let mut entry = reference.into_entry(message, priority);
             (entry.serial, entry.stage) = (self.next_serial, Stage::Release);
             self.next_serial = self.next_serial.wrapping_add(1);
             self.in_flight += 1;
             self.rare_mut().resend += 1;
             self.entries.push_back(entry);
         }
-        waiting.sort_by_key(|(priority, _)| Reverse(*priority));
-        in_order_of_tickets(&mut waiting);
-        if store.pages().is_some() && !waiting.is_empty() {
-            let tail = self.rare_mut().tail.get_or_insert_with(|| Tail::new(store.clone()));
-            for (priority, reference) in waiting {
-                tail.push_back(priority, Item::Reference(reference));
-            }
+        if waiting.is_empty() {
             return;
         }
+        waiting.sort_by_key(|(priority, _)| Reverse(*priority));
+        in_order_of_tickets(&mut waiting);
+        let tail = self.rare_mut().tail.get_or_insert_with(|| Tail::new(store.clone()));
         for (priority, reference) in waiting {
-            let entry = self.read_at_start(reader, priority, Item::Reference(reference), changes);
-            self.entries.extend(entry);
+            tail.push_back(priority, Item::Reference(reference));
         }
     }
 
-    fn read_at_start(
+    /// The message of a copy that its receiver has. Nobody will see it again: while it cannot be read,
+    /// any other does for the release, without which the receiver would keep the identifier for ever.
+    fn read_received(
         &mut self,
-        reader: &dyn Store,
-        priority: u8,
-        item: Item,
+        read: &mut Read<'_>,
+        reference: &Reference,
         changes: &mut Changes<'_>,
-    ) -> Option<Entry> {
-        match self.read(reader, priority, item) {
-            Ok(entry) => Some(entry),
-            // Nothing is written while a gateway starts: what is not there does not come.
-            Err(Unread::Early(reference) | Unread::Damaged(reference)) => {
-                self.drop_damaged(reference, changes);
+    ) -> Option<Arc<Message>> {
+        match read(reference.place) {
+            Ok(message) => Some(message),
+            Err(ReadError::Io { .. }) => Some(Arc::new(stand_in())),
+            Err(ReadError::Nowhere(_) | ReadError::Damaged { .. }) => {
+                changes.gone.push(reference.gone());
+                changes.damaged += 1;
+                self.settled = self.settled.wrapping_add(1);
                 None
             }
         }
+    }
+}
+
+fn stand_in() -> Message {
+    Message {
+        topic: Topic::parse("$unread").expect("a topic"),
+        payload: Bytes::new(),
+        properties: None,
+        publisher: ClientId::parse("$unread").expect("a name"),
+        accepted_unix_millis: 0.into(),
+        expires_at: None,
+        qos: Qos::ExactlyOnce,
+        retain: false,
+        stored: Stored::default(),
     }
 }
 

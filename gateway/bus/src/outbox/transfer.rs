@@ -4,6 +4,9 @@ use super::paging::Unread;
 use super::tail::Item;
 use super::{Changes, Entry, Outbox, Stage, Tail};
 
+/// How many copies that cannot be read now others are looked for behind: each may take the disk long.
+const UNREAD_MAX: usize = 16;
+
 /// How far the taking of a group's copies reaches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -167,7 +170,7 @@ impl Outbox {
         let mut left = tail.count(group);
         if left > 0 {
             let store = tail.store().clone();
-            let mut damaged = Vec::new();
+            let (mut damaged, mut unread) = (Vec::new(), 0);
             tail.rewrite(|priority, item, kept| {
                 if item.group() != group {
                     kept.push(item);
@@ -183,6 +186,12 @@ impl Outbox {
                     Err(Unread::Early(reference)) => {
                         kept.push(Item::Reference(reference));
                         return true;
+                    }
+                    // It stays with its session, whose client will try it again.
+                    Err(Unread::Failed(reference, _)) => {
+                        kept.push(Item::Reference(reference));
+                        unread += 1;
+                        return left == 0 || unread == UNREAD_MAX;
                     }
                     Err(Unread::Damaged(reference)) => {
                         damaged.push(reference);

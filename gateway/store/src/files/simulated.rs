@@ -145,6 +145,11 @@ impl Simulated {
         self.state.lock().with(name, |node| node.unreadable.push(range));
     }
 
+    /// All bytes of a file can be read again.
+    pub fn make_readable(&self, name: &str) {
+        self.state.lock().with(name, |node| node.unreadable.clear());
+    }
+
     /// A file is gone, or never was.
     pub fn lose(&self, name: &str) {
         let mut state = self.state.lock();

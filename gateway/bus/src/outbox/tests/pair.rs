@@ -43,7 +43,8 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new(qos: Qos) -> Self {
-        let (priority, group, is_replayed, is_offered, bytes) = (0, None, false, true, 0);
+        let (priority, group, is_replayed, bytes) = (0, None, false, 0);
+        let is_offered = qos > Qos::AtMostOnce;
         let identifiers = Identifiers::None;
         Self { published: qos, qos, priority, group, is_replayed, is_offered, bytes, identifiers }
     }

@@ -111,13 +111,14 @@ fn run(seed: u64) {
 fn draft(dice: &mut Dice, priorities: usize, ticket: u32, many: &Identifiers) -> Draft {
     let qos = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
     let published = qos[dice.below(8).min(2)];
+    let qos = qos[dice.below(8).min(2)].min(published);
     Draft {
         published,
-        qos: qos[dice.below(8).min(2)].min(published),
+        qos,
         priority: dice.below(priorities) as u8,
         group: dice.one_in(3).then(|| (1 + dice.below(2) as u32, ticket)),
         is_replayed: dice.one_in(12),
-        is_offered: !dice.one_in(10),
+        is_offered: !dice.one_in(10) && qos > Qos::AtMostOnce,
         bytes: [0, 100, 30_000, 60_000][dice.below(4)],
         identifiers: match dice.below(3) {
             0 => Identifiers::None,

@@ -49,7 +49,14 @@ impl Restart {
         let mut changes = Changes::new(&self.store);
         let group = |shared: Shared| u32::try_from(shared.group).ok();
         let copies = self.copies.clone();
-        outbox.restore(copies, next_ordinal, sent_before, &group, &*self.shelf, &mut changes);
+        outbox.restore(
+            copies,
+            next_ordinal,
+            sent_before,
+            &group,
+            &mut |place| self.shelf.read(place),
+            &mut changes,
+        );
         assert_eq!(outbox.unaccounted(), 0);
         outbox
     }
@@ -90,6 +97,29 @@ fn what_may_have_been_sent_comes_again_as_it_was() {
     let mut changes = Changes::new(&restart.store);
     let settled = outbox.settle(taken[0].id.unwrap(), Settlement::Completed, &mut changes);
     assert_eq!((settled, changes.gone[0].ordinal), (Settled::Done, 65_535));
+}
+
+/// Without its release the receiver would keep the identifier for ever.
+#[test]
+fn what_the_receiver_has_is_released_though_it_cannot_be_read_now() {
+    let mut restart = Restart::new();
+    for ordinal in 1..4 {
+        restart.copy(ordinal, TWO);
+    }
+    restart.copy(2, TWO).state = CopyState::Received;
+    let place = restart.copies[&2].place;
+    restart.shelf.fail(place, 5);
+    let mut outbox = restart.restore(4, 4);
+    assert_eq!((outbox.queued(), outbox.unsettled()), (2, 1));
+    assert_eq!(outbox.held(2, place, &mut Lookups::default()), Some(CopyState::Received));
+    outbox.restart(10);
+    let taken = restart.drain(&mut outbox);
+    let flags: Vec<_> = taken.iter().map(|taken| (taken.id.unwrap().get(), taken.released)).collect();
+    assert_eq!(flags, [(3, true), (2, false), (4, false)]);
+    let mut changes = Changes::new(&restart.store);
+    let settled = outbox.settle(taken[0].id.unwrap(), Settlement::Completed, &mut changes);
+    assert_eq!((settled, changes.gone[0].ordinal, changes.gone[0].place), (Settled::Done, 2, place));
+    assert_eq!(outbox.queue_bytes() + outbox.unaccounted() as usize, 0);
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub(super) struct Shelf {
     next_page: AtomicU64,
     /// Pages read and written so far.
     pub(super) accesses: AtomicU64,
+    /// What reads of a place fail with, as in errno(3).
+    failing: Mutex<HashMap<Place, i32>>,
     /// No page can be written.
     pub(super) is_full: AtomicBool,
 }
@@ -46,6 +48,14 @@ impl Shelf {
 
     pub(super) fn give_back(&self, place: Place, message: Arc<Message>) {
         self.messages.lock().insert(place, message);
+    }
+
+    pub(super) fn fail(&self, place: Place, error: i32) {
+        self.failing.lock().insert(place, error);
+    }
+
+    pub(super) fn mend(&self, place: Place) {
+        self.failing.lock().remove(&place);
     }
 
     pub(super) fn set_durable(&self, place: Place) {
@@ -103,6 +113,9 @@ impl Store for Shelf {
     }
 
     fn read(&self, place: Place) -> Result<Arc<Message>, ReadError> {
+        if let Some(error) = self.failing.lock().get(&place) {
+            return Err(ReadError::Io { place, error: Arc::new(io::Error::from_raw_os_error(*error)) });
+        }
         let messages = self.messages.lock();
         let message = messages.get(&place).ok_or(ReadError::Nowhere(place))?;
         Ok(Arc::new(copy(message, place)))

@@ -4,6 +4,7 @@ mod copies;
 mod messages;
 mod room;
 mod sessions;
+mod unread;
 
 use gateway_model::{Expiry, Open, Qos};
 use gateway_store::{Figures, Store};
