@@ -30,7 +30,7 @@ struct Writing<'a> {
     /// Those who hold the message that is being given, so far.
     storing: Option<SmallVec<[Copy; 1]>>,
     /// Copies that have left their sessions, by number of session.
-    gone: Vec<(u64, Gone)>,
+    gone: SmallVec<[(u64, Gone); 1]>,
     /// Messages that somebody has let go of who is no session.
     loose: Vec<Place>,
     /// Something was appended that somebody waits for.

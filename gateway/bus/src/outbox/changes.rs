@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use gateway_store::{Place, Store};
+use smallvec::SmallVec;
 
 use super::Entry;
 use super::tail::Item;
@@ -13,7 +14,7 @@ use super::tail::Item;
 pub(crate) struct Changes<'a> {
     store: Option<&'a Arc<dyn Store>>,
     /// Copies that the log listed and that have left.
-    pub(crate) gone: Vec<Gone>,
+    pub(crate) gone: SmallVec<[Gone; 1]>,
     /// The ordinal of a listed copy that its receiver has now (PUBREC).
     pub(crate) received: Option<u64>,
     /// Copies dropped because they could not be read again; the outbox has accounted for them.
@@ -40,7 +41,7 @@ impl<'a> Changes<'a> {
     pub(crate) fn nowhere() -> Self {
         Self {
             store: None,
-            gone: Vec::new(),
+            gone: SmallVec::new(),
             received: None,
             damaged: 0,
             reads_later: false,
