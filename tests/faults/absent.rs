@@ -16,11 +16,6 @@ impl Absent {
         Ok(Self(client_id))
     }
 
-    /// One that a gateway left behind.
-    pub fn of_before(client_id: &'static str) -> Self {
-        Self(client_id)
-    }
-
     /// Comes back for `count` messages, and leaves. What comes again counts once.
     pub fn fetch(&self, gateway: &Gateway, count: usize) -> Outcome<Vec<Vec<u8>>> {
         let mut client = RawClient::persistent(gateway.ports.mqtt, self.0)?;

@@ -6,6 +6,7 @@ use crate::harness::Case;
 mod absent;
 mod crash;
 mod excess;
+mod formats;
 mod full_disk;
 mod garbage;
 mod hasty;
@@ -19,6 +20,7 @@ pub fn cases() -> Vec<Case> {
         crash::cases,
         crash::proof::cases,
         excess::cases,
+        formats::cases,
         full_disk::cases,
         garbage::cases,
         hasty::cases,

@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::Outcome;
+use crate::harness::{Outcome, Stop};
 
 /// Of a segment's header.
 pub const HEADER: usize = 24;
+
+/// Where that has the version of the format, and its checksum.
+const VERSION_AT: usize = 8;
+const CHECKSUM_AT: usize = 20;
 
 /// Zeros that may belong to the last record.
 pub const ZEROS: usize = 32;
@@ -18,6 +22,32 @@ pub fn of(data_dir: &Path) -> Outcome<Vec<PathBuf>> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     paths.sort();
     Ok(paths)
+}
+
+/// The files, and what is in them.
+pub fn contents(data_dir: &Path) -> Outcome<Vec<(PathBuf, Vec<u8>)>> {
+    let read = |path: PathBuf| {
+        let bytes = fs::read(&path)?;
+        Ok((path, bytes))
+    };
+    of(data_dir)?.into_iter().map(read).collect()
+}
+
+/// The format of the oldest of them.
+pub fn version(data_dir: &Path) -> Outcome<u32> {
+    let oldest = of(data_dir)?.into_iter().next();
+    let oldest = oldest.ok_or_else(|| Stop::Failed(format!("there is no log in {}", data_dir.display())))?;
+    let bytes = fs::read(oldest)?;
+    Ok(u32::from_le_bytes(bytes[VERSION_AT..VERSION_AT + 4].try_into()?))
+}
+
+/// As if a gateway of that format had written it.
+pub fn set_version(path: &Path, version: u32) -> Outcome {
+    let mut bytes = fs::read(path)?;
+    bytes[VERSION_AT..VERSION_AT + 4].copy_from_slice(&version.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[..CHECKSUM_AT]);
+    bytes[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum.to_le_bytes());
+    Ok(fs::write(path, bytes)?)
 }
 
 /// The last of them that holds more than a header, and how many of its bytes are in use: zeros at the

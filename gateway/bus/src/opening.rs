@@ -6,7 +6,7 @@ use gateway_model::{ClientId, Expiry, Moment, Notify, Open, Opened, Reason, Topi
 use gateway_store::Record;
 
 use crate::lock::MutexGuard;
-use crate::outbox::{Entry, Gone, Outbox};
+use crate::outbox::{Entry, Gone, Outbox, Tail};
 use crate::session::{Named, State};
 use crate::turn::Turn;
 use crate::{Attachment, Bus, Counter, DropReason, Promise, Session, SessionOptions};
@@ -23,6 +23,8 @@ struct Remains {
     shared: Vec<Entry>,
     /// Those of them that the log has.
     gone: Vec<Gone>,
+    /// What nobody takes, as far as it was not at hand.
+    tail: Option<Tail>,
     will: Option<Box<Will>>,
 }
 
@@ -283,7 +285,7 @@ impl Bus {
         let was_held = state.evict();
         let shared = state.outbox.take_shared(&mut turn.changes);
         let left = turn.changes.gone.drain(..).collect();
-        let gone = state.outbox.clear(&mut turn.changes);
+        let (gone, tail) = state.outbox.clear(&mut turn.changes);
         state.account(&self.budget);
         let filters = std::mem::take(&mut state.subscriptions).into_filters();
         let will = state.will.take();
@@ -304,13 +306,18 @@ impl Bus {
             filters,
             shared,
             gone: left,
+            tail,
             will,
         })
     }
 
     /// Gives what a session leaves to those that it is for. No lock of the bus is held.
     fn settle_estate(&self, turn: &mut Turn<'_>, moment: Moment, remains: Remains) {
-        let Remains { session, was_replaced, filters, shared, gone, will, .. } = remains;
+        let Remains { session, was_replaced, filters, shared, gone, tail, will, .. } = remains;
+        if let Some(mut tail) = tail {
+            tail.clear(&mut turn.changes);
+            turn.collect_end();
+        }
         // Others look up routes in between: there may be a hundred thousand filters.
         for some in filters.chunks(FILTERS_AT_A_TIME) {
             let mut routes = self.routes.write();

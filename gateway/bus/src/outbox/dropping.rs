@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use gateway_model::Qos;
 
-use super::{Changes, Entry, Outbox};
+use super::{Changes, Entry, Outbox, Tail};
 use crate::DropPolicy;
 
 /// What leaves without being delivered.
@@ -65,17 +65,15 @@ impl Outbox {
         Some(1)
     }
 
-    /// Empties the outbox; returns how many copies went.
-    pub(crate) fn clear(&mut self, changes: &mut Changes<'_>) -> u32 {
+    /// Empties the outbox; returns how many copies went. The tail comes back with those of them that were
+    /// not at hand: to let go of them takes a look at each page.
+    pub(crate) fn clear(&mut self, changes: &mut Changes<'_>) -> (u32, Option<Tail>) {
         let gone = self.backlog() as u32;
         self.entries.iter().for_each(|entry| changes.leaves(entry));
-        while let Some((_, item)) = self.tail_mut().and_then(|tail| tail.pop_front()) {
-            changes.leaves_behind(&item);
-        }
         self.settled = self.settled.wrapping_add(gone);
         self.entries = VecDeque::new();
-        (self.queue_bytes, self.in_flight, self.rare) = (0, 0, None);
-        gone
+        (self.queue_bytes, self.in_flight) = (0, 0);
+        (gone, self.rare.take().and_then(|rare| rare.tail))
     }
 
     /// Drops what waits at QoS 0: its receiver is gone and it is not to be stored.

@@ -16,7 +16,7 @@ pub(crate) use self::reference::{Item, Reference};
 use self::relocated::Relocated;
 use self::run::{Paging, Run};
 pub(crate) use self::sums::Sums;
-use super::Entry;
+use super::{Changes, Entry};
 
 /// What waits behind the head of a durable session's queue: references of a few bytes, without
 /// messages, and most of them on pages.
@@ -177,6 +177,13 @@ impl Tail {
         }
         for copy in behind.into_iter().chain(copies) {
             self.push_back(copy.priority, Item::new(copy));
+        }
+    }
+
+    /// Lets go of all that is here.
+    pub(crate) fn clear(&mut self, changes: &mut Changes<'_>) {
+        while let Some((_, item)) = self.pop_front() {
+            changes.leaves_behind(&item);
         }
     }
 

@@ -224,10 +224,12 @@ impl Pair {
 
     pub(super) fn clear(&mut self) {
         let mut changes = Changes::new(&self.store);
-        let ours = self.paged.clear(&mut changes);
+        let (ours, tail) = self.paged.clear(&mut changes);
+        tail.into_iter().for_each(|mut tail| tail.clear(&mut changes));
         let gone = changes.gone.clone();
         self.note(&gone);
-        assert_eq!(ours, self.plain.clear(&mut Changes::nowhere()));
+        let (theirs, _) = self.plain.clear(&mut Changes::nowhere());
+        assert_eq!(ours, theirs);
         self.check();
         assert!(self.listed.is_empty(), "{:?} never left", self.listed);
         assert!(self.shelf.pages().is_empty(), "pages that nobody has");

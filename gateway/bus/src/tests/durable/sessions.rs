@@ -4,8 +4,8 @@ use bytes::Bytes;
 use gateway_model::{Expiry, Open, Qos, Reason, RetainHandling, Subscription};
 
 use super::{ONE, TWO, appended, brief, open, resume, scene};
-use crate::SessionOptions;
 use crate::tests::scene::{Scene, filter, id, lasting, publish, secs_of, topic, with_will};
+use crate::{DropReason, Limits, QueueLimits, SessionOptions};
 
 fn number(value: u16) -> NonZeroU16 {
     NonZeroU16::new(value).unwrap()
@@ -296,4 +296,23 @@ fn a_clean_start_is_told_when_the_old_session_is_gone_for_ever() {
     scene.commit();
     assert!(scene.is_kept(opened.place));
     assert_eq!(scene.crash(0).sessions, 0);
+}
+
+#[test]
+fn a_clean_start_leaves_nothing_of_a_long_queue() {
+    let queue = QueueLimits { messages_max: 10_000, ..QueueLimits::default() };
+    let mut scene = Scene::durable(Limits { queue, ..Limits::default() });
+    let (publisher, client) = (brief(&scene, "p"), open(&scene, "a"));
+    scene.subscribe(&client, "t", ONE);
+    scene.lose(&client);
+    for _ in 0..3000 {
+        let _ = scene.publish(&publisher, "t", "x", ONE);
+    }
+    scene.commit();
+    let clean = scene.open("a", Open { clean_start: true, ..lasting(Expiry::Never) });
+    assert!(!clean.opened.session_present && scene.receive(&clean).is_empty());
+    assert_eq!(scene.dropped(DropReason::SessionEnded), 3000);
+    scene.assert_balanced();
+    scene.commit();
+    assert_eq!(scene.crash(0).copies, 0);
 }
