@@ -23,9 +23,9 @@ use super::tls;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Bytes in order, both ways.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// What carries the bytes of MQTT to the broker and back.
 pub enum Carrier {

@@ -109,7 +109,10 @@ impl SubscribeOptions {
             ("--retain-handling", self.retain_handling.is_some()),
             ("--no-local", self.no_local),
         ];
-        match needs_v5.into_iter().find(|(_, is_given)| *is_given && self.connect.broker.version != Version::V5) {
+        match needs_v5
+            .into_iter()
+            .find(|(_, is_given)| *is_given && self.connect.broker.version != Version::V5)
+        {
             Some((name, _)) => Err(ClientError::Usage(format!("{name} needs MQTT 5 (-V 5)"))),
             None => Ok(()),
         }
