@@ -3,14 +3,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
 use foldhash::fast::RandomState;
 use gateway_model::WireBuffer;
-use tokio::io::ReadBuf;
-use tokio::net::UdpSocket;
+use mio::net::UdpSocket;
 
 use crate::listener::Listener;
+use crate::poller::Poller;
 use crate::signal::Signal;
 
 /// A datagram socket of one shard and the peers that talk to it.
@@ -27,21 +26,21 @@ impl DatagramSocket {
         socket: std::net::UdpSocket,
         listener: Arc<Listener>,
         signal: Arc<Signal>,
+        poller: &Poller,
     ) -> io::Result<Self> {
-        Ok(Self { socket: UdpSocket::from_std(socket)?, listener, signal, peers: HashMap::default() })
+        let mut socket = UdpSocket::from_std(socket);
+        poller.watch_reading(&mut socket, signal.key())?;
+        Ok(Self { socket, listener, signal, peers: HashMap::default() })
     }
 
-    /// The next datagram, or `None` if there is none now; then the waker is registered.
+    /// The next datagram, or `None` if there is none now; then the poller says when there is.
     pub(crate) fn receive(&self, scratch: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        let waker = self.signal.waker();
-        let mut cx = Context::from_waker(&waker);
         loop {
-            let mut buffer = ReadBuf::new(scratch);
-            match self.socket.poll_recv_from(&mut cx, &mut buffer) {
-                Poll::Ready(Ok(address)) => return Some((buffer.filled().len(), address)),
+            match self.socket.recv_from(scratch) {
+                Ok(received) => return Some(received),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 // An ICMP error of an earlier datagram; it says nothing of the next one.
-                Poll::Ready(Err(_)) => {}
-                Poll::Pending => return None,
+                Err(_) => {}
             }
         }
     }
@@ -50,7 +49,7 @@ impl DatagramSocket {
     /// may lose any; protocols that care retransmit.
     pub(crate) fn send(&self, address: SocketAddr, wire: &WireBuffer) {
         for datagram in wire.datagrams() {
-            match self.socket.try_send_to(datagram, address) {
+            match self.socket.send_to(datagram, address) {
                 Ok(count) => {
                     self.listener.gauges.bytes_out.fetch_add(count as u64, Ordering::Relaxed);
                 }

@@ -58,7 +58,7 @@ impl Bench {
         let settings = ListenerSettings::new("bench", loopback.into(), listener::Carrier::Stream, protocol);
         let listener = Listener::new(&settings, broker.gauges.listener("bench"), None);
         let moment = Moment { instant: Instant::now(), unix_millis: UNIX_MILLIS };
-        let mut shard = Shard::new(broker.clone(), shards.clone(), 0, 1);
+        let mut shard = Shard::new(broker.clone(), shards.clone(), 0, 1).expect("a poller");
         // What takes long is done at once: there is no other thread.
         shard.world.offload = Box::new(move |SlowLogin { key, generation, work }| {
             shards.handles[0].send(Arrival::Verdict(key, generation, work()));
@@ -75,12 +75,13 @@ impl Bench {
         let port = 10_000 + (line.0 % 50_000) as u16;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         self.listener.gauges.enter(usize::MAX);
-        self.shard.connect(
+        let key = self.shard.connect(
             Carrier::Memory(Memory(pipe)),
             self.listener.peer(address),
             &self.listener,
             self.moment,
         );
+        assert!(key.is_some(), "there is no socket to watch");
         self.run();
         line
     }
