@@ -1,5 +1,6 @@
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
 
 use gateway_model::WireBuffer;
 use mio::net::{TcpStream, UnixStream};
@@ -29,6 +30,15 @@ pub(crate) struct DirectSocket {
 
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
+
+impl AsRawFd for LooseSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
 
 impl LooseSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

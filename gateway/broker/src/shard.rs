@@ -38,6 +38,7 @@ use crate::acceptor::{Acceptor, LooseListener};
 use crate::broker::scramble;
 use crate::carrier::Carrier;
 use crate::connection::{Connection, Phase, Pool};
+use crate::descriptors::Descriptors;
 use crate::direct::LooseSocket;
 use crate::handshake::Greeted;
 use crate::listener::Listener;
@@ -57,6 +58,7 @@ mod accept;
 pub struct Shards {
     handles: Arc<[ShardHandle]>,
     turn: Arc<AtomicUsize>,
+    descriptors: Arc<Descriptors>,
 }
 
 pub(crate) struct ShardHandle {
@@ -103,7 +105,7 @@ pub fn start_shards(broker: &Arc<Broker>, count: usize, seed: u64) -> std::io::R
         (handle, scramble(seed.wrapping_add(index as u64)))
     };
     let (handles, seeds): (Vec<_>, Vec<_>) = (0..count.max(1)).map(handle).unzip();
-    let shards = Shards { handles: handles.into(), turn: Arc::default() };
+    let shards = Shards { handles: handles.into(), turn: Arc::default(), descriptors: Arc::default() };
     for (index, seed) in seeds.into_iter().enumerate() {
         // One pass, then one look at the sockets: the task is the whole load of its runtime.
         let runtime = tokio::runtime::Builder::new_current_thread()

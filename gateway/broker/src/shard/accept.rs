@@ -2,6 +2,7 @@
 //! something before its protocol.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ impl Shard {
                 return acceptor.signal.raise(IO);
             }
             let Some((socket, address)) = acceptor.accept(moment.instant) else { return };
+            self.shards.descriptors.note(socket.as_raw_fd());
             let listener = acceptor.listener.clone();
             if !listener.enter(moment.instant) {
                 continue;

@@ -53,7 +53,7 @@ impl Bench {
             load: AtomicUsize::new(0),
             thread: Mutex::default(),
         };
-        let shards = Shards { handles: [handle].into(), turn: Arc::default() };
+        let shards = Shards { handles: [handle].into(), turn: Arc::default(), descriptors: Arc::default() };
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = ListenerSettings::new("bench", loopback.into(), listener::Carrier::Stream, protocol);
         let listener = Listener::new(&settings, broker.gauges.listener("bench"), None);
