@@ -43,7 +43,7 @@ use crate::listener::Listener;
 use crate::login::SlowLogin;
 use crate::meter::Meter;
 use crate::signal::{IO, OUTBOX, ReadyQueue, Signal, WORK};
-use crate::sockets::DatagramSocket;
+use crate::sockets::{DatagramSocket, Medium};
 use crate::stream::LooseSocket;
 use crate::turn::{Client, World};
 use crate::waiting::Awaited;
@@ -287,7 +287,10 @@ impl Shard {
                     self.take_over(socket, address, &listener, moment);
                 }
                 Arrival::Greeted(greeted, listener) => self.greeted(greeted, &listener, moment),
-                Arrival::Socket(socket, listener) => self.open_socket(socket, listener),
+                Arrival::Socket(socket, listener) => match Medium::system(socket) {
+                    Ok(medium) => self.open_socket(medium, listener),
+                    Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
+                },
                 Arrival::Verdict(key, generation, verdict) => self.decided(key, generation, verdict, moment),
                 Arrival::Stop => self.stop(moment),
             }
@@ -346,13 +349,10 @@ impl Shard {
         key
     }
 
-    fn open_socket(&mut self, socket: UdpSocket, listener: Arc<Listener>) {
+    fn open_socket(&mut self, medium: Medium, listener: Arc<Listener>) {
         let signal = Signal::new(&self.handle().queue, SOCKET_KEY | self.sockets.len() as u32);
         signal.raise(IO);
-        match DatagramSocket::new(socket, listener.clone(), signal) {
-            Ok(socket) => self.sockets.push(socket),
-            Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
-        }
+        self.sockets.push(DatagramSocket::new(medium, listener, signal));
     }
 
     fn decided(&mut self, key: u32, generation: u32, verdict: Verdict, moment: Moment) {

@@ -15,20 +15,46 @@ use crate::signal::Signal;
 
 /// A datagram socket of one shard and the peers that talk to it.
 pub(crate) struct DatagramSocket {
-    pub(crate) socket: UdpSocket,
+    medium: Medium,
     pub(crate) listener: Arc<Listener>,
     pub(crate) signal: Arc<Signal>,
     /// The connection of each source address.
     pub(crate) peers: HashMap<SocketAddr, u32, RandomState>,
 }
 
+/// What datagrams travel through.
+pub(crate) enum Medium {
+    System(UdpSocket),
+    #[cfg(any(test, feature = "testing"))]
+    Memory(crate::memory::Air),
+}
+
+impl Medium {
+    /// Registers a socket with the current runtime.
+    pub(crate) fn system(socket: std::net::UdpSocket) -> io::Result<Self> {
+        UdpSocket::from_std(socket).map(Self::System)
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<SocketAddr>> {
+        match self {
+            Self::System(socket) => socket.poll_recv_from(cx, buffer),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(air) => air.lock().poll_receive(cx, buffer).map(Ok),
+        }
+    }
+
+    fn try_send(&self, datagram: &[u8], address: SocketAddr) -> io::Result<usize> {
+        match self {
+            Self::System(socket) => socket.try_send_to(datagram, address),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(air) => Ok(air.lock().send(datagram, address)),
+        }
+    }
+}
+
 impl DatagramSocket {
-    pub(crate) fn new(
-        socket: std::net::UdpSocket,
-        listener: Arc<Listener>,
-        signal: Arc<Signal>,
-    ) -> io::Result<Self> {
-        Ok(Self { socket: UdpSocket::from_std(socket)?, listener, signal, peers: HashMap::default() })
+    pub(crate) fn new(medium: Medium, listener: Arc<Listener>, signal: Arc<Signal>) -> Self {
+        Self { medium, listener, signal, peers: HashMap::default() }
     }
 
     /// The next datagram, or `None` if there is none now; then the waker is registered.
@@ -37,7 +63,7 @@ impl DatagramSocket {
         let mut cx = Context::from_waker(&waker);
         loop {
             let mut buffer = ReadBuf::new(scratch);
-            match self.socket.poll_recv_from(&mut cx, &mut buffer) {
+            match self.medium.poll_receive(&mut cx, &mut buffer) {
                 Poll::Ready(Ok(address)) => return Some((buffer.filled().len(), address)),
                 // An ICMP error of an earlier datagram; it says nothing of the next one.
                 Poll::Ready(Err(_)) => {}
@@ -50,7 +76,7 @@ impl DatagramSocket {
     /// may lose any; protocols that care retransmit.
     pub(crate) fn send(&self, address: SocketAddr, wire: &WireBuffer) {
         for datagram in wire.datagrams() {
-            match self.socket.try_send_to(datagram, address) {
+            match self.medium.try_send(datagram, address) {
                 Ok(count) => {
                     self.listener.gauges.bytes_out.fetch_add(count as u64, Ordering::Relaxed);
                 }
