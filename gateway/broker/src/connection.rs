@@ -3,7 +3,6 @@ mod writing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Instant;
 
 use gateway_access::Verdict;
@@ -29,12 +28,11 @@ pub(crate) struct Connection {
     pub(crate) adapter: Box<dyn Adapter>,
     pub(crate) client: Client,
     pub(crate) signal: Arc<Signal>,
-    pub(crate) waker: Waker,
     pub(crate) gauges: Arc<ListenerGauges>,
     /// Bytes that the adapter has not consumed yet.
     partial: Vec<u8>,
     pub(crate) wire: Option<Box<WireBuffer>>,
-    /// The socket takes no more; the waker is registered.
+    /// The socket takes no more.
     blocked: Option<Box<Blocked>>,
     /// The earliest entry for this connection among the shard's timers.
     pub(crate) armed: Option<Instant>,
@@ -77,13 +75,11 @@ impl Connection {
         signal: Arc<Signal>,
         gauges: Arc<ListenerGauges>,
     ) -> Self {
-        let waker = signal.waker();
         Self {
             carrier,
             adapter,
             client,
             signal,
-            waker,
             gauges,
             partial: Vec::new(),
             wire: None,

@@ -2,11 +2,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use gateway_model::WireBuffer;
 use parking_lot::Mutex;
-use tokio::io::ReadBuf;
 
 use crate::carrier::Read;
 
@@ -93,22 +92,15 @@ pub(crate) struct Datagrams {
     bytes: Vec<u8>,
     /// To whom each of them goes, and where in `bytes` it ends.
     from_gateway: Vec<(SocketAddr, usize)>,
-    waker: Option<Waker>,
 }
 
 impl Datagrams {
     /// As a socket does: what is longer than the buffer is cut off.
-    pub(crate) fn poll_receive(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<SocketAddr> {
-        let Some((address, datagram)) = self.to_gateway.pop_front() else {
-            self.waker = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
-        buffer.put_slice(&datagram[..datagram.len().min(buffer.remaining())]);
-        Poll::Ready(address)
+    pub(crate) fn receive(&mut self, scratch: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        let (address, datagram) = self.to_gateway.pop_front()?;
+        let length = datagram.len().min(scratch.len());
+        scratch[..length].copy_from_slice(&datagram[..length]);
+        Some((length, address))
     }
 
     pub(crate) fn send(&mut self, datagram: &[u8], address: SocketAddr) -> usize {
@@ -120,9 +112,6 @@ impl Datagrams {
     /// A datagram on the bench's side.
     pub(crate) fn put(&mut self, address: SocketAddr, datagram: &[u8]) {
         self.to_gateway.push_back((address, datagram.into()));
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
     }
 
     /// Shows everything that the gateway has sent, in order.

@@ -106,7 +106,10 @@ impl Course {
             assert_eq!(population.answer(gateway, index..index + 1), 1, "it has come");
         }
         let name = population.name();
-        println!("  publish to one         {:.2} us, acknowledged ({name})", micros(cpu() - before, times.into()));
+        println!(
+            "  publish to one         {:.2} us, acknowledged ({name})",
+            micros(cpu() - before, times.into())
+        );
     }
 
     /// One publish to many, or one each where none reaches many.

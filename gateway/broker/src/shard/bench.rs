@@ -13,6 +13,7 @@ use crate::carrier::Carrier;
 use crate::listener::{self, Listener, ListenerSettings};
 use crate::login::SlowLogin;
 use crate::memory::{Air, Memory, Pipe};
+use crate::signal::IO;
 use crate::sockets::Medium;
 
 /// The real gateway without sockets, threads and a running clock: one shard with its connections,
@@ -59,12 +60,12 @@ impl Bench {
             load: AtomicUsize::new(0),
             thread: Mutex::default(),
         };
-        let shards = Shards { handles: [handle].into(), turn: Arc::default() };
+        let shards = Shards { handles: [handle].into(), turn: Arc::default(), descriptors: Arc::default() };
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let settings = ListenerSettings::new("bench", loopback.into(), listener::Carrier::Stream, protocol);
         let listener = Listener::new(&settings, broker.gauges.listener("bench"), None);
         let moment = Moment { instant: Instant::now(), unix_millis: UNIX_MILLIS };
-        let mut shard = Shard::new(broker.clone(), shards.clone(), 0, 1);
+        let mut shard = Shard::new(broker.clone(), shards.clone(), 0, 1).expect("a poller");
         // What takes long is done at once: there is no other thread.
         shard.world.offload = Box::new(move |SlowLogin { key, generation, work }| {
             shards.handles[0].send(Arrival::Verdict(key, generation, work()));
@@ -81,12 +82,13 @@ impl Bench {
         let port = 10_000 + (line.0 % 50_000) as u16;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         self.listener.gauges.enter(usize::MAX);
-        self.shard.connect(
+        let key = self.shard.connect(
             Carrier::Memory(Memory(pipe)),
             self.listener.peer(address),
             &self.listener,
             self.moment,
         );
+        assert!(key.is_some(), "there is no socket to watch");
         self.run();
         line
     }
@@ -117,6 +119,8 @@ impl Bench {
         let mut air = self.ports[port.0].lock();
         datagrams.into_iter().for_each(|(from, datagram)| air.put(from, datagram.as_ref()));
         drop(air);
+        // As the poller would.
+        self.shard.sockets[port.0].signal.raise(IO);
         self.run();
     }
 
