@@ -135,6 +135,7 @@ impl Course {
         let begun = Reading::now();
         for population in &mut self.populations {
             if population.is_found_out_by_silence() {
+                population.shared_topic().into_iter().for_each(|topic| self.gateway.publish(topic, PAYLOAD));
                 for index in 0..self.count {
                     self.gateway.publish(&population.topic(index), PAYLOAD);
                     population.ignore(&mut self.gateway);
@@ -150,11 +151,12 @@ impl Course {
         let gone = Reading::now();
         let peers = f64::from(self.count) * self.populations.len() as f64;
         println!(
-            "  expire                 {:.1} s, {:.2} us each; RSS {} MB before anybody came, {} MB afterwards",
+            "  expire                 {:.1} s, {:.2} us each; RSS {} MB before anybody came, {} MB afterwards (heap {} MB)",
             (gone.at - begun.at).as_secs_f64(),
             micros(gone.cpu - begun.cpu, peers),
             before.rss / 1_000_000,
             gone.rss / 1_000_000,
+            gone.heap / 1_000_000,
         );
         let totals = self.gateway.bench.broker().bus.totals();
         let unaccounted = self.gateway.unaccounted();
