@@ -88,7 +88,7 @@ mod tests {
         let Some(Command::Sub(options)) = parse("tidegate sub -h ::1 -p 99 -t a -t b -q 1").command else {
             panic!("sub")
         };
-        assert_eq!((options.connect.host.as_str(), options.connect.port), ("::1", Some(99)));
+        assert_eq!((options.connect.broker.host.as_str(), options.connect.broker.port), ("::1", Some(99)));
         assert_eq!(options.topics, ["a", "b"]);
         let Some(Command::Pub(options)) = parse("tidegate pub demo/hi hello").command else { panic!("pub") };
         assert_eq!(options.positional, ["demo/hi", "hello"]);

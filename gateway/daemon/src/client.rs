@@ -4,6 +4,7 @@
 //! mosquitto_pub and mosquitto_sub, with the same letters and meaning. Read `connection.rs` first,
 //! then `publish.rs` and `subscribe.rs`.
 
+mod broker_options;
 mod carrier;
 mod connection;
 mod error;
