@@ -1,14 +1,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, UnixListener};
+use mio::net::{TcpListener, UnixListener};
 
+use crate::direct::LooseSocket;
 use crate::listener::Listener;
+use crate::poller::Poller;
 use crate::signal::Signal;
-use crate::stream::Socket;
 
 /// A shard's share in a listening socket. Every shard has one, so that whichever has time accepts,
 /// and none can keep others waiting.
@@ -25,7 +25,7 @@ enum ListeningSocket {
     Unix(UnixListener),
 }
 
-/// A listening socket of no runtime.
+/// A listening socket that nobody watches yet.
 pub(crate) enum LooseListener {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener),
@@ -44,29 +44,35 @@ impl LooseListener {
 }
 
 impl Acceptor {
-    /// Registers the socket with the current runtime.
     pub(crate) fn new(
         socket: LooseListener,
         listener: Arc<Listener>,
         signal: Arc<Signal>,
+        poller: &Poller,
     ) -> io::Result<Self> {
         let socket = match socket {
-            LooseListener::Tcp(socket) => ListeningSocket::Tcp(TcpListener::from_std(socket)?),
-            LooseListener::Unix(socket) => ListeningSocket::Unix(UnixListener::from_std(socket)?),
+            LooseListener::Tcp(socket) => {
+                let mut socket = TcpListener::from_std(socket);
+                poller.watch_reading(&mut socket, signal.key())?;
+                ListeningSocket::Tcp(socket)
+            }
+            LooseListener::Unix(socket) => {
+                let mut socket = UnixListener::from_std(socket);
+                poller.watch_reading(&mut socket, signal.key())?;
+                ListeningSocket::Unix(socket)
+            }
         };
         Ok(Self { socket, listener, signal, paused_until: None })
     }
 
-    /// The next connection, or `None` if there is none now; then the waker is registered, or a
+    /// The next connection, or `None` if there is none now; then the poller says when there is, or a
     /// pause is due.
-    pub(crate) fn accept(&mut self, now: Instant) -> Option<(Socket, SocketAddr)> {
-        let waker = self.signal.waker();
-        let mut cx = Context::from_waker(&waker);
+    pub(crate) fn accept(&mut self, now: Instant) -> Option<(LooseSocket, SocketAddr)> {
         loop {
-            let error = match self.poll_accept(&mut cx) {
-                Poll::Ready(Ok(accepted)) => return Some(accepted),
-                Poll::Ready(Err(error)) => error,
-                Poll::Pending => return None,
+            let error = match self.try_accept() {
+                Ok(accepted) => return Some(accepted),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => error,
             };
             // The peer is gone already; that says nothing of the next one.
             if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
@@ -80,15 +86,16 @@ impl Acceptor {
         }
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, SocketAddr)>> {
-        match &self.socket {
+    fn try_accept(&self) -> io::Result<(LooseSocket, SocketAddr)> {
+        Ok(match &self.socket {
             ListeningSocket::Tcp(socket) => {
-                socket.poll_accept(cx).map_ok(|(stream, address)| (stream.into(), address))
+                let (stream, address) = socket.accept()?;
+                (LooseSocket::Tcp(stream), address)
             }
             // Whoever may open the file is on this machine.
-            ListeningSocket::Unix(socket) => socket
-                .poll_accept(cx)
-                .map_ok(|(stream, _)| (stream.into(), SocketAddr::from(([127, 0, 0, 1], 0)))),
-        }
+            ListeningSocket::Unix(socket) => {
+                (LooseSocket::Unix(socket.accept()?.0), SocketAddr::from(([127, 0, 0, 1], 0)))
+            }
+        })
     }
 }

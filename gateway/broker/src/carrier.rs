@@ -1,25 +1,25 @@
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use gateway_model::WireBuffer;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use crate::direct::DirectSocket;
+use crate::signal::Signal;
 use crate::stream::Stream;
 use crate::websocket::WebSocket;
 
 /// What bytes travel on. Protocols never see the difference between the streams.
 pub(crate) enum Carrier {
-    Stream(Stream),
-    /// Boxed: the WebSocket state is much larger than everything else.
+    Direct(DirectSocket),
+    /// Boxed, as the next: TLS and the WebSocket have much larger states than everything else.
+    Stream(Box<Stream>),
     WebSocket(Box<WebSocket>),
-    /// One source address of a datagram socket of this shard.
-    Datagram {
-        socket: u32,
-        address: SocketAddr,
-    },
+    /// One source address, that of the peer, of the datagram socket with this number in the shard.
+    Datagram(u32),
     #[cfg(any(test, feature = "testing"))]
     Memory(crate::memory::Memory),
 }
@@ -30,16 +30,21 @@ pub(crate) enum Read {
     Scratch(usize),
     Frame(Bytes),
     Closed,
-    /// Nothing now; the waker is registered.
+    /// Nothing now; the signal is raised when there is.
     Pending,
 }
 
 impl Carrier {
-    pub(crate) fn read(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Read {
+    pub(crate) fn read(&mut self, signal: &Arc<Signal>, scratch: &mut [u8]) -> Read {
+        if let Self::Direct(socket) = self {
+            return socket.read(scratch);
+        }
+        let waker = signal.waker();
+        let cx = &mut Context::from_waker(&waker);
         match self {
             Self::Stream(stream) => {
                 let mut buffer = ReadBuf::new(scratch);
-                match Pin::new(stream).poll_read(cx, &mut buffer) {
+                match Pin::new(&mut **stream).poll_read(cx, &mut buffer) {
                     Poll::Ready(Ok(())) if buffer.filled().is_empty() => Read::Closed,
                     Poll::Ready(Ok(())) => Read::Scratch(buffer.filled().len()),
                     Poll::Ready(Err(_)) => Read::Closed,
@@ -47,33 +52,41 @@ impl Carrier {
                 }
             }
             Self::WebSocket(socket) => socket.read(cx),
-            Self::Datagram { .. } => Read::Pending,
+            Self::Direct(_) | Self::Datagram(_) => Read::Pending,
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(memory) => memory.read(cx, scratch),
         }
     }
 
-    /// Writes as much as the socket takes; true when everything is out, else the waker is
-    /// registered. Datagrams are not written here.
-    pub(crate) fn write(&mut self, cx: &mut Context<'_>, wire: &mut WireBuffer) -> io::Result<bool> {
+    /// Writes as much as the socket takes; true when everything is out, else the signal is raised
+    /// when it takes more. Datagrams are not written here.
+    pub(crate) fn write(&mut self, signal: &Arc<Signal>, wire: &mut WireBuffer) -> io::Result<bool> {
+        if let Self::Direct(socket) = self {
+            return socket.write(wire);
+        }
+        let waker = signal.waker();
+        let cx = &mut Context::from_waker(&waker);
         match self {
             Self::Stream(stream) => stream.write(cx, wire),
             Self::WebSocket(socket) => socket.write(cx, wire),
-            Self::Datagram { .. } => Ok(true),
+            Self::Direct(_) | Self::Datagram(_) => Ok(true),
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(memory) => memory.write(cx, wire),
         }
     }
 
     /// Says that nothing more will be written.
-    pub(crate) fn shutdown(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn shutdown(&mut self, signal: &Arc<Signal>) {
+        let waker = signal.waker();
+        let cx = &mut Context::from_waker(&waker);
         match self {
+            Self::Direct(socket) => socket.shutdown(),
             Self::Stream(stream) => stream.shutdown(cx),
             Self::WebSocket(socket) => {
                 socket.say_goodbye(cx, None);
                 socket.stream_mut().shutdown(cx);
             }
-            Self::Datagram { .. } => {}
+            Self::Datagram(_) => {}
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(memory) => memory.shutdown(),
         }
@@ -82,9 +95,10 @@ impl Carrier {
     /// Bytes that the socket has taken so far, wrapping.
     pub(crate) fn taken(&self) -> u32 {
         match self {
+            Self::Direct(socket) => socket.taken(),
             Self::Stream(stream) => stream.taken(),
             Self::WebSocket(socket) => socket.stream().taken(),
-            Self::Datagram { .. } => 0,
+            Self::Datagram(_) => 0,
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(_) => 0,
         }
@@ -93,9 +107,10 @@ impl Carrier {
     /// Whether it writes also where the system has not said that it may.
     pub(crate) fn set_insists(&mut self, value: bool) {
         match self {
+            Self::Direct(socket) => socket.set_insists(value),
             Self::Stream(stream) => stream.set_insists(value),
             Self::WebSocket(socket) => socket.stream_mut().set_insists(value),
-            Self::Datagram { .. } => {}
+            Self::Datagram(_) => {}
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(_) => {}
         }
@@ -111,10 +126,14 @@ impl Carrier {
 
     /// Whether the carrier has a goodbye of its own.
     pub(crate) fn says_goodbye(&self) -> bool {
-        matches!(self, Self::WebSocket(_) | Self::Stream(Stream::Tls(_)))
+        match self {
+            Self::WebSocket(_) => true,
+            Self::Stream(stream) => matches!(**stream, Stream::Tls(_)),
+            _ => false,
+        }
     }
 
     pub(crate) fn is_datagram(&self) -> bool {
-        matches!(self, Self::Datagram { .. })
+        matches!(self, Self::Datagram(_))
     }
 }

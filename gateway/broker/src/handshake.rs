@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_rustls::TlsAcceptor;
 
 use crate::carrier::Carrier;
+use crate::direct::DirectSocket;
 use crate::forwarded::is_trusted;
 use crate::gauges::Handshake;
 use crate::listener::{self, Listener};
@@ -102,7 +103,14 @@ async fn steps(
     };
     let listener::Carrier::WebSocket { upgrade, message_bytes_max, stranger_bytes_max } = &listener.carrier
     else {
-        return Ok(Greeted { carrier: Carrier::Stream(stream), address, certificate_name });
+        let carrier = match stream {
+            // Nothing of the runtime's is needed any more.
+            Stream::Plain(socket) => {
+                Carrier::Direct(DirectSocket::new(socket.loosen().map_err(HandshakeError::Ended)?))
+            }
+            stream => Carrier::Stream(Box::new(stream)),
+        };
+        return Ok(Greeted { carrier, address, certificate_name });
     };
     let bytes_max = (*message_bytes_max, *stranger_bytes_max);
     let upgraded = websocket::open(stream, address, listener, upgrade, bytes_max).await;

@@ -38,13 +38,15 @@ use crate::acceptor::{Acceptor, LooseListener};
 use crate::broker::scramble;
 use crate::carrier::Carrier;
 use crate::connection::{Connection, Phase, Pool};
+use crate::descriptors::Descriptors;
+use crate::direct::LooseSocket;
 use crate::handshake::Greeted;
 use crate::listener::Listener;
 use crate::login::SlowLogin;
 use crate::meter::Meter;
+use crate::poller::{Poller, Ready};
 use crate::signal::{IO, OUTBOX, ReadyQueue, Signal, WORK};
-use crate::sockets::DatagramSocket;
-use crate::stream::LooseSocket;
+use crate::sockets::{DatagramSocket, Medium};
 use crate::turn::{Client, World};
 use crate::waiting::Awaited;
 use crate::{Broker, clock};
@@ -56,6 +58,7 @@ mod accept;
 pub struct Shards {
     handles: Arc<[ShardHandle]>,
     turn: Arc<AtomicUsize>,
+    descriptors: Arc<Descriptors>,
 }
 
 pub(crate) struct ShardHandle {
@@ -102,7 +105,7 @@ pub fn start_shards(broker: &Arc<Broker>, count: usize, seed: u64) -> std::io::R
         (handle, scramble(seed.wrapping_add(index as u64)))
     };
     let (handles, seeds): (Vec<_>, Vec<_>) = (0..count.max(1)).map(handle).unzip();
-    let shards = Shards { handles: handles.into(), turn: Arc::default() };
+    let shards = Shards { handles: handles.into(), turn: Arc::default(), descriptors: Arc::default() };
     for (index, seed) in seeds.into_iter().enumerate() {
         // One pass, then one look at the sockets: the task is the whole load of its runtime.
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -110,12 +113,12 @@ pub fn start_shards(broker: &Arc<Broker>, count: usize, seed: u64) -> std::io::R
             .event_interval(1)
             .max_blocking_threads(1)
             .build()?;
-        let broker = broker.clone();
-        let all = shards.clone();
-        let thread = std::thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-            let shard = async move { Shard::new(broker, all, index, seed).run().await };
-            runtime.block_on(tokio::task::unconstrained(shard));
-        })?;
+        let shard = {
+            let _runtime = runtime.enter();
+            Shard::new(broker.clone(), shards.clone(), index, seed)?
+        };
+        let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+        let thread = thread.spawn(move || runtime.block_on(tokio::task::unconstrained(shard.run())))?;
         *shards.handles[index].thread.lock() = Some(thread);
     }
     Ok(shards)
@@ -184,6 +187,9 @@ struct Shard {
     index: usize,
     slots: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
+    poller: Poller,
+    /// What the poller found for this pass.
+    found: Vec<Ready>,
     sockets: Vec<DatagramSocket>,
     acceptors: Vec<Acceptor>,
     /// Connections whose handshake is under way.
@@ -202,14 +208,17 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(broker: Arc<Broker>, shards: Shards, index: usize, seed: u64) -> Self {
+    /// In the runtime that it is to run in.
+    fn new(broker: Arc<Broker>, shards: Shards, index: usize, seed: u64) -> std::io::Result<Self> {
         let now = clock::moment().instant;
-        Self {
+        Ok(Self {
             world: World::new(broker, offload_to(shards.clone(), index), &shards.handles[index].queue),
             shards,
             index,
             slots: Vec::new(),
             free: Vec::new(),
+            poller: Poller::new()?,
+            found: Vec::new(),
             sockets: Vec::new(),
             acceptors: Vec::new(),
             greeting: 0,
@@ -223,7 +232,7 @@ impl Shard {
             seed,
             trim_at: now + TRIM_EVERY,
             stopping: false,
-        }
+        })
     }
 
     async fn run(mut self) {
@@ -238,6 +247,7 @@ impl Shard {
         let queue = self.handle().queue.clone();
         queue.waker.register(cx.waker());
         queue.begin_pass();
+        let has_all = self.poller.look(cx, &mut self.found);
         let moment = clock::moment();
         self.work(&queue, moment);
         self.handle().load.store(self.load(), Ordering::Relaxed);
@@ -245,7 +255,7 @@ impl Shard {
             return Poll::Ready(());
         }
         self.sleep_until_due(cx, moment);
-        if self.has_more(&queue) {
+        if self.has_more(&queue) || !has_all {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -261,12 +271,13 @@ impl Shard {
         self.arrive(moment);
         self.fire(moment);
         self.tell(moment);
+        self.hear(moment);
         // What becomes ready by the reads of the first round is delivered in the same pass.
         for _ in 0..2 {
             let mut ready = std::mem::take(&mut self.ready);
             queue.take(&mut ready);
             for key in ready.drain(..) {
-                self.serve(key, moment);
+                self.serve(key, 0, moment);
             }
             self.ready = ready;
         }
@@ -287,7 +298,9 @@ impl Shard {
                     self.take_over(socket, address, &listener, moment);
                 }
                 Arrival::Greeted(greeted, listener) => self.greeted(greeted, &listener, moment),
-                Arrival::Socket(socket, listener) => self.open_socket(socket, listener),
+                Arrival::Socket(socket, listener) => {
+                    self.open_socket(Medium::System(mio::net::UdpSocket::from_std(socket)), listener);
+                }
                 Arrival::Verdict(key, generation, verdict) => self.decided(key, generation, verdict, moment),
                 Arrival::Stop => self.stop(moment),
             }
@@ -320,17 +333,48 @@ impl Shard {
         }
     }
 
+    /// Serves what the poller has found.
+    fn hear(&mut self, moment: Moment) {
+        let mut found = std::mem::take(&mut self.found);
+        // Before anything else: what is served may give its key away.
+        for ready in &found {
+            if let Some(Some(connection)) = self.slots.get_mut(ready.key as usize)
+                && let Carrier::Direct(socket) = &mut connection.carrier
+            {
+                socket.note(*ready);
+            }
+        }
+        for ready in found.drain(..) {
+            self.serve(ready.key, IO, moment);
+        }
+        self.found = found;
+    }
+
     /// How many peers it has to look after.
     fn load(&self) -> usize {
         self.slots.len() - self.free.len() + self.greeting
     }
 
-    /// Makes a connection of a carrier; the first look at it follows in this pass.
-    fn connect(&mut self, carrier: Carrier, peer: Peer, listener: &Arc<Listener>, moment: Moment) -> u32 {
+    /// Makes a connection of a carrier; the first look at it follows in this pass. Its key, unless the
+    /// system cannot watch it.
+    fn connect(
+        &mut self,
+        mut carrier: Carrier,
+        peer: Peer,
+        listener: &Arc<Listener>,
+        moment: Moment,
+    ) -> Option<u32> {
         let key = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             (self.slots.len() - 1) as u32
         });
+        if let Carrier::Direct(socket) = &mut carrier
+            && let Err(error) = socket.watch(&self.poller, key)
+        {
+            accept::lose(listener, &error);
+            self.free.push(key);
+            return None;
+        }
         self.generation = self.generation.wrapping_add(1);
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let adapter = listener.protocol.connect(moment.instant, &peer, scramble(self.seed));
@@ -339,17 +383,21 @@ impl Shard {
         client.is_datagram = carrier.is_datagram();
         if !carrier.is_datagram() {
             client.meter = Meter::new(moment.instant, &self.world.broker.client_limits);
+        }
+        // Of the others the poller says whether there is anything to read.
+        if !matches!(carrier, Carrier::Direct(_) | Carrier::Datagram(_)) {
             signal.raise(IO);
         }
         let connection = Connection::new(carrier, adapter, client, signal, listener.gauges.clone());
         self.slots[key as usize] = Some(Box::new(connection));
-        key
+        self.touch(key);
+        Some(key)
     }
 
-    fn open_socket(&mut self, socket: UdpSocket, listener: Arc<Listener>) {
+    fn open_socket(&mut self, medium: Medium, listener: Arc<Listener>) {
         let signal = Signal::new(&self.handle().queue, SOCKET_KEY | self.sockets.len() as u32);
         signal.raise(IO);
-        match DatagramSocket::new(socket, listener.clone(), signal) {
+        match DatagramSocket::new(medium, listener.clone(), signal, &self.poller) {
             Ok(socket) => self.sockets.push(socket),
             Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
         }
@@ -407,7 +455,7 @@ impl Shard {
         self.resume_accepting(moment);
     }
 
-    fn serve(&mut self, key: u32, moment: Moment) {
+    fn serve(&mut self, key: u32, what: u8, moment: Moment) {
         if key & SOCKET_KEY != 0 {
             self.receive_datagrams(key & !SOCKET_KEY, moment);
             return;
@@ -417,7 +465,7 @@ impl Shard {
             return;
         }
         self.with(key, |connection, world, pool, scratch| {
-            let raised = connection.signal.take();
+            let raised = connection.signal.take() | what;
             connection.client.settled |= raised & OUTBOX != 0;
             if raised & WORK != 0 {
                 connection.go_on(world, pool, moment);
@@ -457,8 +505,8 @@ impl Shard {
         if self.stopping || !listener.enter(moment.instant) {
             return None;
         }
-        let carrier = Carrier::Datagram { socket: index, address };
-        let key = self.connect(carrier, listener.peer(address), &listener, moment);
+        let carrier = Carrier::Datagram(index);
+        let key = self.connect(carrier, listener.peer(address), &listener, moment)?;
         self.sockets[index as usize].peers.insert(address, key);
         Some(key)
     }
@@ -480,10 +528,10 @@ impl Shard {
         connection.client.settled |= std::mem::take(&mut connection.client.behind);
         for round in 0.. {
             let full = connection.client.settled && connection.deliver(world, pool, moment);
-            if let Carrier::Datagram { socket, address } = connection.carrier
+            if let Carrier::Datagram(socket) = connection.carrier
                 && let Some(wire) = connection.wire.take()
             {
-                self.sockets[socket as usize].send(address, &wire);
+                self.sockets[socket as usize].send(connection.client.peer.address, &wire);
                 pool.put(wire);
             }
             connection.flush(world, pool, moment);
@@ -527,8 +575,8 @@ impl Shard {
     }
 
     fn remove(&mut self, key: u32, connection: Connection) {
-        if let Carrier::Datagram { socket, address } = connection.carrier {
-            self.sockets[socket as usize].peers.remove(&address);
+        if let Carrier::Datagram(socket) = connection.carrier {
+            self.sockets[socket as usize].peers.remove(&connection.client.peer.address);
         }
         // Above QoS 0 its messages come again; those at QoS 0 count as delivered.
         let unsent = connection.wire.as_ref().map_or(0, |wire| wire.len());

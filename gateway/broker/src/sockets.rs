@@ -3,45 +3,72 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
 use foldhash::fast::RandomState;
 use gateway_model::WireBuffer;
-use tokio::io::ReadBuf;
-use tokio::net::UdpSocket;
+use mio::net::UdpSocket;
 
 use crate::listener::Listener;
+use crate::poller::Poller;
 use crate::signal::Signal;
 
 /// A datagram socket of one shard and the peers that talk to it.
 pub(crate) struct DatagramSocket {
-    pub(crate) socket: UdpSocket,
+    medium: Medium,
     pub(crate) listener: Arc<Listener>,
     pub(crate) signal: Arc<Signal>,
     /// The connection of each source address.
     pub(crate) peers: HashMap<SocketAddr, u32, RandomState>,
 }
 
-impl DatagramSocket {
-    pub(crate) fn new(
-        socket: std::net::UdpSocket,
-        listener: Arc<Listener>,
-        signal: Arc<Signal>,
-    ) -> io::Result<Self> {
-        Ok(Self { socket: UdpSocket::from_std(socket)?, listener, signal, peers: HashMap::default() })
+/// What datagrams travel through.
+pub(crate) enum Medium {
+    System(UdpSocket),
+    #[cfg(any(test, feature = "testing"))]
+    Memory(crate::memory::Air),
+}
+
+impl Medium {
+    fn receive(&self, scratch: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        match self {
+            Self::System(socket) => socket.recv_from(scratch),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(air) => air.lock().receive(scratch).ok_or(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
-    /// The next datagram, or `None` if there is none now; then the waker is registered.
+    fn send(&self, datagram: &[u8], address: SocketAddr) -> io::Result<usize> {
+        match self {
+            Self::System(socket) => socket.send_to(datagram, address),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(air) => Ok(air.lock().send(datagram, address)),
+        }
+    }
+}
+
+impl DatagramSocket {
+    pub(crate) fn new(
+        mut medium: Medium,
+        listener: Arc<Listener>,
+        signal: Arc<Signal>,
+        poller: &Poller,
+    ) -> io::Result<Self> {
+        match &mut medium {
+            Medium::System(socket) => poller.watch_reading(socket, signal.key())?,
+            #[cfg(any(test, feature = "testing"))]
+            Medium::Memory(_) => {}
+        }
+        Ok(Self { medium, listener, signal, peers: HashMap::default() })
+    }
+
+    /// The next datagram, or `None` if there is none now; then the poller says when there is.
     pub(crate) fn receive(&self, scratch: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        let waker = self.signal.waker();
-        let mut cx = Context::from_waker(&waker);
         loop {
-            let mut buffer = ReadBuf::new(scratch);
-            match self.socket.poll_recv_from(&mut cx, &mut buffer) {
-                Poll::Ready(Ok(address)) => return Some((buffer.filled().len(), address)),
+            match self.medium.receive(scratch) {
+                Ok(received) => return Some(received),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 // An ICMP error of an earlier datagram; it says nothing of the next one.
-                Poll::Ready(Err(_)) => {}
-                Poll::Pending => return None,
+                Err(_) => {}
             }
         }
     }
@@ -50,7 +77,7 @@ impl DatagramSocket {
     /// may lose any; protocols that care retransmit.
     pub(crate) fn send(&self, address: SocketAddr, wire: &WireBuffer) {
         for datagram in wire.datagrams() {
-            match self.socket.try_send_to(datagram, address) {
+            match self.medium.send(datagram, address) {
                 Ok(count) => {
                     self.listener.gauges.bytes_out.fetch_add(count as u64, Ordering::Relaxed);
                 }

@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use crate::direct::LooseSocket;
+
 /// A connected socket of this shard's runtime, with the bytes that it has taken, wrapping: they say
 /// whether a peer takes anything at all.
 ///
@@ -16,12 +18,6 @@ use tokio_rustls::server::TlsStream;
 pub(crate) enum Socket {
     Tcp { stream: TcpStream, taken: u32, insists: bool },
     Unix { stream: UnixStream, taken: u32, insists: bool },
-}
-
-/// A connected socket of no runtime, on its way to a shard.
-pub(crate) enum LooseSocket {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
 }
 
 /// A byte stream, encrypted or not.
@@ -35,10 +31,13 @@ pub(crate) enum Stream {
 const SLICES_MAX: usize = 64;
 
 impl Socket {
+    /// Takes it from the runtime.
     pub(crate) fn loosen(self) -> io::Result<LooseSocket> {
         Ok(match self {
-            Self::Tcp { stream, .. } => LooseSocket::Tcp(stream.into_std()?),
-            Self::Unix { stream, .. } => LooseSocket::Unix(stream.into_std()?),
+            Self::Tcp { stream, .. } => LooseSocket::Tcp(mio::net::TcpStream::from_std(stream.into_std()?)),
+            Self::Unix { stream, .. } => {
+                LooseSocket::Unix(mio::net::UnixStream::from_std(stream.into_std()?))
+            }
         })
     }
 
@@ -154,8 +153,8 @@ impl TryFrom<LooseSocket> for Socket {
     /// Registers it with the current runtime.
     fn try_from(socket: LooseSocket) -> io::Result<Self> {
         Ok(match socket {
-            LooseSocket::Tcp(stream) => TcpStream::from_std(stream)?.into(),
-            LooseSocket::Unix(stream) => UnixStream::from_std(stream)?.into(),
+            LooseSocket::Tcp(stream) => TcpStream::from_std(stream.into())?.into(),
+            LooseSocket::Unix(stream) => UnixStream::from_std(stream.into())?.into(),
         })
     }
 }

@@ -1,4 +1,6 @@
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +22,7 @@ use crate::turn::{Holds, Turn};
 /// does not leave nothing.
 #[derive(Default)]
 pub(crate) struct Retained {
-    messages: BTreeMap<Topic, Kept>,
+    messages: BTreeSet<Kept>,
     bytes: usize,
     /// No message expires before this.
     first_expiry: Option<Instant>,
@@ -35,11 +37,38 @@ pub(crate) struct Retained {
 /// How much of what is retained at QoS 0 is written in one turn: others have to wait for it.
 const WRITTEN_AT_A_TIME: usize = 256;
 
+/// A message among others, found by its topic.
 struct Kept {
     message: Arc<Message>,
     /// When it stops being kept: its own end, or that of the time anything may be kept.
     until: Option<Instant>,
 }
+
+impl Borrow<str> for Kept {
+    fn borrow(&self) -> &str {
+        &self.message.topic
+    }
+}
+
+impl Ord for Kept {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.message.topic.as_str().cmp(&other.message.topic)
+    }
+}
+
+impl PartialOrd for Kept {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Kept {}
 
 impl Kept {
     fn is_over(&self, now: Instant) -> bool {
@@ -61,7 +90,7 @@ impl Retained {
             return Reason::Success;
         }
         let fits = |retained: &Self| {
-            let replaced = retained.messages.get(&message.topic).map(|old| old.message.size());
+            let replaced = retained.get(&message.topic).map(|old| old.message.size());
             retained.bytes - replaced.unwrap_or(0) + message.size() <= limits.retained_bytes_max
                 && (replaced.is_some() || retained.messages.len() < limits.retained_messages_max)
         };
@@ -71,16 +100,16 @@ impl Retained {
         if !fits(self) {
             return Reason::QuotaExceeded;
         }
-        let before = self.replace(&message.topic);
+        let at_most = limits.retained_expiry_max.map(|expiry| now + expiry);
+        let until = message.expires_at.into_iter().chain(at_most).min();
+        let old = self.insert(message.clone(), until);
+        let before = self.place_before(&message.topic, old.as_deref());
         let is_worth_it = limits.retained_qos0_write.is_some() && !is_own(message);
         if message.qos > Qos::AtMostOnce {
             turn.let_go_of(before);
         } else if turn.keeps() && (before != Place::NOWHERE || is_worth_it) {
             self.write_later(&message.topic, before, now);
         }
-        let at_most = limits.retained_expiry_max.map(|expiry| now + expiry);
-        let until = message.expires_at.into_iter().chain(at_most).min();
-        self.insert(message.clone(), until);
         Reason::Success
     }
 
@@ -112,7 +141,7 @@ impl Retained {
         let topics: Vec<Topic> = behind.map(|(topic, _)| topic.clone()).collect();
         for topic in &topics {
             let before = self.unwritten.remove(topic).unwrap_or_default();
-            match self.messages.get(topic) {
+            match self.get(topic) {
                 Some(kept) if limits.retained_qos0_write.is_some() && !is_own(&kept.message) => {
                     turn.begin_message(&kept.message, Listed::default());
                     turn.store(&kept.message, Holds { retained: true, ..Holds::default() });
@@ -144,7 +173,7 @@ impl Retained {
         limit: usize,
     ) -> Vec<Arc<Message>> {
         if !filter.has_wildcard() {
-            let Some(kept) = self.messages.get(filter.path()) else { return Vec::new() };
+            let Some(kept) = self.get(filter.path()) else { return Vec::new() };
             let message = kept.message.clone();
             if kept.is_over(now) {
                 self.lapse(turn, &message.topic);
@@ -157,15 +186,15 @@ impl Retained {
         let found = self
             .messages
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(|(topic, _)| topic.starts_with(prefix))
-            .filter(|(topic, _)| filter.matches(topic))
-            .filter(|(topic, kept)| {
+            .take_while(|kept| kept.message.topic.starts_with(prefix))
+            .filter(|kept| filter.matches(&kept.message.topic))
+            .filter(|kept| {
                 let gone = kept.is_over(now);
-                expired.extend(gone.then(|| (*topic).clone()));
+                expired.extend(gone.then(|| kept.message.topic.clone()));
                 !gone
             })
             .take(limit)
-            .map(|(_, kept)| kept.message.clone())
+            .map(|kept| kept.message.clone())
             .collect();
         for topic in &expired {
             self.lapse(turn, topic);
@@ -180,7 +209,7 @@ impl Retained {
 
     /// Where the log has what a restart would find under the topic.
     pub(crate) fn place(&self, topic: &Topic) -> Option<Place> {
-        let kept = || Some(place(&self.messages.get(topic)?.message));
+        let kept = || Some(place(&self.get(topic)?.message));
         self.unwritten.get(topic).copied().or_else(kept)
     }
 
@@ -188,7 +217,7 @@ impl Retained {
     pub(crate) fn moved(&mut self, topic: &Topic, to: Place) {
         if let Some(before) = self.unwritten.get_mut(topic) {
             *before = to;
-        } else if let Some(kept) = self.messages.get(topic) {
+        } else if let Some(kept) = self.get(topic) {
             kept.message.stored.set(to.number());
         }
     }
@@ -203,7 +232,8 @@ impl Retained {
 
     fn clear(&mut self, turn: &mut Turn<'_>, message: &Message, now: Instant) {
         let topic = &message.topic;
-        let before = self.replace(topic);
+        let old = self.remove(topic);
+        let before = self.place_before(topic, old.as_deref());
         if before == Place::NOWHERE {
             return;
         }
@@ -220,10 +250,17 @@ impl Retained {
         self.unwritten_since.get_or_insert(now);
     }
 
-    fn insert(&mut self, message: Arc<Message>, until: Option<Instant>) {
+    fn get(&self, topic: &str) -> Option<&Kept> {
+        self.messages.get(topic)
+    }
+
+    /// Puts a message in the place of the one before.
+    fn insert(&mut self, message: Arc<Message>, until: Option<Instant>) -> Option<Arc<Message>> {
         self.bytes += message.size();
-        self.messages.insert(message.topic.clone(), Kept { message, until });
         self.first_expiry = self.first_expiry.into_iter().chain(until).min();
+        let old = self.messages.replace(Kept { message, until })?.message;
+        self.bytes -= old.size();
+        Some(old)
     }
 
     /// Removes what has expired; costs a walk only when something has.
@@ -232,7 +269,7 @@ impl Retained {
             return;
         }
         let (bytes, lapsed) = (&mut self.bytes, &mut self.lapsed);
-        self.messages.retain(|_, kept| {
+        self.messages.retain(|kept| {
             let keep = !kept.is_over(now);
             if !keep {
                 *bytes -= kept.message.size();
@@ -241,7 +278,7 @@ impl Retained {
             }
             keep
         });
-        self.first_expiry = self.messages.values().filter_map(|kept| kept.until).min();
+        self.first_expiry = self.messages.iter().filter_map(|kept| kept.until).min();
     }
 
     fn lapse(&mut self, turn: &mut Turn<'_>, topic: &Topic) {
@@ -251,15 +288,13 @@ impl Retained {
         }
     }
 
-    /// Makes way for what comes next under the topic. Where the log has what was there.
-    fn replace(&mut self, topic: &Topic) -> Place {
-        let old = self.remove(topic);
-        let unwritten = self.unwritten.remove(topic);
-        unwritten.or_else(|| old.map(|old| place(&old))).unwrap_or_default()
+    /// Where the log has what a restart would have found under the topic, now that `old` has been taken from there.
+    fn place_before(&mut self, topic: &Topic, old: Option<&Message>) -> Place {
+        self.unwritten.remove(topic).or_else(|| old.map(place)).unwrap_or_default()
     }
 
     fn remove(&mut self, topic: &Topic) -> Option<Arc<Message>> {
-        let old = self.messages.remove(topic)?.message;
+        let old = self.messages.take(topic.as_str())?.message;
         self.bytes -= old.size();
         Some(old)
     }

@@ -29,6 +29,7 @@ pub fn run(settings: &Settings) -> Result<()> {
     }
     // Every connection is a descriptor; what the system allows is there to be used.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
+    gateway_broker::reserve_descriptors();
     let _lock = lock_data_dir(&settings.node.data_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(settings))

@@ -1,5 +1,3 @@
-use std::task::Context;
-
 use gateway_bus::Moment;
 
 use super::{Connection, Phase, Pool, UNREAD_MAX};
@@ -14,11 +12,9 @@ const READS_MAX: usize = 64;
 impl Connection {
     /// Reads what the socket has, and lets the adapter handle it.
     pub(crate) fn read(&mut self, world: &mut World, pool: &mut Pool, scratch: &mut [u8], moment: Moment) {
-        let waker = self.waker.clone();
-        let mut cx = Context::from_waker(&waker);
         for _ in 0..READS_MAX {
             // What an adapter that has closed had to say goes out before anything else is read.
-            let reads = self.is_open() || matches!(self.phase, Phase::Lingering { .. });
+            let reads = self.is_open() || matches!(self.phase, Phase::Lingering(_));
             if !reads {
                 return;
             }
@@ -44,7 +40,7 @@ impl Connection {
             if self.client.principal.is_some() {
                 self.carrier.lift_bound();
             }
-            match self.carrier.read(&mut cx, scratch) {
+            match self.carrier.read(&self.signal, scratch) {
                 Read::Scratch(count) => {
                     self.receive_metered(world, pool, moment, &scratch[..count]);
                     if count == scratch.len() {

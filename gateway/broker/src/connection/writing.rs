@@ -1,5 +1,4 @@
 use std::sync::atomic::Ordering;
-use std::task::Context;
 use std::time::{Duration, Instant};
 
 use gateway_bus::Moment;
@@ -25,7 +24,7 @@ impl Connection {
     pub(crate) fn flush(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
         if self.client.closing.is_some() && self.phase == Phase::Open {
             self.detach(world, moment);
-            self.phase = Phase::Flushing { until: moment.instant + FLUSH_TIME };
+            self.phase = Phase::Flushing(Box::new(moment.instant + FLUSH_TIME));
         }
         if !self.write(world, pool, moment) {
             if self.is_open() {
@@ -36,16 +35,16 @@ impl Connection {
                 self.carrier_closed(world, pool, moment);
             }
         }
-        if matches!(self.phase, Phase::Flushing { .. }) && !self.is_blocked() {
-            let failed = self.client.closing.is_some_and(|close| close.reason.is_error());
+        if matches!(self.phase, Phase::Flushing(_)) && !self.is_blocked() {
+            let failed = self.client.closing.as_ref().is_some_and(|close| close.reason.is_error());
             if !failed && self.carrier.says_goodbye() {
-                self.carrier.shutdown(&mut Context::from_waker(&self.waker));
+                self.carrier.shutdown(&self.signal);
             }
             self.phase = if failed && !self.carrier.is_datagram() {
-                self.carrier.shutdown(&mut Context::from_waker(&self.waker));
+                self.carrier.shutdown(&self.signal);
                 // Reading starts again, to throw away.
                 self.signal.raise(signal::IO);
-                Phase::Lingering { until: moment.instant + LINGER_TIME }
+                Phase::Lingering(Box::new(moment.instant + LINGER_TIME))
             } else {
                 Phase::Gone
             };
@@ -90,7 +89,7 @@ impl Connection {
         }
         let mut wire = self.wire.take().unwrap_or_default();
         let before = wire.len();
-        let result = self.carrier.write(&mut Context::from_waker(&self.waker), &mut wire);
+        let result = self.carrier.write(&self.signal, &mut wire);
         let written = (before - wire.len()) as u64;
         self.gauges.bytes_out.fetch_add(written, Ordering::Relaxed);
         match result {

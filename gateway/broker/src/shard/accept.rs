@@ -2,6 +2,7 @@
 //! something before its protocol.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use gateway_model::Peer;
 use super::{ACCEPTOR_KEY, Arrival, Shard};
 use crate::acceptor::{Acceptor, LooseListener};
 use crate::carrier::Carrier;
+use crate::direct::{DirectSocket, LooseSocket};
 use crate::handshake::{self, Greeted};
 use crate::listener::Listener;
 use crate::signal::{IO, Signal};
-use crate::stream::{LooseSocket, Socket, Stream};
+use crate::stream::Socket;
 
 /// Connections accepted from one listener in one pass.
 const ACCEPTS_MAX: usize = 64;
@@ -24,7 +26,7 @@ impl Shard {
     pub(super) fn open_acceptor(&mut self, socket: LooseListener, listener: Arc<Listener>) {
         let signal = Signal::new(&self.handle().queue, ACCEPTOR_KEY | self.acceptors.len() as u32);
         signal.raise(IO);
-        match Acceptor::new(socket, listener.clone(), signal) {
+        match Acceptor::new(socket, listener.clone(), signal, &self.poller) {
             Ok(acceptor) => self.acceptors.push(acceptor),
             Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
         }
@@ -41,6 +43,7 @@ impl Shard {
                 return acceptor.signal.raise(IO);
             }
             let Some((socket, address)) = acceptor.accept(moment.instant) else { return };
+            self.shards.descriptors.note(socket.as_raw_fd());
             let listener = acceptor.listener.clone();
             if !listener.enter(moment.instant) {
                 continue;
@@ -50,10 +53,7 @@ impl Shard {
                 self.welcome(socket, address, &listener, moment);
                 continue;
             }
-            match socket.loosen() {
-                Ok(socket) => self.shards.handles[place].send(Arrival::Stream(socket, address, listener)),
-                Err(error) => lose(&listener, &error),
-            }
+            self.shards.handles[place].send(Arrival::Stream(socket, address, listener));
         }
     }
 
@@ -75,20 +75,29 @@ impl Shard {
         listener: &Arc<Listener>,
         moment: Moment,
     ) {
-        match socket.try_into() {
-            _ if self.stopping => listener.gauges.leave(),
-            Ok(socket) => self.welcome(socket, address, listener, moment),
-            Err(error) => lose(listener, &error),
+        if self.stopping {
+            return listener.gauges.leave();
         }
+        self.welcome(socket, address, listener, moment);
     }
 
     /// Begins with a new connection: with its protocol, or with what comes before.
-    fn welcome(&mut self, socket: Socket, address: SocketAddr, listener: &Arc<Listener>, moment: Moment) {
+    fn welcome(
+        &mut self,
+        socket: LooseSocket,
+        address: SocketAddr,
+        listener: &Arc<Listener>,
+        moment: Moment,
+    ) {
         if !handshake::is_needed(listener) {
-            let carrier = Carrier::Stream(Stream::Plain(socket));
+            let carrier = Carrier::Direct(DirectSocket::new(socket));
             self.connect(carrier, listener.peer(address), listener, moment);
             return;
         }
+        let socket = match Socket::try_from(socket) {
+            Ok(socket) => socket,
+            Err(error) => return lose(listener, &error),
+        };
         self.greeting += 1;
         let (shards, index, listener) = (self.shards.clone(), self.index, listener.clone());
         tokio::spawn(async move {
@@ -109,7 +118,7 @@ impl Shard {
     }
 }
 
-fn lose(listener: &Listener, error: &std::io::Error) {
+pub(super) fn lose(listener: &Listener, error: &std::io::Error) {
     tracing::warn!(listener = %listener.name, "cannot take a connection: {error}");
     listener.gauges.leave();
 }
