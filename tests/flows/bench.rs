@@ -25,6 +25,7 @@ crate::cases!("bench":
     pub_and_sub_are_two_processes,
     members_of_a_group_share_a_stream,
     a_wrong_password_is_told_once,
+    who_did_not_get_in_is_not_waited_for,
     a_killed_broker_ends_it,
     ctrl_c_ends_it_with_the_summary,
     losses_duplicates_and_order_are_counted,
@@ -238,6 +239,22 @@ fn a_wrong_password_is_told_once(world: &mut World) -> Outcome {
         &["-c", "2", "--count", "5", "-u", "press", "-P", "right"],
     )?;
     exact(&found, 10, 10, "with the right one")?;
+    gateway.stop()
+}
+
+/// Four subscribers and two of four publishers get in.
+fn who_did_not_get_in_is_not_waited_for(world: &mut World) -> Outcome {
+    let gateway = Gateway::start_with(world, Settings::set(&["listener.mqtt.connections_max=6"]))?;
+    let arguments = ["-c", "4", "--count", "10", "-q", "1", "--json"];
+    let finished = spawn(world, gateway.ports.mqtt, "p2p", &arguments)?.finish(5)?;
+    ensure_eq!(finished.code, Some(1), "its exit code");
+    let found = summary(&finished)?;
+    ensure_eq!(found["connections"]["refused"], 2, "refused");
+    ensure_eq!(
+        (&found["messages"]["sent"], &found["messages"]["lost"]),
+        (&20.into(), &0.into()),
+        "sent, lost"
+    );
     gateway.stop()
 }
 
