@@ -35,6 +35,7 @@ mod target;
 mod web;
 mod worker;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 pub use options::BenchOptions;
@@ -49,11 +50,13 @@ use crate::client::ClientError;
 pub fn run(options: &BenchOptions) -> ExitCode {
     match measure(options) {
         Ok((summary, is_json)) => {
-            match is_json {
-                true => println!("{}", summary.json()),
-                false => print!("{}", summary.text()),
+            let text = if is_json { summary.json() + "\n" } else { summary.text() };
+            let written = std::io::stdout().write_all(text.as_bytes());
+            if let Err(error) = &written {
+                eprintln!("tidegate: {}", ClientError::Output(error.to_string()));
             }
-            if summary.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let is_good = summary.complete && written.is_ok();
+            if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("tidegate: {error}");

@@ -112,3 +112,26 @@ mod elsewhere {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::super::clock::Clock;
+    use super::*;
+
+    #[tokio::test]
+    async fn it_goes_off_at_the_earliest_time_and_then_anew() {
+        let (clock, mut alarm) = (Clock::start(), Alarm::new().unwrap());
+        let (now, hour) = (clock.now(), 3_600_000_000_000);
+        alarm.set(now + hour, now).unwrap();
+        alarm.set(now + 2_000_000, now).unwrap();
+        alarm.set(now + hour, now).unwrap();
+        poll_fn(|context| alarm.poll(context)).await.unwrap();
+        assert!(clock.now() >= now + 2_000_000, "too early");
+        let now = clock.now();
+        alarm.set(now.saturating_sub(5), now).unwrap();
+        poll_fn(|context| alarm.poll(context)).await.unwrap();
+        assert!(poll_fn(|context| Poll::Ready(alarm.poll(context))).await.is_pending(), "once for each time");
+    }
+}

@@ -120,7 +120,7 @@ impl Plan {
             pattern: self.pattern.clone(),
         };
         let flow = self.flow.as_ref();
-        let loop_ = match flow.and_then(FlowOptions::rate) {
+        let drive = match flow.and_then(FlowOptions::rate) {
             Some(rate) => Loop::Open(Pace::new(rate, self.publishers)),
             None => Loop::Closed { window: flow.map_or(0, |flow| flow.window) },
         };
@@ -138,7 +138,7 @@ impl Plan {
             target,
             roster: Roster::new(names, self.publishers, self.subscribers, threads),
             subscription_qos: self.subscription_qos,
-            loop_,
+            drive,
             count_max: flow.and_then(|flow| flow.count).unwrap_or(u64::MAX),
             // The rate is that of all threads: each has its share of it.
             connect_pace: clients.rate().map(|rate| Pace::new(rate / f64::from(threads), threads)),

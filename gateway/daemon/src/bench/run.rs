@@ -21,7 +21,7 @@ pub struct Run {
     pub roster: Roster,
     pub subject: Subject,
     pub subscription_qos: Qos,
-    pub loop_: Loop,
+    pub drive: Loop,
     /// Messages of each publisher.
     pub count_max: u64,
     /// New connections per second of all threads together, if that is limited.

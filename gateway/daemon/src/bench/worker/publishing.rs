@@ -27,7 +27,7 @@ impl Worker {
     /// Lists a publisher that nothing but its socket holds up, now that the socket does not.
     #[inline]
     pub(super) fn list_if_held_up(&mut self, publisher: u32) {
-        let is_flood = matches!(self.run.loop_, Loop::Closed { .. });
+        let is_flood = matches!(self.run.drive, Loop::Closed { .. });
         let Some(known) = self.publishers.get(publisher as usize) else { return };
         let is_free = is_flood && !known.is_answered() && known.sent < self.run.count_max;
         if is_free || self.is_behind(publisher) {
@@ -41,7 +41,7 @@ impl Worker {
             return u64::MAX;
         }
         let now = self.run.clock.now();
-        let next = match self.run.loop_ {
+        let next = match self.run.drive {
             Loop::Closed { .. } => u64::MAX,
             Loop::Open(_) => self.list_due(now),
         };
@@ -58,7 +58,7 @@ impl Worker {
 
     /// Lists whose time has come; when the next one's comes.
     fn list_due(&mut self, now: u64) -> u64 {
-        let Loop::Open(pace) = self.run.loop_ else { return u64::MAX };
+        let Loop::Open(pace) = self.run.drive else { return u64::MAX };
         let (from, count) = (self.run.published_from(), self.publishers.len() as u64);
         if count == 0 {
             return u64::MAX;
@@ -87,7 +87,7 @@ impl Worker {
         let unacknowledged = publisher.packet_ids.in_use();
         let window_max = open.receive_maximum.saturating_sub(unacknowledged);
         let mut emitted = 0;
-        match self.run.loop_ {
+        match self.run.drive {
             Loop::Closed { window } => {
                 let room = match publisher.is_answered() {
                     true => u64::from(publisher.room(window).min(window_max)),
@@ -123,7 +123,7 @@ impl Worker {
 
     /// Whether something of this publisher was due before its turn in an open loop, and was held up.
     fn is_behind(&self, publisher: u32) -> bool {
-        let Loop::Open(pace) = self.run.loop_ else { return false };
+        let Loop::Open(pace) = self.run.drive else { return false };
         let Some(publisher) = self.publishers.get(publisher as usize) else { return false };
         let due = self.run.published_from().saturating_add(pace.due(publisher.number, publisher.sent));
         self.stage == Stage::Publishing && publisher.sent < self.run.count_max && due <= self.run.clock.now()
@@ -169,7 +169,7 @@ impl Worker {
         let place = number / threads;
         if let Some(publisher) = self.publishers.get_mut(place as usize) {
             publisher.settle(copies, now);
-            if matches!(self.run.loop_, Loop::Closed { .. }) {
+            if matches!(self.run.drive, Loop::Closed { .. }) {
                 self.list(place);
             }
         }
@@ -210,7 +210,7 @@ impl Worker {
 
     pub(super) fn stop_publishing(&mut self, live: &mut Live) {
         self.sendable.clear();
-        if let Loop::Open(pace) = self.run.loop_ {
+        if let Loop::Open(pace) = self.run.drive {
             let elapsed = self.run.clock.now().saturating_sub(self.run.published_from());
             let behind = self.publishers.iter().map(|publisher| {
                 pace.passed(publisher.number, elapsed).min(self.run.count_max).saturating_sub(publisher.sent)
