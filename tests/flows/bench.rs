@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::harness::certificates::Authority;
 use crate::harness::gateway::Settings;
 use crate::harness::mosquitto::Mosquitto;
 use crate::harness::mqtt::BOTH_VERSIONS;
@@ -17,10 +18,14 @@ crate::cases!("bench":
     pairs_lose_nothing_at_any_qos,
     pairs_lose_nothing_through_mosquitto,
     many_to_few_and_few_to_many,
+    it_takes_every_carrier,
     a_rate_is_kept,
+    a_stall_of_the_broker_shows_in_full,
+    clients_that_say_nothing_are_kept_alive,
     pub_and_sub_are_two_processes,
     members_of_a_group_share_a_stream,
     a_wrong_password_is_told_once,
+    who_did_not_get_in_is_not_waited_for,
     a_killed_broker_ends_it,
     ctrl_c_ends_it_with_the_summary,
     losses_duplicates_and_order_are_counted,
@@ -61,6 +66,9 @@ fn pairs_lose_nothing_through_mosquitto(world: &mut World) -> Outcome {
     for version in BOTH_VERSIONS {
         pairs(world, mosquitto.mqtt, &SIZES, &["-V", version])?;
     }
+    // More than the Receive Maximum of 20 that it asks for: a client that does not mind it is thrown out.
+    let arguments = ["-c", "2", "--count", "100", "-w", "100", "-q", "1"];
+    exact(&measure(world, mosquitto.mqtt, "p2p", &arguments)?, 200, 200, "a small Receive Maximum")?;
     // It takes 0.1 s for each step, and seconds for a long message.
     pairs(world, mosquitto.websocket, &SIZES[..1], &["--ws=/"])?;
     Ok(())
@@ -102,6 +110,33 @@ fn many_to_few_and_few_to_many(world: &mut World) -> Outcome {
     gateway.stop()
 }
 
+fn it_takes_every_carrier(world: &mut World) -> Outcome {
+    let authority = Authority::new(world.dir.join("pki"), "our authority")?;
+    authority.issue("server")?;
+    let (tls, wss) = (place::free_port(), place::free_port());
+    let socket = std::env::temp_dir().join(format!("tidegate-bench-{}.sock", std::process::id()));
+    let socket = socket.display().to_string();
+    let secure = "tls.cert_file = \"pki/server.pem\"\ntls.key_file = \"pki/server.key\"\n";
+    let file = format!(
+        "[listener.mqtts]\nprotocol = \"mqtt\"\nbind = \"127.0.0.1:{tls}\"\n{secure}\
+         [listener.wss]\nprotocol = \"mqtt-ws\"\nbind = \"127.0.0.1:{wss}\"\n{secure}\
+         [listener.local]\nprotocol = \"mqtt\"\nbind = \"unix:{socket}\"\n"
+    );
+    let gateway = Gateway::start_with(world, Settings::file(file))?;
+    let trust = authority.path("ca.pem");
+    let (tls, wss) = (format!("mqtts://localhost:{tls}"), format!("wss://localhost:{wss}/mqtt"));
+    for carrier in
+        [&["-L", &tls, "--cafile", &trust][..], &["-L", &wss, "--cafile", &trust], &["--unix", &socket]]
+    {
+        for size in SIZES {
+            let arguments = [carrier, &["-c", "3", "--count", "20", "-q", "1", "-s", size]].concat();
+            let found = measure_at(world, "p2p", &arguments)?;
+            exact(&found, 60, 60, &format!("{arguments:?}"))?;
+        }
+    }
+    gateway.stop()
+}
+
 fn a_rate_is_kept(world: &mut World) -> Outcome {
     let gateway = Gateway::start(world)?;
     let arguments = ["-c", "10", "--rate", "100", "-d", "0.5", "--warmup", "0.2", "-q", "1"];
@@ -111,6 +146,37 @@ fn a_rate_is_kept(world: &mut World) -> Outcome {
     ensure!((900.0..1100.0).contains(&rate), "10 clients with 100/s each sent {rate}/s");
     let sent = number(&found["messages"]["sent"]);
     ensure!((690.0..900.0).contains(&sent), "{sent} messages in 0.7 s");
+    gateway.stop()
+}
+
+/// A generator that waits for the broker, or that counts from when a message left, would show one late
+/// message or none. A third of all were due while it stood still.
+fn a_stall_of_the_broker_shows_in_full(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let arguments = ["-c", "5", "--rate", "100", "-d", "1.2", "--json"];
+    let mut bench = spawn(world, gateway.ports.mqtt, "p2p", &arguments)?;
+    bench.line("connected 10 of 10", 10)?;
+    let mut stall = Command::new("sh");
+    stall
+        .args(["-c", "sleep 0.2; kill -STOP $0; sleep 0.4; kill -CONT $0"])
+        .arg(gateway.process.id().to_string());
+    world.succeed("a stall", &mut stall, 10)?;
+    let finished = bench.finish(10)?;
+    ensure_eq!(finished.code, Some(0), "nothing is lost");
+    let found = summary(&finished)?;
+    let (sent, delivery) = (number(&found["messages"]["sent"]), &found["delivery_us"]);
+    ensure!((600.0..=700.0).contains(&sent), "{sent} messages in 1.2 s at 500/s");
+    ensure!(is_above(&delivery["max"], 350_000.0), "the longest wait: {delivery}");
+    ensure!(is_above(&delivery["p90"], 200_000.0), "one in ten waited half of it or longer: {delivery}");
+    gateway.stop()
+}
+
+/// Nobody sends anything, and the gateway ends connections that are silent for 1.5 s.
+fn clients_that_say_nothing_are_kept_alive(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    let arguments = ["-c", "10", "-k", "1", "--hold", "2.2"];
+    let found = measure(world, gateway.ports.mqtt, "connect", &arguments)?;
+    ensure_eq!(found["connections"]["lost"], 0, "connections that ended");
     gateway.stop()
 }
 
@@ -176,6 +242,22 @@ fn a_wrong_password_is_told_once(world: &mut World) -> Outcome {
     gateway.stop()
 }
 
+/// Four subscribers and two of four publishers get in.
+fn who_did_not_get_in_is_not_waited_for(world: &mut World) -> Outcome {
+    let gateway = Gateway::start_with(world, Settings::set(&["listener.mqtt.connections_max=6"]))?;
+    let arguments = ["-c", "4", "--count", "10", "-q", "1", "--json"];
+    let finished = spawn(world, gateway.ports.mqtt, "p2p", &arguments)?.finish(5)?;
+    ensure_eq!(finished.code, Some(1), "its exit code");
+    let found = summary(&finished)?;
+    ensure_eq!(found["connections"]["refused"], 2, "refused");
+    ensure_eq!(
+        (&found["messages"]["sent"], &found["messages"]["lost"]),
+        (&20.into(), &0.into()),
+        "sent, lost"
+    );
+    gateway.stop()
+}
+
 fn a_killed_broker_ends_it(world: &mut World) -> Outcome {
     let mut gateway = Gateway::start(world)?;
     let arguments = ["-c", "10", "-q", "1", "-d", "60"];
@@ -232,15 +314,24 @@ fn too_few_descriptors_are_told(world: &mut World) -> Outcome {
 }
 
 fn spawn(world: &mut World, port: u16, verb: &str, arguments: &[&str]) -> Outcome<Process> {
+    spawn_at(world, verb, &[&["-p", &port.to_string()], arguments].concat())
+}
+
+fn spawn_at(world: &mut World, verb: &str, arguments: &[&str]) -> Outcome<Process> {
     let mut command = Command::new(place::tidegate()?);
-    command.args(["bench", verb, "-p", &port.to_string()]).args(arguments);
+    command.args(["bench", verb]).args(arguments);
     world.spawn(&format!("tidegate bench {verb}"), &mut command)
 }
 
 /// Runs it to its end, which has to be good, and returns the summary.
 fn measure(world: &mut World, port: u16, verb: &str, arguments: &[&str]) -> Outcome<Value> {
+    measure_at(world, verb, &[&["-p", &port.to_string()], arguments].concat())
+}
+
+/// The same where the arguments say where the broker is.
+fn measure_at(world: &mut World, verb: &str, arguments: &[&str]) -> Outcome<Value> {
     let arguments = [arguments, &["--json", "--quiet"]].concat();
-    let finished = spawn(world, port, verb, &arguments)?.finish(20)?;
+    let finished = spawn_at(world, verb, &arguments)?.finish(20)?;
     ensure!(finished.code == Some(0), "bench {verb} {arguments:?} ended with {:?}", finished.code);
     summary(&finished)
 }

@@ -113,7 +113,7 @@ impl<'a> Conductor<'a> {
 
     /// The main part; the mark from which it is measured.
     async fn go_through(&mut self, connected: Mark) -> Mark {
-        let (publishers, end) = (u64::from(self.run.roster.publishers), self.plan.end);
+        let end = self.plan.end;
         let mut from = connected;
         let mut warmup_nanos = 0;
         if let Some(flow) = &self.plan.flow {
@@ -129,10 +129,9 @@ impl<'a> Conductor<'a> {
             from = self.mark();
         }
         let until = end.after.map_or(u64::MAX, |after| from.at.saturating_add(nanos(after)));
-        let sent = self.run.count_max.saturating_mul(publishers);
-        let has_publishers = publishers > 0;
+        let has_publishers = self.run.roster.publishers > 0;
         self.until(|tally, now| {
-            let is_sent = has_publishers && tally.sent >= sent;
+            let is_sent = has_publishers && tally.unfinished == 0;
             let is_received = end.received.is_some_and(|count| tally.arrived() >= count);
             now >= until || is_sent || is_received || tally.connected == 0
         })

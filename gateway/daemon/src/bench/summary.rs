@@ -110,6 +110,7 @@ pub struct BrokerCost {
 /// What it cost the generator itself: near one CPU for each thread it was the limit, not the broker.
 #[derive(Clone, Debug, Serialize)]
 pub struct GeneratorCost {
+    pub cpu_us_per_connection: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_us_per_message: Option<f64>,
     pub cpus: f64,
@@ -253,15 +254,13 @@ impl Percentiles {
 impl BrokerCost {
     fn text(&self) -> String {
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
-        let message = match self.cpu_us_per_message {
-            Some(micros) => format!("{micros:.2} us of CPU per message, {:.2} CPUs, ", self.cpus),
-            None => String::new(),
-        };
+        let message = per_message(self.cpu_us_per_message);
         format!(
-            "{message}{:.1} us of CPU and {} bytes per connection; RSS {:.1} MiB before, {:.1} connected, \
+            "{message}{:.1} us and {} bytes per connection, {:.2} CPUs; RSS {:.1} MiB before, {:.1} connected, \
              {:.1} after; {} threads",
             self.cpu_us_per_connection,
             self.bytes_per_connection,
+            self.cpus,
             mib(self.rss_before_bytes),
             mib(self.rss_connected_bytes),
             mib(self.rss_after_bytes),
@@ -272,11 +271,15 @@ impl BrokerCost {
 
 impl GeneratorCost {
     fn text(&self) -> String {
-        match self.cpu_us_per_message {
-            Some(micros) => format!("{micros:.2} us of CPU per message, {:.2} CPUs", self.cpus),
-            None => format!("{:.2} CPUs", self.cpus),
-        }
+        let message = per_message(self.cpu_us_per_message);
+        format!("{message}{:.1} us per connection, {:.2} CPUs", self.cpu_us_per_connection, self.cpus)
     }
+}
+
+/// The beginning of what something cost.
+fn per_message(cpu_us: Option<f64>) -> String {
+    let message = cpu_us.map(|micros| format!("{micros:.2} us per message, "));
+    format!("CPU {}", message.unwrap_or_default())
 }
 
 /// In the unit in which it has one to three digits before the point.
@@ -344,7 +347,7 @@ mod tests {
                 cpu_us_per_message: Some(1.5),
                 cpus: 0.9,
             }),
-            generator: GeneratorCost { cpu_us_per_message: Some(1.0), cpus: 1.0 },
+            generator: GeneratorCost { cpu_us_per_connection: 9.0, cpu_us_per_message: Some(1.0), cpus: 1.0 },
             errors: vec![Error { kind: "lost".to_owned(), count: 3, first: "a: lost".to_owned() }],
         }
     }
@@ -366,7 +369,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&summary().json()).unwrap();
         let mut names = Vec::new();
         keys(&value, "", &mut names);
-        assert_eq!(names.len(), 63, "{names:?}");
+        assert_eq!(names.len(), 64, "{names:?}");
         let readme = include_str!("../../../../README.md");
         for name in names.iter().flat_map(|name| name.split('.')) {
             assert!(readme.contains(&format!("`{name}`")), "README.md does not say what {name} is");

@@ -1,11 +1,14 @@
 use super::failures::Failures;
 use super::histogram::Histogram;
 
-/// What has been counted so far. Everything grows but `connected`, `blocked` and `missing`.
+/// What has been counted so far. Everything grows but `connected`, `unfinished`, `blocked`
+/// and `missing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Clients that are there now, subscribed if they are to be.
     pub connected: u64,
+    /// Publishers that are there and have not sent all they are to.
+    pub unfinished: u64,
     /// Clients that were there at some time.
     pub established: u64,
     /// Clients that never got there.
@@ -78,6 +81,7 @@ impl Live {
 impl Tally {
     pub fn add(&mut self, other: &Self) {
         self.connected += other.connected;
+        self.unfinished += other.unfinished;
         self.established += other.established;
         self.refused += other.refused;
         self.lost_connections += other.lost_connections;

@@ -27,6 +27,9 @@ impl Target {
     pub async fn new(clients: &ClientOptions) -> Result<Self, ClientError> {
         let options = clients.broker.clone();
         options.check()?;
+        if options.unix.is_some() && clients.source.is_some() {
+            return Err(ClientError::Usage("--source is for TCP, not for a Unix socket".to_owned()));
+        }
         let within = clients.connect_timeout;
         let address = match &options.unix {
             Some(_) => None,

@@ -222,6 +222,11 @@ impl Worker {
         if client.is_up() {
             live.tally.connected -= 1;
             live.tally.lost_connections += 1;
+            if let (Member::Publisher(_), Some(publisher)) =
+                (client.member, self.publishers.get(client.place))
+            {
+                live.tally.unfinished -= u64::from(publisher.sent < self.run.count_max);
+            }
         } else {
             self.pending -= 1;
             live.tally.refused += 1;

@@ -28,6 +28,7 @@ impl Conductor<'_> {
             (0, sent) => sent,
             (received, _) => received,
         };
+        let connecting = nanos(marks.connected.own_cpu.saturating_sub(marks.before.own_cpu));
         let own_cpu = nanos(to.own_cpu.saturating_sub(from.own_cpu));
         Summary {
             command: self.plan.command,
@@ -51,6 +52,8 @@ impl Conductor<'_> {
             acknowledgement_us: Percentiles::of(&self.total.acknowledgement),
             broker: self.broker_cost(marks, handled),
             generator: GeneratorCost {
+                cpu_us_per_connection: micros_each(connecting, marks.connected.tally.established)
+                    .unwrap_or(0.0),
                 cpu_us_per_message: micros_each(own_cpu, handled),
                 cpus: rounded(own_cpu as f64 / (to.at - from.at).max(1) as f64, 3),
             },

@@ -139,7 +139,9 @@ impl Worker {
 
     /// The client is there.
     pub(super) fn is_up(&mut self, index: u32, now: u64, live: &mut Live) {
-        let Some((open, _)) = self.clients.get_mut(index as usize).and_then(Client::open) else { return };
+        let Some(client) = self.clients.get_mut(index as usize) else { return };
+        live.tally.unfinished += u64::from(matches!(client.member, Member::Publisher(_)));
+        let Some((open, _)) = client.open() else { return };
         open.phase = Phase::Up;
         self.pending -= 1;
         live.tally.connected += 1;

@@ -113,6 +113,7 @@ impl Worker {
         }
         if emitted > 0 {
             live.tally.sent += emitted;
+            live.tally.unfinished -= u64::from(publisher.sent >= self.run.count_max);
             live.tally.owed += emitted * u64::from(publisher.copies());
             if !std::mem::replace(&mut open.line.is_dirty, true) {
                 self.dirty.push(publisher.client);

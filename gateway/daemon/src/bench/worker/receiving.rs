@@ -19,9 +19,10 @@ impl Worker {
         loop {
             let opened = self.clients.get_mut(index as usize).and_then(Client::open);
             let Some((open, mut context)) = opened else { break };
+            let phase = open.phase;
             let error = match open.line.poll_read(&mut context, &mut buffer) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(0)) => ClientError::Lost("closed by the broker".to_owned()),
+                Poll::Ready(Ok(0)) => closed(phase),
                 Poll::Ready(Err(error)) => ClientError::Lost(tls_explained(&error)),
                 Poll::Ready(Ok(count)) => match self.take(index, &buffer[..count], live) {
                     Ok(()) => continue,
@@ -43,7 +44,7 @@ impl Worker {
             match reader.next(&mut bytes)? {
                 None => return Ok(()),
                 Some(Piece::Bytes(piece)) => self.take_mqtt(index, piece, now, live)?,
-                Some(Piece::Close) => return Err(ClientError::Lost("closed by the broker".to_owned())),
+                Some(Piece::Close) => return Err(closed(open.phase)),
                 Some(Piece::Ping(ping)) => {
                     open.line.put_pong(&mut self.spare, &ping);
                     if !std::mem::replace(&mut open.line.is_dirty, true) {
@@ -219,4 +220,12 @@ impl Worker {
             self.settle(stamp.publisher, copies, now);
         }
     }
+}
+
+fn closed(phase: Phase) -> ClientError {
+    let text = match phase {
+        Phase::Connack => "closed instead of an answer to CONNECT",
+        Phase::Suback(_) | Phase::Up => "closed by the broker",
+    };
+    ClientError::Lost(text.to_owned())
 }
