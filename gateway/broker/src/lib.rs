@@ -70,6 +70,6 @@ pub use services::auto_subscribe::AutoSubscriptions;
 pub use services::rewrite::Rewrites;
 pub use services::settings::{AutoSubscribeSettings, RewriteAction, RewriteSettings, SysSettings};
 #[cfg(any(test, feature = "testing"))]
-pub use shard::bench::{Bench, Line};
+pub use shard::bench::{Bench, Line, Port};
 pub use shard::{Shards, start_shards};
 pub use tls::{Tls, TlsError};

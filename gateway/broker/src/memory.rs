@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
@@ -35,6 +36,10 @@ impl Memory {
             from_front.copy_from_slice(&front[..from_front.len()]);
             from_back.copy_from_slice(&back[..from_back.len()]);
             pipe.to_gateway.drain(..count);
+            if pipe.to_gateway.is_empty() {
+                // Peers of a bench may be a million.
+                pipe.to_gateway = VecDeque::new();
+            }
             return Read::Scratch(count);
         }
         if pipe.cut {
@@ -75,5 +80,49 @@ impl Pipe {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+}
+
+/// A datagram socket without a socket, for the bench.
+pub(crate) type Air = Arc<Mutex<Datagrams>>;
+
+/// What is under way between the bench and one datagram socket, from and to any number of addresses.
+#[derive(Default)]
+pub(crate) struct Datagrams {
+    to_gateway: VecDeque<(SocketAddr, Box<[u8]>)>,
+    /// The bytes of what the gateway has sent, one after the other.
+    bytes: Vec<u8>,
+    /// To whom each of them goes, and where in `bytes` it ends.
+    from_gateway: Vec<(SocketAddr, usize)>,
+}
+
+impl Datagrams {
+    /// As a socket does: what is longer than the buffer is cut off.
+    pub(crate) fn receive(&mut self, scratch: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        let (address, datagram) = self.to_gateway.pop_front()?;
+        let length = datagram.len().min(scratch.len());
+        scratch[..length].copy_from_slice(&datagram[..length]);
+        Some((length, address))
+    }
+
+    pub(crate) fn send(&mut self, datagram: &[u8], address: SocketAddr) -> usize {
+        self.bytes.extend_from_slice(datagram);
+        self.from_gateway.push((address, self.bytes.len()));
+        datagram.len()
+    }
+
+    /// A datagram on the bench's side.
+    pub(crate) fn put(&mut self, address: SocketAddr, datagram: &[u8]) {
+        self.to_gateway.push_back((address, datagram.into()));
+    }
+
+    /// Shows everything that the gateway has sent, in order.
+    pub(crate) fn drain(&mut self, mut show: impl FnMut(SocketAddr, &[u8])) {
+        let mut begin = 0;
+        for (address, end) in self.from_gateway.drain(..) {
+            show(address, &self.bytes[begin..end]);
+            begin = end;
+        }
+        self.bytes.clear();
     }
 }

@@ -46,7 +46,7 @@ use crate::login::SlowLogin;
 use crate::meter::Meter;
 use crate::poller::{Poller, Ready};
 use crate::signal::{IO, OUTBOX, ReadyQueue, Signal, WORK};
-use crate::sockets::DatagramSocket;
+use crate::sockets::{DatagramSocket, Medium};
 use crate::turn::{Client, World};
 use crate::waiting::Awaited;
 use crate::{Broker, clock};
@@ -298,7 +298,9 @@ impl Shard {
                     self.take_over(socket, address, &listener, moment);
                 }
                 Arrival::Greeted(greeted, listener) => self.greeted(greeted, &listener, moment),
-                Arrival::Socket(socket, listener) => self.open_socket(socket, listener),
+                Arrival::Socket(socket, listener) => {
+                    self.open_socket(Medium::System(mio::net::UdpSocket::from_std(socket)), listener);
+                }
                 Arrival::Verdict(key, generation, verdict) => self.decided(key, generation, verdict, moment),
                 Arrival::Stop => self.stop(moment),
             }
@@ -392,10 +394,10 @@ impl Shard {
         Some(key)
     }
 
-    fn open_socket(&mut self, socket: UdpSocket, listener: Arc<Listener>) {
+    fn open_socket(&mut self, medium: Medium, listener: Arc<Listener>) {
         let signal = Signal::new(&self.handle().queue, SOCKET_KEY | self.sockets.len() as u32);
         signal.raise(IO);
-        match DatagramSocket::new(socket, listener.clone(), signal, &self.poller) {
+        match DatagramSocket::new(medium, listener.clone(), signal, &self.poller) {
             Ok(socket) => self.sockets.push(socket),
             Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
         }

@@ -14,29 +14,57 @@ use crate::signal::Signal;
 
 /// A datagram socket of one shard and the peers that talk to it.
 pub(crate) struct DatagramSocket {
-    pub(crate) socket: UdpSocket,
+    medium: Medium,
     pub(crate) listener: Arc<Listener>,
     pub(crate) signal: Arc<Signal>,
     /// The connection of each source address.
     pub(crate) peers: HashMap<SocketAddr, u32, RandomState>,
 }
 
+/// What datagrams travel through.
+pub(crate) enum Medium {
+    System(UdpSocket),
+    #[cfg(any(test, feature = "testing"))]
+    Memory(crate::memory::Air),
+}
+
+impl Medium {
+    fn receive(&self, scratch: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        match self {
+            Self::System(socket) => socket.recv_from(scratch),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(air) => air.lock().receive(scratch).ok_or(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn send(&self, datagram: &[u8], address: SocketAddr) -> io::Result<usize> {
+        match self {
+            Self::System(socket) => socket.send_to(datagram, address),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Memory(air) => Ok(air.lock().send(datagram, address)),
+        }
+    }
+}
+
 impl DatagramSocket {
     pub(crate) fn new(
-        socket: std::net::UdpSocket,
+        mut medium: Medium,
         listener: Arc<Listener>,
         signal: Arc<Signal>,
         poller: &Poller,
     ) -> io::Result<Self> {
-        let mut socket = UdpSocket::from_std(socket);
-        poller.watch_reading(&mut socket, signal.key())?;
-        Ok(Self { socket, listener, signal, peers: HashMap::default() })
+        match &mut medium {
+            Medium::System(socket) => poller.watch_reading(socket, signal.key())?,
+            #[cfg(any(test, feature = "testing"))]
+            Medium::Memory(_) => {}
+        }
+        Ok(Self { medium, listener, signal, peers: HashMap::default() })
     }
 
     /// The next datagram, or `None` if there is none now; then the poller says when there is.
     pub(crate) fn receive(&self, scratch: &mut [u8]) -> Option<(usize, SocketAddr)> {
         loop {
-            match self.socket.recv_from(scratch) {
+            match self.medium.receive(scratch) {
                 Ok(received) => return Some(received),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 // An ICMP error of an earlier datagram; it says nothing of the next one.
@@ -49,7 +77,7 @@ impl DatagramSocket {
     /// may lose any; protocols that care retransmit.
     pub(crate) fn send(&self, address: SocketAddr, wire: &WireBuffer) {
         for datagram in wire.datagrams() {
-            match self.socket.send_to(datagram, address) {
+            match self.medium.send(datagram, address) {
                 Ok(count) => {
                     self.listener.gauges.bytes_out.fetch_add(count as u64, Ordering::Relaxed);
                 }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
@@ -53,6 +53,11 @@ type Notes = HashMap<ClientId, SmallVec<[Dropped; 1]>, FixedState>;
 struct Table {
     clients: HashMap<ClientId, Record, FixedState>,
     clients_max: usize,
+    /// When clients lost something, the oldest first. What a record says otherwise by now counts for
+    /// nothing.
+    order: VecDeque<(u64, ClientId)>,
+    /// Those whose record has something fresh.
+    fresh: Vec<ClientId>,
     /// Clients that were forgotten for others.
     omitted: u64,
 }
@@ -72,7 +77,7 @@ impl Drops {
         Self {
             lanes: Box::new(std::array::from_fn(lane)),
             is_noted: AtomicBool::new(false),
-            table: Mutex::new(Table { clients, clients_max: CLIENTS_MAX, omitted: 0 }),
+            table: Mutex::new(Table::new(clients)),
             collected_unix_millis: AtomicU64::new(0),
         }
     }
@@ -111,12 +116,13 @@ impl Drops {
             return Vec::new();
         }
         let mut table = self.table.lock();
-        let fresh = table.clients.iter_mut().filter(|(_, record)| !record.fresh.is_empty());
-        let tell = |(client_id, record): (&ClientId, &mut Record)| {
+        let table = &mut *table;
+        let tell = |client_id: ClientId| {
+            let record = table.clients.get_mut(&client_id).filter(|record| !record.fresh.is_empty())?;
             let drops = std::mem::take(&mut record.fresh);
-            ClientDrops { client_id: client_id.clone(), drops, last_unix_millis: record.last_unix_millis }
+            Some(ClientDrops { client_id, drops, last_unix_millis: record.last_unix_millis })
         };
-        let mut fresh: Vec<_> = fresh.map(tell).collect();
+        let mut fresh: Vec<_> = table.fresh.drain(..).filter_map(tell).collect();
         fresh.sort_unstable_by(|one, other| one.client_id.cmp(&other.client_id));
         fresh
     }
@@ -157,29 +163,49 @@ impl Drops {
 }
 
 impl Table {
+    fn new(clients: HashMap<ClientId, Record, FixedState>) -> Self {
+        Self { clients, clients_max: CLIENTS_MAX, order: VecDeque::new(), fresh: Vec::new(), omitted: 0 }
+    }
+
     fn take_in(&mut self, notes: Notes, unix_millis: u64) {
         for (client_id, note) in notes {
-            let record = self.clients.entry(client_id).or_default();
-            record.last_unix_millis = unix_millis;
+            let record = self.clients.entry(client_id.clone()).or_default();
+            if record.fresh.is_empty() {
+                self.fresh.push(client_id.clone());
+            }
+            if record.ever.is_empty() || record.last_unix_millis != unix_millis {
+                record.last_unix_millis = unix_millis;
+                self.order.push_back((unix_millis, client_id));
+            }
             for dropped in &note {
                 add(&mut record.ever, dropped);
                 add(&mut record.fresh, dropped);
             }
         }
-        let excess = self.clients.len().saturating_sub(self.clients_max);
-        if excess == 0 {
-            return;
-        }
-        // The oldest go, all at once: a walk for each would be dear.
-        let mut ages: Vec<_> = self
-            .clients
-            .iter()
-            .map(|(client_id, record)| (record.last_unix_millis, client_id.clone()))
-            .collect();
-        ages.select_nth_unstable(excess - 1);
-        ages[..excess].iter().for_each(|(_, client_id)| drop(self.clients.remove(client_id)));
-        self.omitted += excess as u64;
+        self.forget();
     }
+
+    /// The oldest go. Many may have to, four times a second: nobody else is looked at.
+    fn forget(&mut self) {
+        const SPARE: usize = 64;
+        while self.clients.len() > self.clients_max {
+            let Some((at, client_id)) = self.order.pop_front() else { break };
+            if is_last(&self.clients, at, &client_id) {
+                self.clients.remove(&client_id);
+                self.omitted += 1;
+            }
+        }
+        if self.order.len() > 2 * self.clients.len() + SPARE {
+            self.order.retain(|(at, client_id)| is_last(&self.clients, *at, client_id));
+        }
+    }
+}
+
+/// Whether it was then that the client lost something last.
+fn is_last(clients: &HashMap<ClientId, Record, FixedState>, at: u64, client_id: &ClientId) -> bool {
+    #[cfg(test)]
+    tests::LOOKS.with(|looks| looks.set(looks.get() + 1));
+    clients.get(client_id).is_some_and(|record| record.last_unix_millis == at)
 }
 
 /// Adds what is new to what was there; the later topic counts.
@@ -195,7 +221,14 @@ fn add(drops: &mut SmallVec<[Dropped; 1]>, new: &Dropped) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// How often the table has looked at a client to find the oldest.
+        pub(super) static LOOKS: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn drops(clients_max: usize) -> Drops {
         let drops = Drops::new(FixedState::with_seed(7));
@@ -253,6 +286,31 @@ mod tests {
         let (all, omitted) = drops.all(7);
         assert_eq!((names(&all), omitted), (vec!["e", "d", "a"], 2));
         assert_eq!(counts(&all[2]), [(DropReason::Offline, 2)]);
+    }
+
+    /// When a fleet is lost, one client at a time, the table is full most of the time.
+    #[test]
+    fn a_full_table_costs_no_look_at_all_of_it() {
+        let drops = drops(1000);
+        const FLEET: usize = 100_000;
+        for number in 0..FLEET {
+            drops.note(0, &id(&number.to_string()), None, DropReason::Offline, 1);
+            assert_eq!(drops.collect(number as u64).len(), 1);
+        }
+        assert!(LOOKS.get() < 2 * FLEET, "{} looks", LOOKS.get());
+        assert_eq!(drops.table.lock().order.len(), 1000);
+    }
+
+    #[test]
+    fn a_client_that_loses_something_all_the_time_takes_no_more_room() {
+        let drops = drops(1000);
+        for at in 0..100_000 {
+            drops.note(0, &id("a"), None, DropReason::Offline, 1);
+            drops.collect(at);
+        }
+        let table = drops.table.lock();
+        assert!(table.order.len() < 100 && table.order.capacity() < 200, "{}", table.order.capacity());
+        assert!(table.fresh.capacity() < 10);
     }
 
     #[test]

@@ -62,11 +62,6 @@ impl Subscriber {
         }
     }
 
-    /// Whether both are the same session's, given that both are to the same path.
-    pub(crate) fn is_same(&self, other: &Subscriber) -> bool {
-        self.session.number == other.session.number && self.exclusive == other.exclusive
-    }
-
     pub(crate) fn identifiers(&self) -> Identifiers {
         if self.identifier == 0 { Identifiers::None } else { Identifiers::One(self.identifier) }
     }
@@ -177,12 +172,9 @@ impl Routes {
 
     pub(crate) fn unsubscribe(&mut self, filter: &TopicFilter, session: &Session) {
         let Some(leaf) = self.find(filter) else { return };
-        let exclusive = filter.is_exclusive();
         let mut orphan = None;
         match filter.group() {
-            None => leaf.subscribers.remove(|subscriber| {
-                subscriber.session.number == session.number && subscriber.exclusive == exclusive
-            }),
+            None => leaf.subscribers.remove(session, filter.is_exclusive()),
             Some(name) => orphan = leaf.leave(name, session),
         }
         let is_empty = leaf.subscribers.as_slice().is_empty() && leaf.groups.is_none();

@@ -1,17 +1,17 @@
 //! The adapter: one peer's requests, in the order they come.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use coap_lite::Packet;
-use gateway_model::{Adapter, Close, Deliveries, Event, Message, Reason, Reply, Sink, Ticket};
+use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Ticket};
+use smallvec::SmallVec;
 
-use crate::block::Uploads;
+use crate::bodies::Bodies;
 use crate::config::Config;
 use crate::datagram::Datagram;
-use crate::exchange::{Exchanges, Origin, Received, Tag};
+use crate::exchange::{Exchanges, Origin, Received, Tag, Transmission};
 use crate::message::{Code, add_uint, code_of, number};
-use crate::notify::LargeNotifications;
 use crate::observe::Observations;
 use crate::pending::{Pending, PendingRequests, What};
 use crate::request::{Asked, ReplyTo, Resource, Unacceptable};
@@ -22,35 +22,30 @@ use crate::translate::Refused;
 pub struct Endpoint {
     pub(crate) config: Arc<Config>,
     pub(crate) exchanges: Exchanges,
-    pub(crate) uploads: Uploads,
     pub(crate) observations: Observations,
     pub(crate) session: Session,
     pub(crate) pending: PendingRequests,
     /// The last request, or the end of the last observation.
     pub(crate) last_use: Instant,
-    /// Notified by their first block; the rest can be fetched, retained or not.
-    pub(crate) large: LargeNotifications,
-    /// The ETag of the large message read last.
-    pub(crate) etag_kept: Option<(Weak<Message>, [u8; 8])>,
+    /// What is too long for one message, if there is any.
+    pub(crate) bodies: Option<Box<Bodies>>,
     /// Tickets given out; 0 is for requests whose reply names itself or does not matter.
     tickets: u64,
-    /// The topic of the request at hand; kept for its allocation.
-    topic: Vec<u8>,
 }
 
+/// The topic of a request. Longer ones are not on the stack.
+pub(crate) type RawTopic = SmallVec<[u8; 128]>;
+
 impl Endpoint {
-    pub(crate) fn new(config: Arc<Config>, now: Instant, seed: u64) -> Self {
+    pub(crate) fn new(config: Arc<Config>, transmission: Arc<Transmission>, now: Instant, seed: u64) -> Self {
         Self {
-            exchanges: Exchanges::new(config.transmission(), seed),
-            uploads: Uploads::new(config.upload_limits()),
+            exchanges: Exchanges::new(transmission, seed),
             observations: Observations::default(),
             session: Session::Closed,
             pending: PendingRequests::default(),
             last_use: now,
-            large: LargeNotifications::default(),
-            etag_kept: None,
+            bodies: None,
             tickets: 0,
-            topic: Vec::new(),
             config,
         }
     }
@@ -58,7 +53,7 @@ impl Endpoint {
     fn request(&mut self, now: Instant, datagram: Datagram<'_>, origin: Origin, out: &mut dyn Sink) {
         self.last_use = now;
         let to = ReplyTo::new(origin, &datagram);
-        let mut topic = std::mem::take(&mut self.topic);
+        let mut topic = RawTopic::new();
         match Asked::parse(datagram, &mut topic) {
             Ok(asked) => self.dispatch(now, &asked, &topic, to, out),
             Err(Unacceptable::BadOption(_)) if !origin.confirmable => {
@@ -68,7 +63,6 @@ impl Endpoint {
                 self.refuse(now, to, &refused, out);
             }
         }
-        self.topic = topic;
     }
 
     /// Takes up a request that waited for the session.
@@ -133,8 +127,7 @@ impl Endpoint {
             self.lost_observer(now, tag, "timeout", out);
         }
         self.acknowledge_slow(now, out);
-        self.uploads.expire(now);
-        self.large.expire(now);
+        self.bodies.take_if(|bodies| bodies.expire(now));
         if self.idle_at().is_some_and(|at| at <= now) {
             out.close(Close::GOODBYE);
         }
@@ -157,6 +150,10 @@ impl Endpoint {
             self.exchanges.send(observation.token, &mut refused.packet(), tag, out.wire());
         }
         out.close(Close::because(reason));
+    }
+
+    pub(crate) fn bodies(&mut self) -> &mut Bodies {
+        Bodies::of(&mut self.bodies, &self.config)
     }
 
     pub(crate) fn next_ticket(&mut self) -> Ticket {
@@ -216,8 +213,7 @@ impl Adapter for Endpoint {
         let timeouts = [
             self.exchanges.next_timeout(),
             self.pending.next_timeout(),
-            self.uploads.next_timeout(),
-            self.large.next_timeout(),
+            self.bodies.as_ref().and_then(|bodies| bodies.next_timeout()),
             self.idle_at(),
         ];
         timeouts.into_iter().flatten().min()

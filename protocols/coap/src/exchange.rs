@@ -15,21 +15,18 @@
 //! It is no endpoint: it knows no resources and decides nothing about a request. Time is an
 //! argument; call [`Exchanges::handle_timeout`] when [`Exchanges::next_timeout`] has passed.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use bytes::Bytes;
 use coap_lite::{MessageType, Packet};
 use gateway_model::WireBuffer;
 
 use crate::datagram::Datagram;
 use crate::message::{Code, Token, encode, encode_bare, number};
+use crate::ongoing::{Confirmable, Ongoing, Outstanding, push};
 use crate::random::Random;
 use crate::recent::Recent;
 pub use crate::transmission::{EXCHANGE_LIFETIME, NON_LIFETIME, Transmission};
-
-/// How many of our last Non-confirmable messages a Reset can still be matched to.
-const UNRELIABLE_MAX: usize = 16;
 
 /// Chosen by the caller for a message it sends; comes back with what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,52 +79,28 @@ pub enum Received<'a> {
 #[error("too many messages wait for the peer")]
 pub struct QueueFull;
 
-/// All exchanges with one peer.
+/// All exchanges with one peer. A gateway has a million of them, and with most peers
+/// nothing is under way.
 pub struct Exchanges {
-    settings: Transmission,
+    settings: Arc<Transmission>,
     random: Random,
-    next_message_id: u16,
-    next_token: u32,
     recent: Recent,
-    in_flight: Vec<Confirmable>,
-    queue: VecDeque<Confirmable>,
-    /// Requests of ours that wait for a response, and observations of ours.
-    requests: Vec<Outstanding>,
-    /// Our last Non-confirmable messages that carry a tag, newest last.
-    unreliable: VecDeque<(u16, Tag)>,
-}
-
-struct Confirmable {
-    message_id: u16,
-    datagram: Bytes,
-    tag: Option<Tag>,
-    retransmissions: u8,
-    timeout: Duration,
-    due: Instant,
-}
-
-struct Outstanding {
-    token: Token,
-    message_id: u16,
-    tag: Tag,
-    observe: bool,
-    /// `None` while it waits for NSTART, and once an observation is established.
-    deadline: Option<Instant>,
+    /// What of ours the peer has not answered, if there is anything.
+    ongoing: Option<Box<Ongoing>>,
+    next_token: u32,
+    next_message_id: u16,
 }
 
 impl Exchanges {
-    pub fn new(settings: Transmission, seed: u64) -> Self {
+    pub fn new(settings: impl Into<Arc<Transmission>>, seed: u64) -> Self {
         let mut random = Random::new(seed);
         Self {
             next_message_id: random.next() as u16,
             next_token: random.next() as u32,
-            recent: Recent::new(settings.recent_max, settings.recent_bytes_max),
-            settings,
+            settings: settings.into(),
             random,
-            in_flight: Vec::new(),
-            queue: VecDeque::new(),
-            requests: Vec::new(),
-            unreliable: VecDeque::new(),
+            recent: Recent::default(),
+            ongoing: None,
         }
     }
 
@@ -171,14 +144,14 @@ impl Exchanges {
         let confirmable = datagram.kind == MessageType::Confirmable;
         let lifetime = if confirmable { EXCHANGE_LIFETIME } else { NON_LIFETIME };
         if datagram.code.is_request() {
-            self.recent.remember(now, datagram.message_id, lifetime);
+            self.recent.remember(now, datagram.message_id, lifetime, self.settings.recent_max);
             return Received::Request(datagram);
         }
         let Some(response) = self.take_response(now, datagram, wire) else {
             write_empty(MessageType::Reset, datagram.message_id, wire);
             return Received::Handled;
         };
-        self.recent.remember(now, datagram.message_id, lifetime);
+        self.recent.remember(now, datagram.message_id, lifetime, self.settings.recent_max);
         if confirmable {
             let start = wire.as_mut_vec().len();
             encode_bare(
@@ -200,8 +173,9 @@ impl Exchanges {
         datagram: Datagram<'a>,
         wire: &mut WireBuffer,
     ) -> Option<Received<'a>> {
-        let index = self.requests.iter().position(|request| request.token == datagram.token)?;
-        let request = self.requests.get_mut(index)?;
+        let requests = &mut self.ongoing.as_mut()?.requests;
+        let index = requests.iter().position(|request| request.token == datagram.token)?;
+        let request = requests.get_mut(index)?;
         let (tag, token, message_id) = (request.tag, request.token, request.message_id);
         let observing = request.observe
             && datagram.code.is_success()
@@ -209,10 +183,11 @@ impl Exchanges {
         if observing {
             request.deadline = None;
         } else {
-            self.requests.swap_remove(index);
+            requests.swap_remove(index);
         }
         // A separate response can overtake the acknowledgement and stands for it.
         self.land(now, message_id, wire);
+        self.rest();
         Some(Received::Response { tag, token, observing, datagram })
     }
 
@@ -226,17 +201,20 @@ impl Exchanges {
         if datagram.code != Code::EMPTY {
             return self.take_response(now, datagram, wire).unwrap_or(Received::Handled);
         }
+        self.rest();
         landed.tag.map_or(Received::Handled, Received::Acknowledged)
     }
 
     fn receive_reset<'a>(&mut self, now: Instant, message_id: u16, wire: &mut WireBuffer) -> Received<'a> {
         let tag = match self.land(now, message_id, wire) {
             Some(landed) => landed.tag,
-            None => self.unreliable.iter().rev().find(|(id, _)| *id == message_id).map(|(_, tag)| *tag),
+            None => self.ongoing.as_ref().and_then(|ongoing| ongoing.unreliable(message_id)),
         };
-        let Some(tag) = tag else { return Received::Handled };
-        self.requests.retain(|request| request.message_id != message_id);
-        Received::Reset(tag)
+        if let (Some(ongoing), Some(_)) = (&mut self.ongoing, tag) {
+            ongoing.requests.retain(|request| request.message_id != message_id);
+        }
+        self.rest();
+        tag.map_or(Received::Handled, Received::Reset)
     }
 
     /// Answers with a code alone.
@@ -278,7 +256,7 @@ impl Exchanges {
             self.finish(origin.message_id, start, wire);
         }
         if let (MessageType::NonConfirmable, Some(tag)) = (kind, tag) {
-            self.remember_unreliable(message_id, tag);
+            self.ongoing().remember_unreliable(message_id, tag);
         }
     }
 
@@ -319,7 +297,7 @@ impl Exchanges {
         tag: Option<Tag>,
         wire: &mut WireBuffer,
     ) -> Result<(), QueueFull> {
-        if !self.has_slot() && self.queue.len() >= self.settings.queue_max {
+        if self.is_full() {
             return Err(QueueFull);
         }
         let message_id = self.allocate_message_id();
@@ -333,7 +311,7 @@ impl Exchanges {
         let message_id = self.allocate_message_id();
         encode(packet, MessageType::NonConfirmable, message_id, token, wire.as_mut_vec());
         wire.end_datagram();
-        self.remember_unreliable(message_id, tag);
+        self.ongoing().remember_unreliable(message_id, tag);
     }
 
     /// Sends a Confirmable request of ours. With `observe` the token stays valid for notifications
@@ -368,86 +346,71 @@ impl Exchanges {
         observe: bool,
         wire: &mut WireBuffer,
     ) -> Result<(), QueueFull> {
-        if !self.has_slot() && self.queue.len() >= self.settings.queue_max {
+        if self.is_full() {
             return Err(QueueFull);
         }
         let message_id = self.allocate_message_id();
-        self.requests.retain(|request| request.token != token);
-        self.requests.push(Outstanding { token, message_id, tag, observe, deadline: None });
+        let requests = &mut self.ongoing().requests;
+        requests.retain(|request| request.token != token);
+        push(requests, Outstanding { token, message_id, tag, observe, deadline: None });
         self.launch(now, message_id, token, packet, Some(tag), wire);
         Ok(())
     }
 
     /// No longer expects anything under a token; a later notification is answered with a Reset.
     pub fn forget(&mut self, token: Token) {
-        if let Some(index) = self.requests.iter().position(|request| request.token == token) {
-            let request = self.requests.swap_remove(index);
-            self.queue.retain(|message| message.message_id != request.message_id);
-            self.in_flight.retain(|message| message.message_id != request.message_id);
+        let Some(ongoing) = &mut self.ongoing else { return };
+        if let Some(index) = ongoing.requests.iter().position(|request| request.token == token) {
+            let request = ongoing.requests.swap_remove(index);
+            ongoing.retain(|message| message.message_id != request.message_id);
         }
+        self.rest();
     }
 
     /// Takes back the Confirmable messages of a tag, sent or not: nobody wants them any more.
     pub fn withdraw(&mut self, now: Instant, tag: Tag, wire: &mut WireBuffer) {
-        self.queue.retain(|message| message.tag != Some(tag));
-        self.in_flight.retain(|message| message.tag != Some(tag));
-        self.requests.retain(|request| request.tag != tag);
-        self.launch_queued(now, wire);
+        let Some(ongoing) = &mut self.ongoing else { return };
+        ongoing.retain(|message| message.tag != Some(tag));
+        ongoing.requests.retain(|request| request.tag != tag);
+        ongoing.launch_queued(now, &self.settings, wire);
+        self.rest();
     }
 
     /// Whether a Confirmable message would go out at once (NSTART).
     pub fn has_slot(&self) -> bool {
-        self.in_flight.len() < self.settings.nstart.max(1)
+        self.ongoing.as_ref().is_none_or(|ongoing| ongoing.has_slot(&self.settings))
     }
 
     /// Whether nothing of ours waits for the peer.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_empty() && self.requests.is_empty()
+        self.ongoing.as_ref().is_none_or(|ongoing| ongoing.is_idle())
     }
 
     pub fn next_timeout(&self) -> Option<Instant> {
-        let retransmit = self.in_flight.iter().map(|message| message.due).min();
-        let response = self.requests.iter().filter_map(|request| request.deadline).min();
-        [retransmit, response, self.recent.next_expiry()].into_iter().flatten().min()
+        let ongoing = self.ongoing.as_ref().and_then(|ongoing| ongoing.next_timeout());
+        ongoing.into_iter().chain(self.recent.next_expiry()).min()
     }
 
     /// Retransmits what is due. Returns the tag of one message that was given up (not acknowledged
     /// after MAX_RETRANSMIT, or without response); call again until it returns `None`.
     pub fn handle_timeout(&mut self, now: Instant, wire: &mut WireBuffer) -> Option<Tag> {
         self.recent.expire(now);
-        let mut index = 0;
-        while let Some(message) = self.in_flight.get_mut(index) {
-            if message.due > now {
-                index += 1;
-            } else if message.retransmissions < self.settings.max_retransmit {
-                message.retransmissions += 1;
-                message.timeout *= 2;
-                message.due = now + message.timeout;
-                wire.extend(&message.datagram);
-                wire.end_datagram();
-                index += 1;
-            } else {
-                let lost = self.in_flight.swap_remove(index);
-                self.requests.retain(|request| request.message_id != lost.message_id);
-                self.launch_queued(now, wire);
-                if lost.tag.is_some() {
-                    return lost.tag;
-                }
-            }
-        }
-        let index = self.requests.iter().position(|request| request.deadline.is_some_and(|at| at <= now))?;
-        let request = self.requests.swap_remove(index);
-        self.land(now, request.message_id, wire);
-        Some(request.tag)
+        let given_up = self.ongoing.as_mut()?.handle_timeout(now, &self.settings, wire);
+        self.rest();
+        given_up
+    }
+
+    fn is_full(&self) -> bool {
+        let queue_max = self.settings.queue_max;
+        !self.has_slot() && self.ongoing.as_ref().is_some_and(|ongoing| ongoing.queue.len() >= queue_max)
     }
 
     fn allocate_message_id(&mut self) -> u16 {
         loop {
             let message_id = self.next_message_id;
             self.next_message_id = message_id.wrapping_add(1);
-            let is_taken = |message: &Confirmable| message.message_id == message_id;
             // At most NSTART and the queue are taken, so this ends.
-            if !self.in_flight.iter().chain(&self.queue).any(is_taken) {
+            if !self.ongoing.as_ref().is_some_and(|ongoing| ongoing.is_taken(message_id)) {
                 return message_id;
             }
         }
@@ -456,8 +419,9 @@ impl Exchanges {
     fn allocate_token(&mut self) -> Token {
         loop {
             self.next_token = self.next_token.wrapping_add(1);
+            let mut requests = self.ongoing.iter().flat_map(|ongoing| &ongoing.requests);
             if let Some(token) = Token::new(&self.next_token.to_be_bytes())
-                && self.requests.iter().all(|request| request.token != token)
+                && requests.all(|request| request.token != token)
             {
                 return token;
             }
@@ -477,37 +441,23 @@ impl Exchanges {
         encode(packet, MessageType::Confirmable, message_id, token, &mut datagram);
         // RFC 7252 section 4.2: random between ACK_TIMEOUT and ACK_TIMEOUT * ACK_RANDOM_FACTOR (1.5).
         let timeout = self.settings.ack_timeout.mul_f64(1.0 + self.random.fraction() / 2.0);
-        self.queue.push_back(Confirmable {
-            message_id,
-            datagram: datagram.into(),
-            tag,
-            retransmissions: 0,
-            timeout,
-            due: now,
-        });
-        self.launch_queued(now, wire);
-    }
-
-    fn launch_queued(&mut self, now: Instant, wire: &mut WireBuffer) {
-        while self.has_slot() {
-            let Some(mut message) = self.queue.pop_front() else { return };
-            message.due = now + message.timeout;
-            let id = message.message_id;
-            if let Some(request) = self.requests.iter_mut().find(|request| request.message_id == id) {
-                request.deadline = Some(now + self.settings.response_timeout);
-            }
-            wire.extend(&message.datagram);
-            wire.end_datagram();
-            self.in_flight.push(message);
-        }
+        let datagram = datagram.into();
+        let message = Confirmable { message_id, datagram, tag, retransmissions: 0, timeout, due: now };
+        self.ongoing.get_or_insert_default().launch(now, message, &self.settings, wire);
     }
 
     /// Takes a Confirmable message of ours out of flight and sends the next.
     fn land(&mut self, now: Instant, message_id: u16, wire: &mut WireBuffer) -> Option<Confirmable> {
-        let index = self.in_flight.iter().position(|message| message.message_id == message_id)?;
-        let message = self.in_flight.swap_remove(index);
-        self.launch_queued(now, wire);
-        Some(message)
+        self.ongoing.as_mut()?.land(now, message_id, &self.settings, wire)
+    }
+
+    fn ongoing(&mut self) -> &mut Ongoing {
+        self.ongoing.get_or_insert_default()
+    }
+
+    /// Keeps nothing of what is over.
+    fn rest(&mut self) {
+        self.ongoing.take_if(|ongoing| ongoing.is_over());
     }
 
     fn reply_header(&mut self, origin: Origin) -> (MessageType, u16) {
@@ -518,16 +468,10 @@ impl Exchanges {
         }
     }
 
-    fn remember_unreliable(&mut self, message_id: u16, tag: Tag) {
-        if self.unreliable.len() >= UNRELIABLE_MAX {
-            self.unreliable.pop_front();
-        }
-        self.unreliable.push_back((message_id, tag));
-    }
-
     /// Ends the datagram that began at `start` and keeps it for duplicates of `message_id`.
     fn finish(&mut self, message_id: u16, start: usize, wire: &mut WireBuffer) {
-        self.recent.answer(message_id, wire.as_mut_vec().get(start..).unwrap_or_default());
+        let reply = wire.as_mut_vec().get(start..).unwrap_or_default();
+        self.recent.answer(message_id, reply, self.settings.recent_bytes_max);
         wire.end_datagram();
     }
 }

@@ -20,6 +20,7 @@
 //!   between the gateway's words and CoAP's.
 
 pub mod block;
+mod bodies;
 mod config;
 pub mod content_format;
 pub mod datagram;
@@ -30,8 +31,10 @@ pub mod link_format;
 pub mod message;
 mod notify;
 mod observe;
+mod ongoing;
 mod pending;
 mod publish;
+mod queue;
 mod random;
 mod recent;
 mod request;
@@ -48,20 +51,23 @@ use gateway_model::{Adapter, Peer, Protocol};
 pub use config::{Config, NotifyType, ObserveQueue};
 pub use endpoint::Endpoint;
 
+use crate::exchange::Transmission;
+
 /// The protocol: makes an [`Endpoint`] per peer.
 #[derive(Clone, Debug)]
 pub struct Coap {
     config: Arc<Config>,
+    transmission: Arc<Transmission>,
 }
 
 impl Coap {
     pub fn new(config: Config) -> Self {
-        Self { config: Arc::new(config) }
+        Self { transmission: Arc::new(config.transmission()), config: Arc::new(config) }
     }
 }
 
 impl Protocol for Coap {
     fn connect(&self, now: Instant, _: &Peer, seed: u64) -> Box<dyn Adapter> {
-        Box::new(Endpoint::new(self.config.clone(), now, seed))
+        Box::new(Endpoint::new(self.config.clone(), self.transmission.clone(), now, seed))
     }
 }

@@ -1,15 +1,14 @@
 //! Notifications: deliveries on their way to observers (RFC 7641 sections 3.2 and 4.5).
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coap_lite::CoapOption;
-use gateway_model::{Deliveries, DeliveryId, Message, Outgoing, Qos, Settlement, Sink, Topic};
+use gateway_model::{Deliveries, DeliveryId, Outgoing, Qos, Settlement, Sink};
 
+use crate::bodies::Bodies;
 use crate::config::{Config, NotifyType, ObserveQueue};
 use crate::endpoint::Endpoint;
-use crate::exchange::{EXCHANGE_LIFETIME, Tag};
+use crate::exchange::Tag;
 use crate::message::{Code, add_uint, number};
 use crate::observe::{Observation, Parcel, Waiting};
 use crate::retained::location_of;
@@ -17,36 +16,6 @@ use crate::translate::{Refused, Wanted, represent};
 
 /// RFC 7641 section 4.5: at least one Confirmable notification every 24 hours.
 const CONFIRM_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How many large notifications a peer may be fetching at a time.
-const LARGE_MAX: usize = 4;
-
-/// Messages whose first block went out as a notification. A state could be read again, an event
-/// could not, and either might change while its blocks are fetched (RFC 7959 section 2.6).
-#[derive(Default)]
-pub(crate) struct LargeNotifications(VecDeque<(Instant, Arc<Message>)>);
-
-impl LargeNotifications {
-    fn keep(&mut self, now: Instant, message: &Arc<Message>) {
-        self.0.retain(|(_, older)| older.topic != message.topic);
-        if self.0.len() >= LARGE_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back((now + EXCHANGE_LIFETIME, message.clone()));
-    }
-
-    pub(crate) fn find(&self, topic: &Topic) -> Option<Arc<Message>> {
-        self.0.iter().find(|(_, message)| message.topic == *topic).map(|(_, message)| message.clone())
-    }
-
-    pub(crate) fn expire(&mut self, now: Instant) {
-        self.0.retain(|(until, _)| *until > now);
-    }
-
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.0.front().map(|(until, _)| *until)
-    }
-}
 
 impl Endpoint {
     pub(crate) fn pull(&mut self, now: Instant, outbox: &mut dyn Deliveries, out: &mut dyn Sink) {
@@ -106,8 +75,8 @@ impl Endpoint {
     pub(crate) fn notify(&mut self, now: Instant, out: &mut dyn Sink) {
         let mut rested = 0;
         while rested < self.observations.list.len() {
-            let index = self.observations.turn % self.observations.list.len();
-            self.observations.turn = index + 1;
+            let index = self.observations.turn as usize % self.observations.list.len();
+            self.observations.turn = index as u32 + 1;
             if self.notify_one(now, index, out) { rested = 0 } else { rested += 1 }
         }
     }
@@ -164,7 +133,7 @@ impl Endpoint {
             }
         }
         if packet.get_option(CoapOption::Block2).is_some() {
-            self.large.keep(now, &waiting.message);
+            Bodies::of(&mut self.bodies, &self.config).large.keep(now, &waiting.message);
         }
         let (token, number) = (observation.token, observation.number);
         let sent = confirmable
@@ -226,10 +195,9 @@ impl Endpoint {
 fn enqueue(config: &Config, observation: &mut Observation, waiting: Waiting) -> Vec<Waiting> {
     let mut superseded = Vec::new();
     let queue = &mut observation.waiting;
-    if config.observe_queue == ObserveQueue::Latest
-        && let Some(index) = queue.iter().position(|older| older.message.topic == waiting.message.topic)
-    {
-        superseded.extend(queue.remove(index));
+    if config.observe_queue == ObserveQueue::Latest {
+        let index = queue.iter().position(|older| older.message.topic == waiting.message.topic);
+        superseded.extend(index.and_then(|index| queue.remove(index)));
     }
     if queue.len() >= config.observe_waiting_max.max(1) {
         superseded.extend(queue.pop_front());

@@ -8,7 +8,6 @@
 //! Messages that arrive before the first answer wait in the observation, so between the retained
 //! message and the live ones nothing is lost.
 
-use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +20,9 @@ use gateway_model::{
 use crate::endpoint::Endpoint;
 use crate::exchange::Tag;
 use crate::message::{Code, Token, add_uint, number};
+use crate::ongoing::push;
 use crate::pending::{Read, What};
+use crate::queue::Queue;
 use crate::request::{Asked, ReplyTo};
 use crate::translate::Refused;
 
@@ -41,7 +42,7 @@ pub(crate) struct Observation {
     pub(crate) registering: bool,
     /// A Confirmable notification is unacknowledged: the delivery it carries.
     pub(crate) outstanding: Option<Option<DeliveryId>>,
-    pub(crate) waiting: VecDeque<Waiting>,
+    pub(crate) waiting: Queue,
     /// When the peer last proved that it still listens.
     pub(crate) confirmed_at: Instant,
 }
@@ -67,10 +68,10 @@ pub(crate) struct Parcel {
 pub(crate) struct Observations {
     pub(crate) list: Vec<Observation>,
     pub(crate) parcels: Vec<Parcel>,
-    next_identifier: u32,
     next_number: u64,
+    next_identifier: u32,
     /// Where the search for the next notification begins, so that all get their turn.
-    pub(crate) turn: usize,
+    pub(crate) turn: u32,
 }
 
 impl Observation {
@@ -97,7 +98,7 @@ impl Observations {
             NonZeroU32::new(self.next_identifier).unwrap_or(NonZeroU32::MIN)
         });
         self.next_number += 1;
-        self.list.push(Observation {
+        let observation = Observation {
             number: self.next_number,
             token,
             filter,
@@ -106,9 +107,10 @@ impl Observations {
             accept: None,
             registering: true,
             outstanding: None,
-            waiting: VecDeque::new(),
+            waiting: Queue::default(),
             confirmed_at: now,
-        });
+        };
+        push(&mut self.list, observation);
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -251,6 +253,9 @@ impl Endpoint {
     ) {
         let Some(index) = self.observations.list.iter().position(|o| o.number == number) else { return };
         let observation = self.observations.list.remove(index);
+        if self.observations.list.is_empty() {
+            self.observations.list = Vec::new();
+        }
         self.exchanges.withdraw(now, Tag(number), out.wire());
         let waiting = observation.waiting.into_iter().map(|waiting| waiting.delivery);
         for id in waiting.chain(observation.outstanding).flatten() {

@@ -1,6 +1,5 @@
 //! Requests of the peer that wait for the gateway.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use gateway_model::{Publish, Sink, Ticket};
@@ -10,6 +9,7 @@ use crate::discovery::Listing;
 use crate::endpoint::Endpoint;
 use crate::exchange::Origin;
 use crate::message::Code;
+use crate::ongoing::push;
 use crate::publish::Condition;
 use crate::request::ReplyTo;
 use crate::translate::{Refused, Wanted};
@@ -49,7 +49,7 @@ pub(crate) struct Read {
 
 /// In order of arrival.
 #[derive(Default)]
-pub(crate) struct PendingRequests(VecDeque<Pending>);
+pub(crate) struct PendingRequests(Vec<Pending>);
 
 impl PendingRequests {
     pub(crate) fn is_empty(&self) -> bool {
@@ -62,7 +62,11 @@ impl PendingRequests {
 
     pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Pending> {
         let index = self.0.iter().position(|pending| pending.ticket == ticket)?;
-        self.0.remove(index)
+        let pending = self.0.remove(index);
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+        Some(pending)
     }
 
     #[cfg(test)]
@@ -82,10 +86,10 @@ impl PendingRequests {
         let is_waiting = |pending: &Pending| matches!(pending.what, What::Session(_));
         let (waiting, others) = std::mem::take(&mut self.0).into_iter().partition(is_waiting);
         self.0 = others;
-        Vec::from(waiting as VecDeque<_>)
+        waiting
     }
 
-    pub(crate) fn take_all(&mut self) -> VecDeque<Pending> {
+    pub(crate) fn take_all(&mut self) -> Vec<Pending> {
         std::mem::take(&mut self.0)
     }
 
@@ -128,7 +132,7 @@ impl Endpoint {
     pub(crate) fn wait_for(&mut self, now: Instant, ticket: Ticket, to: ReplyTo, what: What) {
         let waits = to.origin.confirmable && !to.origin.acknowledged;
         let acknowledge_at = waits.then(|| now + self.config.separate_after());
-        self.pending.0.push_back(Pending { ticket, to, acknowledge_at, what });
+        push(&mut self.pending.0, Pending { ticket, to, acknowledge_at, what });
     }
 
     /// Acknowledges what has waited long enough that the peer might retransmit.

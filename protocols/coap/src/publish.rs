@@ -111,7 +111,7 @@ impl Endpoint {
             }
             return Some(Bytes::copy_from_slice(asked.datagram.payload));
         };
-        match self.uploads.receive(now, &asked.datagram, block) {
+        match self.bodies().uploads.receive(now, &asked.datagram, block) {
             Upload::Complete(body, block) => {
                 to.block1 = Some(block);
                 return Some(body);

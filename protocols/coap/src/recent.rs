@@ -1,18 +1,18 @@
 //! The peer's last messages and our replies, for deduplication (RFC 7252 section 4.5).
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-/// A ring bounded in count and bytes: the oldest makes way.
+use crate::ongoing::push;
+
+/// Bounded in count and bytes: the oldest makes way. Most peers have said one thing lately.
+#[derive(Default)]
 pub(crate) struct Recent {
-    /// Oldest first.
-    seen: VecDeque<Seen>,
+    /// Oldest first; it is short.
+    seen: Vec<Seen>,
     /// Sum of the lengths of the replies.
     bytes: usize,
-    count_max: usize,
-    bytes_max: usize,
 }
 
 struct Seen {
@@ -23,52 +23,48 @@ struct Seen {
 }
 
 impl Recent {
-    pub(crate) fn new(count_max: usize, bytes_max: usize) -> Self {
-        Self { seen: VecDeque::new(), bytes: 0, count_max: count_max.max(1), bytes_max }
-    }
-
     /// The reply (perhaps still empty) to a message seen before and not yet expired.
     pub(crate) fn find(&self, now: Instant, message_id: u16) -> Option<&[u8]> {
         let seen = self.seen.iter().rev().find(|seen| seen.message_id == message_id)?;
         (seen.expires > now).then_some(&seen.reply[..])
     }
 
-    pub(crate) fn remember(&mut self, now: Instant, message_id: u16, lifetime: Duration) {
-        if self.seen.len() >= self.count_max {
+    pub(crate) fn remember(&mut self, now: Instant, message_id: u16, lifetime: Duration, count_max: usize) {
+        if self.seen.len() >= count_max.max(1) {
             self.drop_oldest();
         }
-        self.seen.push_back(Seen { message_id, expires: now + lifetime, reply: SmallVec::new() });
+        push(&mut self.seen, Seen { message_id, expires: now + lifetime, reply: SmallVec::new() });
     }
 
     /// Keeps the reply to a message, unless that was pushed out meanwhile.
-    pub(crate) fn answer(&mut self, message_id: u16, reply: &[u8]) {
+    pub(crate) fn answer(&mut self, message_id: u16, reply: &[u8], bytes_max: usize) {
         let Some(seen) = self.seen.iter_mut().rev().find(|seen| seen.message_id == message_id) else {
             return;
         };
         self.bytes = self.bytes - seen.reply.len() + reply.len();
         seen.reply = SmallVec::from_slice(reply);
-        while self.bytes > self.bytes_max && self.seen.len() > 1 {
+        while self.bytes > bytes_max && self.seen.len() > 1 {
             self.drop_oldest();
         }
     }
 
     pub(crate) fn expire(&mut self, now: Instant) {
-        while self.seen.front().is_some_and(|seen| seen.expires <= now) {
+        while self.seen.first().is_some_and(|seen| seen.expires <= now) {
             self.drop_oldest();
         }
         if self.seen.is_empty() {
-            self.seen.shrink_to_fit();
+            self.seen = Vec::new();
         }
     }
 
     /// When the oldest may be forgotten.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.seen.front().map(|seen| seen.expires)
+        self.seen.first().map(|seen| seen.expires)
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(seen) = self.seen.pop_front() {
-            self.bytes -= seen.reply.len();
+        if !self.seen.is_empty() {
+            self.bytes -= self.seen.remove(0).reply.len();
         }
     }
 }
@@ -80,10 +76,10 @@ mod tests {
     #[test]
     fn memory_is_bounded_in_count_and_bytes() {
         let now = Instant::now();
-        let mut recent = Recent::new(8, 100);
+        let mut recent = Recent::default();
         for id in 0..1000 {
-            recent.remember(now, id, Duration::from_secs(247));
-            recent.answer(id, &[0; 30]);
+            recent.remember(now, id, Duration::from_secs(247), 8);
+            recent.answer(id, &[0; 30], 100);
             assert!(recent.seen.len() <= 8 && recent.bytes <= 100);
         }
         assert!(recent.find(now, 999).is_some() && recent.find(now, 990).is_none());

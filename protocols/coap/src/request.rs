@@ -6,6 +6,7 @@ use gateway_model::Qos;
 
 use crate::block::Block;
 use crate::datagram::{Datagram, OptionDefect, check_options};
+use crate::endpoint::RawTopic;
 use crate::exchange::Origin;
 use crate::message::{Code, number, parse_uint};
 use crate::session::Login;
@@ -75,7 +76,7 @@ impl From<Refused> for Unacceptable {
 
 impl<'a> Asked<'a> {
     /// `topic` receives the levels behind `/ps/`, joined.
-    pub(crate) fn parse(datagram: Datagram<'a>, topic: &mut Vec<u8>) -> Result<Self, Unacceptable> {
+    pub(crate) fn parse(datagram: Datagram<'a>, topic: &mut RawTopic) -> Result<Self, Unacceptable> {
         check_options(&datagram, |_| true).map_err(|defect| {
             let refused = Refused::new(defect.code(), defect.to_string());
             match defect {
@@ -155,7 +156,7 @@ fn parse_block(value: &[u8]) -> Result<Block, Refused> {
     Block::parse(value).map_err(|error| Refused::new(Code::BAD_REQUEST, error.to_string()))
 }
 
-fn parse_path(datagram: &Datagram<'_>, topic: &mut Vec<u8>) -> Result<Resource, Refused> {
+fn parse_path(datagram: &Datagram<'_>, topic: &mut RawTopic) -> Result<Resource, Refused> {
     let not_found = || Refused::new(Code::NOT_FOUND, "there are /ps/{topic} and /.well-known/core");
     let mut segments = datagram.values(number::URI_PATH);
     match segments.next() {

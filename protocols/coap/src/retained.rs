@@ -6,15 +6,12 @@ use std::time::Instant;
 use coap_lite::Packet;
 use gateway_model::{Message, Reason, Request, Sink, Topic, TopicFilter};
 
+use crate::bodies::ETAG_KEPT_LEN_MIN;
 use crate::endpoint::Endpoint;
 use crate::message::{Code, with_code};
 use crate::pending::{Read, What};
 use crate::request::{Asked, ReplyTo};
 use crate::translate::{Refused, etag_of, represent};
-
-/// From this size on, the ETag of the message read last is remembered: the peer will fetch the
-/// rest block by block, and hashing the whole for each block would cost its square.
-const ETAG_KEPT_LEN_MIN: usize = 2048;
 
 impl Endpoint {
     pub(crate) fn read(
@@ -33,7 +30,7 @@ impl Endpoint {
         };
         let read = Read { wanted: asked.wanted.clone(), empty_is_content: asked.observe == Some(1) };
         if read.wanted.block.is_some_and(|block| block.number > 0)
-            && let Some(notified) = self.large.find(&topic)
+            && let Some(notified) = self.bodies.as_ref().and_then(|bodies| bodies.large.find(&topic))
         {
             return self.retrieved(now, to, &read, Ok(vec![notified]), out);
         }
@@ -81,15 +78,7 @@ impl Endpoint {
         if message.payload.len() < ETAG_KEPT_LEN_MIN {
             return etag_of(message);
         }
-        if let Some((kept, etag)) = &self.etag_kept
-            && std::ptr::eq(kept.as_ptr(), Arc::as_ptr(message))
-            && kept.strong_count() > 0
-        {
-            return *etag;
-        }
-        let etag = etag_of(message);
-        self.etag_kept = Some((Arc::downgrade(message), etag));
-        etag
+        self.bodies().etag(message)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use gateway_model::{ClientId, Credentials, Open, Opened, Refusal, Request, Sink, Ticket};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, RawTopic};
 use crate::message::Code;
 use crate::pending::What;
 use crate::request::{Asked, ReplyTo, Resource};
@@ -25,6 +25,8 @@ impl std::fmt::Debug for Login {
     }
 }
 
+/// With what it was asked for, if that was anything.
+///
 /// ```text
 ///  Closed ──request──▶ Opening ──Opened(Ok)──▶ Open
 ///    ▲                    │
@@ -33,8 +35,8 @@ impl std::fmt::Debug for Login {
 #[derive(Debug)]
 pub(crate) enum Session {
     Closed,
-    Opening(Login),
-    Open(Login),
+    Opening(Option<Box<Login>>),
+    Open(Option<Box<Login>>),
 }
 
 impl Login {
@@ -63,7 +65,9 @@ impl Endpoint {
         out: &mut dyn Sink,
     ) -> bool {
         match &self.session {
-            Session::Open(login) if asked.login.is_empty() || asked.login == *login => return true,
+            Session::Open(login) if asked.login.is_empty() || login.as_deref() == Some(&asked.login) => {
+                return true;
+            }
             Session::Open(_) => {
                 let text = "this address has a session under other credentials";
                 self.refuse(now, to, &Refused::new(Code::UNAUTHORIZED, text), out);
@@ -80,7 +84,8 @@ impl Endpoint {
                         return false;
                     }
                 };
-                self.session = Session::Opening(asked.login.clone());
+                let login = (!asked.login.is_empty()).then(|| Box::new(asked.login.clone()));
+                self.session = Session::Opening(login);
                 out.request(Ticket::default(), Request::Open(Box::new(open)));
             }
         }
@@ -117,7 +122,7 @@ impl Endpoint {
     ) {
         // What exists is no secret: discovery shows the entry point even to strangers.
         if let Ok(datagram) = crate::datagram::Datagram::parse(bytes)
-            && let Ok(asked) = Asked::parse(datagram, &mut Vec::new())
+            && let Ok(asked) = Asked::parse(datagram, &mut RawTopic::new())
             && asked.resource == Resource::Discovery
         {
             return self.list_topics(now, to, &asked.into(), &[], out);

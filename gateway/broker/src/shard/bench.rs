@@ -12,7 +12,9 @@ use crate::Broker;
 use crate::carrier::Carrier;
 use crate::listener::{self, Listener, ListenerSettings};
 use crate::login::SlowLogin;
-use crate::memory::{Memory, Pipe};
+use crate::memory::{Air, Memory, Pipe};
+use crate::signal::IO;
+use crate::sockets::Medium;
 
 /// The real gateway without sockets, threads and a running clock: one shard with its connections,
 /// the door and the bus behind it. Bytes go in and come out of lines, which are what a socket
@@ -24,6 +26,7 @@ pub struct Bench {
     broker: Arc<Broker>,
     listener: Arc<Listener>,
     lines: Vec<Arc<Mutex<Pipe>>>,
+    ports: Vec<Air>,
     moment: Moment,
     /// The shard's own timer belongs to it; it never runs.
     _runtime: tokio::runtime::Runtime,
@@ -32,6 +35,10 @@ pub struct Bench {
 /// One peer of a bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Line(usize);
+
+/// A datagram socket of a bench, which anybody may send to from any address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Port(usize);
 
 /// More passes than this without an end are a gateway that is never done.
 const PASSES_MAX: usize = 100_000;
@@ -64,7 +71,7 @@ impl Bench {
             shards.handles[0].send(Arrival::Verdict(key, generation, work()));
         });
         drop(guard);
-        Self { shard, broker, listener, lines: Vec::new(), moment, _runtime: runtime }
+        Self { shard, broker, listener, lines: Vec::new(), ports: Vec::new(), moment, _runtime: runtime }
     }
 
     /// A new connection from a loopback address.
@@ -84,6 +91,48 @@ impl Bench {
         assert!(key.is_some(), "there is no socket to watch");
         self.run();
         line
+    }
+
+    /// Opens a datagram socket with a listener of its own, bound to a loopback address.
+    pub fn open_port(&mut self, name: &str, protocol: Arc<dyn Protocol>) -> Port {
+        let air = Air::default();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = ListenerSettings::new(name, loopback.into(), listener::Carrier::Udp, protocol);
+        let listener = Listener::new(&settings, self.broker.gauges.listener(name), None);
+        self.shard.open_socket(Medium::Memory(air.clone()), listener);
+        self.ports.push(air);
+        self.run();
+        Port(self.ports.len() - 1)
+    }
+
+    /// A datagram from an address.
+    pub fn send_datagram(&mut self, port: Port, from: SocketAddr, datagram: &[u8]) {
+        self.send_datagrams(port, [(from, datagram)]);
+    }
+
+    /// Datagrams that one pass of the gateway finds together.
+    pub fn send_datagrams<D: AsRef<[u8]>>(
+        &mut self,
+        port: Port,
+        datagrams: impl IntoIterator<Item = (SocketAddr, D)>,
+    ) {
+        let mut air = self.ports[port.0].lock();
+        datagrams.into_iter().for_each(|(from, datagram)| air.put(from, datagram.as_ref()));
+        drop(air);
+        // As the poller would.
+        self.shard.sockets[port.0].signal.raise(IO);
+        self.run();
+    }
+
+    /// Shows every datagram that the gateway has sent since the last look, and to whom.
+    pub fn received_datagrams(&mut self, port: Port, show: impl FnMut(SocketAddr, &[u8])) {
+        self.ports[port.0].lock().drain(show);
+    }
+
+    /// Bytes that the bench holds for its lines, in place of the system's sockets.
+    pub fn lines_bytes(&self) -> usize {
+        let line = 2 * size_of::<usize>() + size_of::<Mutex<Pipe>>();
+        self.lines.len() * line + self.lines.capacity() * size_of::<Arc<Mutex<Pipe>>>()
     }
 
     /// Bytes from the peer, as one read brings them.

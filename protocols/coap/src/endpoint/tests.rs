@@ -10,3 +10,12 @@ mod observe;
 mod peer;
 mod robustness;
 mod session;
+
+/// Idle observers are what there is most of: what each costs here, beyond its session.
+#[test]
+fn an_idle_observer_is_small() {
+    let endpoint = size_of::<crate::endpoint::Endpoint>();
+    let observation = size_of::<crate::observe::Observation>();
+    assert!(endpoint <= 208, "{endpoint} bytes for an endpoint");
+    assert!(observation <= 88, "{observation} bytes for an observation");
+}

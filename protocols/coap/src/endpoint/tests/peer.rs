@@ -44,8 +44,9 @@ impl Peer {
 
     pub(super) fn with(config: Config) -> Self {
         let now = Instant::now();
+        let transmission = Arc::new(config.transmission());
         Self {
-            endpoint: Endpoint::new(Arc::new(config), now, 1),
+            endpoint: Endpoint::new(Arc::new(config), transmission, now, 1),
             out: Recorder::default(),
             now,
             retained: BTreeMap::new(),

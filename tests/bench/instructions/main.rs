@@ -8,11 +8,12 @@
 //!   With `UPDATE=1` it writes that file.
 //! - `cargo test` only does every workload once, to see that all messages arrive.
 //!
-//! `rig.rs` is the gateway, `callgrind.rs` counts, `figures.rs` is the file. The last line is that of
-//! `cargo test`, so that `tests/run` counts it.
+//! `../micro/rig.rs` is the gateway, `callgrind.rs` counts, `figures.rs` is the file. The last line is that
+//! of `cargo test`, so that `tests/run` counts it.
 
 mod callgrind;
 mod figures;
+#[path = "../micro/rig.rs"]
 mod rig;
 mod workloads;
 
