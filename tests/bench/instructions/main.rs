@@ -28,9 +28,8 @@ use workloads::{COUNTED, WORKLOADS, Workload};
 
 /// Rounds that are counted.
 const ROUNDS: usize = 10;
-/// Rounds before those: routes are cached, buffers have grown, and the free memory of the process has come
-/// to rest, which takes longest. After 20 the figures are up to 5 % higher.
-const ROUNDS_BEFORE: usize = 60;
+/// Rounds before those: routes are cached, and buffers have grown.
+const ROUNDS_BEFORE: usize = 20;
 /// Says which workload to do, to this program when it is under callgrind.
 const WORKLOAD: &str = "--workload";
 
