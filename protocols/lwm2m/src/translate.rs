@@ -1,5 +1,7 @@
 //! A device's words as topics and payloads.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +20,10 @@ use crate::registration::{Objects, Registration};
 const ABSOLUTE_SECS_MIN: f64 = 268_435_456.0;
 
 /// The topics of one device: `{prefix}/{endpoint}/...`.
-#[derive(Clone, Debug)]
-pub(crate) struct Topics {
-    base: String,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Topics<'a> {
+    prefix: &'a str,
+    endpoint: &'a str,
 }
 
 /// How a value came here.
@@ -39,35 +42,40 @@ pub(crate) enum State {
     Offline,
 }
 
-impl Topics {
-    pub(crate) fn new(prefix: &str, endpoint: &str) -> Self {
-        Self { base: format!("{prefix}/{endpoint}") }
+impl<'a> Topics<'a> {
+    pub(crate) fn new(prefix: &'a str, endpoint: &'a str) -> Self {
+        Self { prefix, endpoint }
     }
 
     pub(crate) fn status(&self, out: &mut dyn Sink) -> Result<Topic, TopicError> {
-        out.topic(format!("{}/status", self.base).as_bytes())
+        self.topic(format_args!("status"), out)
     }
 
     pub(crate) fn event(&self, name: &str, out: &mut dyn Sink) -> Result<Topic, TopicError> {
-        out.topic(format!("{}/event/{name}", self.base).as_bytes())
+        self.topic(format_args!("event/{name}"), out)
     }
 
     /// `/3/0/9` is at `.../r/3/0/9`.
     pub(crate) fn resource(&self, path: Path, out: &mut dyn Sink) -> Result<Topic, TopicError> {
-        out.topic(format!("{}/r{path}", self.base).as_bytes())
+        self.topic(format_args!("r{path}"), out)
     }
 
     pub(crate) fn response(&self, words: &str, out: &mut dyn Sink) -> Result<Topic, TopicError> {
-        out.topic(format!("{}/resp/{words}", self.base).as_bytes())
+        self.topic(format_args!("resp/{words}"), out)
     }
 
     pub(crate) fn commands(&self) -> Result<TopicFilter, FilterError> {
-        TopicFilter::parse(&format!("{}/cmd/#", self.base))
+        TopicFilter::parse(&format!("{}/{}/cmd/#", self.prefix, self.endpoint))
     }
 
     /// What follows `cmd/`: operation and path.
-    pub(crate) fn command_words<'a>(&self, topic: &'a Topic) -> Option<&'a str> {
-        topic.as_str().strip_prefix(self.base.as_str())?.strip_prefix("/cmd/")
+    pub(crate) fn command_words<'t>(&self, topic: &'t Topic) -> Option<&'t str> {
+        let rest = topic.as_str().strip_prefix(self.prefix)?.strip_prefix('/')?;
+        rest.strip_prefix(self.endpoint)?.strip_prefix("/cmd/")
+    }
+
+    fn topic(&self, rest: fmt::Arguments<'_>, out: &mut dyn Sink) -> Result<Topic, TopicError> {
+        out.topic(format!("{}/{}/{rest}", self.prefix, self.endpoint).as_bytes())
     }
 }
 
@@ -117,11 +125,16 @@ pub(crate) fn value(topic: Topic, reading: &Reading, source: Source, mode: Paylo
 }
 
 /// The retained state of a device.
-pub(crate) fn status(topic: Topic, state: State, registration: &Registration, address: &str) -> Publish {
+pub(crate) fn status(
+    topic: Topic,
+    state: State,
+    registration: &Registration,
+    address: SocketAddr,
+) -> Publish {
     let mut status = description(registration);
     if let Json::Object(fields) = &mut status {
         fields.insert("state".into(), state.name().into());
-        fields.insert("address".into(), address.into());
+        fields.insert("address".into(), address.to_string().into());
     }
     retained(topic, status.to_string(), "application/json")
 }
@@ -149,7 +162,7 @@ pub(crate) fn description(registration: &Registration) -> Json {
         "binding": &*registration.binding,
         "queue": registration.queue_mode,
         "sms": registration.sms.as_deref(),
-        "objects": objects_json(&registration.objects),
+        "objects": objects_json(&registration.objects.unpack()),
     })
 }
 
@@ -182,6 +195,7 @@ fn with_type(topic: Topic, payload: String, content_type: &str) -> Publish {
     Publish {
         qos: Qos::AtLeastOnce,
         properties: Some(Box::new(properties)),
-        ..Publish::new(topic, payload.into_bytes())
+        // In no more memory than it needs: what is retained stays.
+        ..Publish::new(topic, payload.into_bytes().into_boxed_slice())
     }
 }
