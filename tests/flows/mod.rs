@@ -1,6 +1,7 @@
 //! What users do, each with programs that are not ours.
 
 mod access;
+mod bench;
 mod carriers;
 mod client;
 mod client_tls;
@@ -28,6 +29,7 @@ pub fn cases() -> Vec<Case> {
     [kafka::cases, lwm2m::cases, webhook::cases, coap::cases, mqtt::cases, websocket::cases, interop::cases]
         .into_iter()
         .chain([
+            bench::cases,
             carriers::cases,
             client::cases,
             client_tls::cases,

@@ -7,6 +7,7 @@ pub mod gateway;
 pub mod http;
 pub mod kafka;
 pub mod lwm2m;
+pub mod mosquitto;
 pub mod mqtt;
 pub mod place;
 pub mod process;
@@ -14,6 +15,7 @@ pub mod random;
 pub mod raw;
 pub mod scram;
 pub mod suite;
+pub mod unreliable;
 pub mod world;
 
 pub use case::{Case, Outcome, Stop};

@@ -48,18 +48,15 @@ pub(crate) struct Connection {
     is_deaf: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Boxed: until when at the longest.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
     /// The adapter has closed; what it wrote is still on its way out.
-    Flushing {
-        until: Instant,
-    },
+    Flushing(Box<Instant>),
     /// Everything is out and the peer was told. What it still sends is thrown away until it closes
     /// too, because closing with unread bytes would destroy what it has not read yet.
-    Lingering {
-        until: Instant,
-    },
+    Lingering(Box<Instant>),
     Gone,
 }
 
@@ -241,18 +238,18 @@ impl Connection {
     fn evicted(&mut self, world: &mut World, pool: &mut Pool, moment: Moment, reason: Reason) {
         self.client.principal = None;
         self.handle(world, pool, moment, Event::Evicted(reason));
-        self.client.closing.get_or_insert(Close::because(reason));
+        self.client.closing.get_or_insert_with(|| Close::because(reason).into());
     }
 
     /// When to look at this connection again even if nothing happens.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        match self.phase {
+        match &self.phase {
             Phase::Open => {
                 let metered = self.client.meter.as_ref().and_then(|meter| meter.until);
                 let adapter = self.adapter.next_timeout().filter(|_| !self.is_held_back());
                 [adapter, self.stalls_at(), metered].into_iter().flatten().min()
             }
-            Phase::Flushing { until } | Phase::Lingering { until } => Some(until),
+            Phase::Flushing(until) | Phase::Lingering(until) => Some(**until),
             Phase::Gone => None,
         }
     }
@@ -274,7 +271,7 @@ impl Connection {
                     self.handle(world, pool, moment, Event::Timeout);
                 }
             }
-            Phase::Flushing { .. } | Phase::Lingering { .. } | Phase::Gone => self.phase = Phase::Gone,
+            Phase::Flushing(_) | Phase::Lingering(_) | Phase::Gone => self.phase = Phase::Gone,
         }
     }
 
@@ -303,7 +300,7 @@ impl Connection {
 
     fn detach(&mut self, world: &World, moment: Moment) {
         let Some(principal) = self.client.principal.take() else { return };
-        world.broker.detach(moment, &principal, self.client.closing);
+        world.broker.detach(moment, &principal, self.client.closing.as_deref().copied());
     }
 
     /// One call into the adapter; `None` if it panicked. That is a defect of ours, which costs one
@@ -328,7 +325,8 @@ impl Connection {
         let result = catch_unwind(AssertUnwindSafe(|| call(adapter, &mut turn))).ok();
         if result.is_none() {
             tracing::error!(peer = %self.client.peer.address, "an adapter panicked; its connection is closed");
-            self.client.closing.get_or_insert(Close::because(Reason::ImplementationSpecificError));
+            let close = || Close::because(Reason::ImplementationSpecificError).into();
+            self.client.closing.get_or_insert_with(close);
         }
         if wire.is_empty() {
             pool.put(wire);

@@ -31,9 +31,11 @@ impl Memory {
         let mut pipe = self.0.lock();
         let count = pipe.to_gateway.len().min(scratch.len());
         if count > 0 {
-            for (to, from) in scratch.iter_mut().zip(pipe.to_gateway.drain(..count)) {
-                *to = from;
-            }
+            let (front, back) = pipe.to_gateway.as_slices();
+            let (from_front, from_back) = scratch[..count].split_at_mut(count.min(front.len()));
+            from_front.copy_from_slice(&front[..from_front.len()]);
+            from_back.copy_from_slice(&back[..from_back.len()]);
+            pipe.to_gateway.drain(..count);
             if pipe.to_gateway.is_empty() {
                 // Peers of a bench may be a million.
                 pipe.to_gateway = VecDeque::new();

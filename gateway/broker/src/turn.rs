@@ -69,7 +69,7 @@ pub(crate) struct Client {
     pub(crate) owed: Owed,
     /// When the store is durable up to here there is more to deliver; it is on the list of what waits.
     pub(crate) delivers_at: Place,
-    pub(crate) closing: Option<Close>,
+    pub(crate) closing: Option<Box<Close>>,
     /// Something left the in-flight window, so more may be delivered.
     pub(crate) settled: bool,
     /// The adapter left something in the outbox: it may take it after the next event.
@@ -307,6 +307,6 @@ impl Sink for Turn<'_> {
     }
 
     fn close(&mut self, close: Close) {
-        self.client.closing.get_or_insert(close);
+        self.client.closing.get_or_insert_with(|| close.into());
     }
 }

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::BenchOptions;
 use crate::client::{PublishOptions, SubscribeOptions};
 use crate::passwd::PasswdOptions;
 use crate::store_command::StoreOptions;
@@ -38,6 +39,8 @@ pub enum Command {
     Pub(Box<PublishOptions>),
     /// Subscribe and print messages with the built-in MQTT client
     Sub(Box<SubscribeOptions>),
+    /// Measure an MQTT broker with many clients: connect, pub, sub, p2p
+    Bench(BenchOptions),
     /// Set, delete and hash passwords in a file (access.password_file)
     Passwd(PasswdOptions),
     /// Inspect, verify and compact what the gateway keeps through a restart (node.data_dir)
@@ -88,7 +91,7 @@ mod tests {
         let Some(Command::Sub(options)) = parse("tidegate sub -h ::1 -p 99 -t a -t b -q 1").command else {
             panic!("sub")
         };
-        assert_eq!((options.connect.host.as_str(), options.connect.port), ("::1", Some(99)));
+        assert_eq!((options.connect.broker.host.as_str(), options.connect.broker.port), ("::1", Some(99)));
         assert_eq!(options.topics, ["a", "b"]);
         let Some(Command::Pub(options)) = parse("tidegate pub demo/hi hello").command else { panic!("pub") };
         assert_eq!(options.positional, ["demo/hi", "hello"]);

@@ -4,6 +4,7 @@
 //! mosquitto_pub and mosquitto_sub, with the same letters and meaning. Read `connection.rs` first,
 //! then `publish.rs` and `subscribe.rs`.
 
+mod broker_options;
 mod carrier;
 mod connection;
 mod error;
@@ -27,11 +28,15 @@ mod url;
 
 use std::process::ExitCode;
 
+pub use broker_options::{BrokerOptions, Credentials};
+pub use carrier::{Security, Stream, no_socket, unreachable, upgrade};
+pub use error::{ClientError, Said};
+pub use options::{qos, seconds};
 pub use property::fold_properties;
 pub use publish_options::PublishOptions;
 pub use subscribe_options::SubscribeOptions;
+pub use tls::explained as tls_explained;
 
-use error::ClientError;
 use report::Report;
 
 /// `tidegate pub`.

@@ -2,11 +2,12 @@
 //!
 //! The only crate that knows the protocols and the bridges. Read `catalog.rs` for what there is,
 //! `serve.rs` for how it is put together; `settings.rs` is `tidegate check`, `client.rs` is
-//! `tidegate pub` and `tidegate sub`, `passwd.rs` is `tidegate passwd` and `store_command.rs`
+//! `tidegate pub` and `tidegate sub`, `bench.rs` is `tidegate bench`, `passwd.rs` is `tidegate passwd` and `store_command.rs`
 //! `tidegate store`; `store.rs` opens the store that the gateway works on.
 
 mod access;
 mod banner;
+mod bench;
 mod bridges;
 mod catalog;
 mod cleaner;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         }
         Some(Command::Pub(options)) => client::publish(&options),
         Some(Command::Sub(options)) => client::subscribe(&options),
+        Some(Command::Bench(options)) => bench::run(&options),
         Some(Command::Passwd(options)) => passwd::run(&options),
         Some(Command::Store(options)) => store_command::run(&options),
     }

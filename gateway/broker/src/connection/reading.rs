@@ -14,7 +14,7 @@ impl Connection {
     pub(crate) fn read(&mut self, world: &mut World, pool: &mut Pool, scratch: &mut [u8], moment: Moment) {
         for _ in 0..READS_MAX {
             // What an adapter that has closed had to say goes out before anything else is read.
-            let reads = self.is_open() || matches!(self.phase, Phase::Lingering { .. });
+            let reads = self.is_open() || matches!(self.phase, Phase::Lingering(_));
             if !reads {
                 return;
             }

@@ -24,7 +24,7 @@ impl Connection {
     pub(crate) fn flush(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
         if self.client.closing.is_some() && self.phase == Phase::Open {
             self.detach(world, moment);
-            self.phase = Phase::Flushing { until: moment.instant + FLUSH_TIME };
+            self.phase = Phase::Flushing(Box::new(moment.instant + FLUSH_TIME));
         }
         if !self.write(world, pool, moment) {
             if self.is_open() {
@@ -35,8 +35,8 @@ impl Connection {
                 self.carrier_closed(world, pool, moment);
             }
         }
-        if matches!(self.phase, Phase::Flushing { .. }) && !self.is_blocked() {
-            let failed = self.client.closing.is_some_and(|close| close.reason.is_error());
+        if matches!(self.phase, Phase::Flushing(_)) && !self.is_blocked() {
+            let failed = self.client.closing.as_ref().is_some_and(|close| close.reason.is_error());
             if !failed && self.carrier.says_goodbye() {
                 self.carrier.shutdown(&self.signal);
             }
@@ -44,7 +44,7 @@ impl Connection {
                 self.carrier.shutdown(&self.signal);
                 // Reading starts again, to throw away.
                 self.signal.raise(signal::IO);
-                Phase::Lingering { until: moment.instant + LINGER_TIME }
+                Phase::Lingering(Box::new(moment.instant + LINGER_TIME))
             } else {
                 Phase::Gone
             };

@@ -20,7 +20,7 @@ use crate::sockets::Medium;
 /// the door and the bus behind it. Bytes go in and come out of lines, which are what a socket
 /// would be, and time passes only in [`Bench::advance`]. The same calls give the same bytes.
 ///
-/// Every call returns when nothing is left to do at that moment.
+/// Every call but [`Bench::put`] returns when nothing is left to do at that moment.
 pub struct Bench {
     shard: Shard,
     broker: Arc<Broker>,
@@ -137,16 +137,41 @@ impl Bench {
 
     /// Bytes from the peer, as one read brings them.
     pub fn send(&mut self, line: Line, bytes: &[u8]) {
+        self.put(line, bytes);
+        self.run();
+    }
+
+    /// The same, but the gateway does nothing until [`Bench::run`], so that one pass finds what many
+    /// peers have sent.
+    pub fn put(&mut self, line: Line, bytes: &[u8]) {
         let mut pipe = self.lines[line.0].lock();
         pipe.to_gateway.extend(bytes);
         pipe.wake();
-        drop(pipe);
-        self.run();
+    }
+
+    /// Does everything that is to be done at this moment.
+    pub fn run(&mut self) {
+        let queue = self.shard.handle().queue.clone();
+        for _ in 0..PASSES_MAX {
+            queue.begin_pass();
+            self.shard.work(&queue, self.moment);
+            if !self.shard.has_more(&queue) {
+                return;
+            }
+        }
+        panic!("the gateway does not come to rest");
     }
 
     /// What has come for the peer since the last look.
     pub fn received(&mut self, line: Line) -> Vec<u8> {
         std::mem::take(&mut self.lines[line.0].lock().from_gateway)
+    }
+
+    /// The same in `into`, whose memory takes in what comes next: for whoever measures, nothing is
+    /// allocated.
+    pub fn receive_into(&mut self, line: Line, into: &mut Vec<u8>) {
+        into.clear();
+        std::mem::swap(into, &mut self.lines[line.0].lock().from_gateway);
     }
 
     /// Whether the gateway has closed: nothing more will come.
@@ -207,17 +232,5 @@ impl Bench {
 
     pub fn broker(&self) -> &Arc<Broker> {
         &self.broker
-    }
-
-    fn run(&mut self) {
-        let queue = self.shard.handle().queue.clone();
-        for _ in 0..PASSES_MAX {
-            queue.begin_pass();
-            self.shard.work(&queue, self.moment);
-            if !self.shard.has_more(&queue) {
-                return;
-            }
-        }
-        panic!("the gateway does not come to rest");
     }
 }

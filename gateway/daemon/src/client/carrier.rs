@@ -7,23 +7,25 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
+use super::broker_options::BrokerOptions;
 use super::error::ClientError;
-use super::options::ConnectOptions;
 use super::tls;
 
 /// How long until the bytes of MQTT can flow.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
 /// Bytes in order, both ways.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// What carries the bytes of MQTT to the broker and back.
 pub enum Carrier {
@@ -33,49 +35,32 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    pub async fn connect(options: &ConnectOptions) -> Result<Self, ClientError> {
+    pub async fn connect(options: &BrokerOptions) -> Result<Self, ClientError> {
         match timeout(CONNECT_WITHIN, Self::connect_patiently(options)).await {
             Ok(result) => result,
-            Err(_) => {
-                let error = format!("no answer within {} s", CONNECT_WITHIN.as_secs());
-                Err(ClientError::Unreachable { address: address(options), error })
-            }
+            Err(_) => Err(unreachable(options, format!("no answer within {} s", CONNECT_WITHIN.as_secs()))),
         }
     }
 
-    async fn connect_patiently(options: &ConnectOptions) -> Result<Self, ClientError> {
-        let address = address(options);
-        let unreachable = |error: String| ClientError::Unreachable { address: address.clone(), error };
+    async fn connect_patiently(options: &BrokerOptions) -> Result<Self, ClientError> {
         // Files that cannot be read are told before the broker is bothered.
-        let secured = match options.is_tls() {
-            true => Some((options.tls.connector()?, options.tls.name(options.host())?)),
-            false => None,
-        };
-        let mut stream: Box<dyn Stream> = match &options.unix {
+        let security = Security::of(options)?;
+        let stream: Box<dyn Stream> = match &options.unix {
             Some(path) => {
                 let stream = UnixStream::connect(path).await;
-                Box::new(stream.map_err(|error| unreachable(no_socket(&error)))?)
+                Box::new(stream.map_err(|error| unreachable(options, no_socket(&error)))?)
             }
             None => {
                 let stream = TcpStream::connect((options.host(), options.port())).await;
-                let stream = stream.map_err(|error| unreachable(no_socket(&error)))?;
-                stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
+                let stream = stream.map_err(|error| unreachable(options, no_socket(&error)))?;
+                stream.set_nodelay(true).map_err(|error| unreachable(options, error.to_string()))?;
                 Box::new(stream)
             }
         };
-        if let Some((connector, name)) = secured {
-            let broken = |error| unreachable(format!("TLS: {}", tls::explained(&error)));
-            stream = Box::new(connector.connect(name, stream).await.map_err(broken)?);
-        }
-        let Some(path) = options.web_path() else { return Ok(Self::Plain(stream)) };
-        let scheme = if options.is_tls() { "wss" } else { "ws" };
-        let mut request = format!("{scheme}://{address}/{}", path.trim_start_matches('/'))
-            .into_client_request()
-            .map_err(|error| ClientError::Usage(format!("the WebSocket's path: {error}")))?;
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mqtt"));
-        match tokio_tungstenite::client_async(request, stream).await {
-            Ok((stream, _)) => Ok(Self::WebSocket(Box::new(stream))),
-            Err(error) => Err(unreachable(no_web_socket(&error, path))),
+        let stream = security.secure(options, stream).await?;
+        match options.web_path() {
+            Some(path) => Ok(Self::WebSocket(Box::new(upgrade(options, path, stream).await?))),
+            None => Ok(Self::Plain(stream)),
         }
     }
 
@@ -133,8 +118,58 @@ impl Carrier {
     }
 }
 
+/// What makes TLS of a stream, if it is to be.
+pub struct Security(Option<(TlsConnector, ServerName<'static>)>);
+
+impl Security {
+    /// Reads the files.
+    pub fn of(options: &BrokerOptions) -> Result<Self, ClientError> {
+        Ok(Self(match options.is_tls() {
+            true => Some((options.tls.connector()?, options.tls.name(options.host())?)),
+            false => None,
+        }))
+    }
+
+    pub async fn secure(
+        &self,
+        options: &BrokerOptions,
+        stream: Box<dyn Stream>,
+    ) -> Result<Box<dyn Stream>, ClientError> {
+        let Some((connector, name)) = &self.0 else { return Ok(stream) };
+        match connector.connect(name.clone(), stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(unreachable(options, format!("TLS: {}", tls::explained(&error)))),
+        }
+    }
+
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// Asks for a WebSocket.
+pub async fn upgrade(
+    options: &BrokerOptions,
+    path: &str,
+    stream: Box<dyn Stream>,
+) -> Result<WebSocketStream<Box<dyn Stream>>, ClientError> {
+    let scheme = if options.is_tls() { "wss" } else { "ws" };
+    let mut request = format!("{scheme}://{}/{}", address(options), path.trim_start_matches('/'))
+        .into_client_request()
+        .map_err(|error| ClientError::Usage(format!("the WebSocket's path: {error}")))?;
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mqtt"));
+    match tokio_tungstenite::client_async(request, stream).await {
+        Ok((stream, _)) => Ok(stream),
+        Err(error) => Err(unreachable(options, no_web_socket(&error, path))),
+    }
+}
+
+pub fn unreachable(options: &BrokerOptions, error: String) -> ClientError {
+    ClientError::Unreachable { address: address(options), error }
+}
+
 /// Where it goes, for people and for the Host header.
-fn address(options: &ConnectOptions) -> String {
+fn address(options: &BrokerOptions) -> String {
     match (&options.unix, options.host(), options.port()) {
         (Some(path), ..) => path.display().to_string(),
         (None, host, port) if host.contains(':') => format!("[{host}]:{port}"),
@@ -142,7 +177,7 @@ fn address(options: &ConnectOptions) -> String {
     }
 }
 
-fn no_socket(error: &io::Error) -> String {
+pub fn no_socket(error: &io::Error) -> String {
     let hint = match error.kind() {
         io::ErrorKind::ConnectionRefused => "; is a broker running there? (tidegate serve)",
         io::ErrorKind::NotFound => "; is it the socket of a running broker?",

@@ -9,10 +9,11 @@ use protocol_mqtt::codec::{
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::rustls::crypto::ring;
 
+use super::broker_options::Credentials;
 use super::carrier::Carrier;
 use super::error::{ClientError, Said};
 use super::format::hex;
-use super::options::{ConnectOptions, Credentials};
+use super::options::ConnectOptions;
 use super::property::Command;
 use super::report::Report;
 use super::scram::{self, Scram};
@@ -55,8 +56,8 @@ impl Connection {
     pub async fn open(options: &ConnectOptions) -> Result<Self, ClientError> {
         options.check()?;
         let mut connection = Self {
-            carrier: Carrier::connect(options).await?,
-            version: options.version,
+            carrier: Carrier::connect(&options.broker).await?,
+            version: options.broker.version,
             received: BytesMut::new(),
             unsent: BytesMut::new(),
             keep_alive: Duration::ZERO,
@@ -67,7 +68,7 @@ impl Connection {
             goodbye: options.properties(Command::Disconnect)?,
             report: options.report(),
         };
-        let credentials = options.credentials()?;
+        let credentials = options.broker.credentials()?;
         let mut scram = match (&options.auth_method, &credentials.username, &credentials.password) {
             (Some(_), Some(username), Some(password)) => Some(Scram::new(username, password, scram_nonce()?)),
             _ => None,
@@ -103,7 +104,7 @@ impl Connection {
                     }
                     self.broker = Broker::of(connack.properties);
                     self.session_present = connack.session_present;
-                    let secs = self.broker.server_keep_alive_secs.unwrap_or(options.keep_alive);
+                    let secs = self.broker.server_keep_alive_secs.unwrap_or(options.broker.keep_alive);
                     self.keep_alive = Duration::from_secs(u64::from(secs));
                     return Ok(());
                 }
@@ -119,7 +120,7 @@ impl Connection {
 
     /// Sends what is queued and waits for what the broker says to it.
     async fn answer(&mut self, options: &ConnectOptions) -> Result<Frame, ClientError> {
-        let hint = match (options.is_tls(), &options.tls.cert) {
+        let hint = match (options.broker.is_tls(), &options.broker.tls.cert) {
             (false, _) => "; is its port for TLS (--tls, --cafile FILE) or for WebSocket (--ws)?",
             (true, None) => "; it may want a certificate of yours: --cert FILE --key FILE",
             (true, Some(_)) => "",
@@ -128,7 +129,7 @@ impl Connection {
         match self.frame().await {
             Ok(Some(frame)) => Ok(frame),
             Ok(None) => Err(ClientError::Lost(format!("closed instead of an answer to CONNECT{hint}"))),
-            Err(ClientError::Lost(text)) if options.is_tls() && !text.contains("--cert") => {
+            Err(ClientError::Lost(text)) if options.broker.is_tls() && !text.contains("--cert") => {
                 Err(ClientError::Lost(format!("{text}{hint}")))
             }
             Err(error) => Err(error),
@@ -180,7 +181,7 @@ impl Connection {
         self.queue(&Packet::Connect(Box::new(Connect {
             version: self.version,
             clean_start: !options.keep_session,
-            keep_alive_secs: options.keep_alive,
+            keep_alive_secs: options.broker.keep_alive,
             properties: properties.as_properties(),
             client_id: &options.client_id(),
             will,

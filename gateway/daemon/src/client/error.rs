@@ -116,14 +116,20 @@ impl Said {
         }
         said
     }
+
+    /// The code alone, by name and number.
+    pub fn code(&self) -> String {
+        let name = self.reason.name().replace('_', " ");
+        match self.reason.is_error() {
+            true => format!("{name} (0x{:02x})", self.reason.code()),
+            false => name,
+        }
+    }
 }
 
 impl std::fmt::Display for Said {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.reason.name().replace('_', " "))?;
-        if self.reason.is_error() {
-            write!(f, " (0x{:02x})", self.reason.code())?;
-        }
+        f.write_str(&self.code())?;
         if let Some(text) = &self.text {
             write!(f, ": {text}")?;
         }

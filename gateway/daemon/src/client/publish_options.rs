@@ -59,7 +59,7 @@ impl PublishOptions {
     /// The topic and where the payload comes from.
     pub fn subject(&self) -> Result<(Topic, Payload), ClientError> {
         let usage = |text: &str| ClientError::Usage(text.to_owned());
-        let named = self.topic.as_deref().or(self.connect.url_topic());
+        let named = self.topic.as_deref().or(self.connect.broker.url_topic());
         let (topic, message) = match (named, self.positional.as_slice()) {
             (Some(topic), []) => (topic, None),
             (Some(topic), [message]) => (topic, Some(message)),

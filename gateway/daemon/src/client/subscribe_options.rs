@@ -83,7 +83,7 @@ impl SubscribeOptions {
     /// What to subscribe to.
     pub fn filters(&self) -> Result<Vec<TopicFilter>, ClientError> {
         let texts = self.topics.iter().chain(&self.positional).map(String::as_str);
-        let filters = parsed(texts.chain(self.connect.url_topic()))?;
+        let filters = parsed(texts.chain(self.connect.broker.url_topic()))?;
         if filters.is_empty() && self.unsubscribe.is_empty() {
             return Err(ClientError::Usage("name a topic filter: tidegate sub 'demo/#'".to_owned()));
         }
@@ -109,7 +109,10 @@ impl SubscribeOptions {
             ("--retain-handling", self.retain_handling.is_some()),
             ("--no-local", self.no_local),
         ];
-        match needs_v5.into_iter().find(|(_, is_given)| *is_given && self.connect.version != Version::V5) {
+        match needs_v5
+            .into_iter()
+            .find(|(_, is_given)| *is_given && self.connect.broker.version != Version::V5)
+        {
             Some((name, _)) => Err(ClientError::Usage(format!("{name} needs MQTT 5 (-V 5)"))),
             None => Ok(()),
         }
