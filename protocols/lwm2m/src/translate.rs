@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use crate::objects;
 use crate::path::Path;
 use crate::registration::{Objects, Registration};
 
+const JSON: &str = "application/json";
 /// Times below are relative to now (RFC 8428 section 4.5.3).
 const ABSOLUTE_SECS_MIN: f64 = 268_435_456.0;
 
@@ -119,7 +121,7 @@ pub(crate) fn value(topic: Topic, reading: &Reading, source: Source, mode: Paylo
                 Some(relative) => object.insert("age".into(), (0.0 - relative).into()),
                 None => None,
             };
-            retained(topic, Json::Object(object).to_string(), "application/json")
+            retained(topic, Json::Object(object).to_string(), JSON)
         }
     }
 }
@@ -136,19 +138,19 @@ pub(crate) fn status(
         fields.insert("state".into(), state.name().into());
         fields.insert("address".into(), address.to_string().into());
     }
-    retained(topic, status.to_string(), "application/json")
+    retained(topic, status.to_string(), JSON)
 }
 
 /// An event: what happened to a device.
 pub(crate) fn event(topic: Topic, payload: &Json) -> Publish {
-    with_type(topic, payload.to_string(), "application/json")
+    with_type(topic, payload.to_string(), JSON)
 }
 
 /// The answer to a command.
 pub(crate) fn answer(topic: Topic, payload: &Json, correlation: Option<Bytes>) -> Publish {
-    let mut publish = with_type(topic, payload.to_string(), "application/json");
+    let mut publish = with_type(topic, payload.to_string(), JSON);
     if let Some(properties) = &mut publish.properties {
-        properties.correlation_data = correlation;
+        Arc::make_mut(properties).correlation_data = correlation;
     }
     publish
 }
@@ -182,19 +184,25 @@ fn objects_json(objects: &Objects) -> Json {
 /// from another address within that time was never away.
 pub(crate) const OFFLINE_DELAY: Duration = Duration::from_secs(1);
 
+/// The properties of a text. Those of a million retained statuses are the same.
+fn properties_of(content_type: &str) -> Arc<Properties> {
+    static OF_JSON: LazyLock<Arc<Properties>> = LazyLock::new(|| make_properties(JSON));
+    if content_type == JSON { OF_JSON.clone() } else { make_properties(content_type) }
+}
+
+fn make_properties(content_type: &str) -> Arc<Properties> {
+    let content_type = Some(content_type.into());
+    Arc::new(Properties { payload_format: Some(PayloadFormat::Utf8), content_type, ..Properties::default() })
+}
+
 fn retained(topic: Topic, payload: String, content_type: &str) -> Publish {
     Publish { retain: true, ..with_type(topic, payload, content_type) }
 }
 
 fn with_type(topic: Topic, payload: String, content_type: &str) -> Publish {
-    let properties = Properties {
-        payload_format: Some(PayloadFormat::Utf8),
-        content_type: Some(content_type.into()),
-        ..Properties::default()
-    };
     Publish {
         qos: Qos::AtLeastOnce,
-        properties: Some(Box::new(properties)),
+        properties: Some(properties_of(content_type)),
         // In no more memory than it needs: what is retained stays.
         ..Publish::new(topic, payload.into_bytes().into_boxed_slice())
     }
