@@ -498,8 +498,8 @@ impl Shard {
     /// The connection of a source address, made if there is room for it.
     fn peer(&mut self, index: u32, address: SocketAddr, moment: Moment) -> Option<u32> {
         let socket = &self.sockets[index as usize];
-        if let Some(key) = socket.peers.get(&address) {
-            return Some(*key);
+        if let Some(key) = socket.peers.find(address, address_of(&self.slots)) {
+            return Some(key);
         }
         let listener = socket.listener.clone();
         if self.stopping || !listener.enter(moment.instant) {
@@ -507,7 +507,7 @@ impl Shard {
         }
         let carrier = Carrier::Datagram(index);
         let key = self.connect(carrier, listener.peer(address), &listener, moment)?;
-        self.sockets[index as usize].peers.insert(address, key);
+        self.sockets[index as usize].peers.insert(key, address_of(&self.slots));
         Some(key)
     }
 
@@ -567,16 +567,24 @@ impl Shard {
         if self.timers.len() <= 2 * connections + SPARE {
             return;
         }
-        let entry = |(key, slot): (usize, &Option<Box<Connection>>)| {
-            let connection = slot.as_ref()?;
-            Some(Reverse((connection.armed?, key as u32, connection.client.generation)))
+        let counts = |&Reverse((at, key, generation)): &Reverse<(Instant, u32, u32)>| {
+            let connection = self.slots[key as usize].as_ref();
+            connection.is_some_and(|one| one.armed == Some(at) && one.client.generation == generation)
         };
-        self.timers = self.slots.iter().enumerate().filter_map(entry).collect();
+        // Of those that count a connection may have several that are the same. Slots are not walked: where
+        // a fleet was there are many and all are empty.
+        let mut entries = std::mem::take(&mut self.timers).into_vec();
+        entries.retain(counts);
+        entries.sort_unstable();
+        entries.dedup();
+        entries.shrink_to(2 * entries.len() + SPARE);
+        self.timers = entries.into();
     }
 
     fn remove(&mut self, key: u32, connection: Connection) {
         if let Carrier::Datagram(socket) = connection.carrier {
-            self.sockets[socket as usize].peers.remove(&connection.client.peer.address);
+            let address = connection.client.peer.address;
+            self.sockets[socket as usize].peers.remove(key, address, address_of(&self.slots));
         }
         // Above QoS 0 its messages come again; those at QoS 0 count as delivered.
         let unsent = connection.wire.as_ref().map_or(0, |wire| wire.len());
@@ -618,6 +626,11 @@ fn offload_to(shards: Shards, index: usize) -> Box<dyn Fn(SlowLogin) + Send> {
             shards.handles[index].send(Arrival::Verdict(key, generation, verdict));
         });
     })
+}
+
+/// The address of the peer in a slot.
+fn address_of(slots: &[Option<Box<Connection>>]) -> impl Fn(u32) -> Option<SocketAddr> + '_ {
+    |slot| Some(slots.get(slot as usize)?.as_ref()?.client.peer.address)
 }
 
 /// A datagram peer that has no session and waits for nothing: its datagram was noise, or one that
