@@ -34,6 +34,7 @@ use gateway_model::{Event, Peer, Reason, Refusal};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
+use self::datagrams::{address_of, is_forgettable};
 use crate::acceptor::{Acceptor, LooseListener};
 use crate::broker::scramble;
 use crate::carrier::Carrier;
@@ -52,6 +53,7 @@ use crate::waiting::Awaited;
 use crate::{Broker, clock};
 
 mod accept;
+mod datagrams;
 
 /// All shards; a clone is a handle.
 #[derive(Clone)]
@@ -87,8 +89,6 @@ pub(crate) enum Arrival {
 const SOCKET_KEY: u32 = 1 << 31;
 const ACCEPTOR_KEY: u32 = 1 << 30;
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// Datagrams of one socket in one pass, so that a flood leaves time for the others.
-const DATAGRAMS_MAX: usize = 256;
 /// Rounds of deliver and write for one connection in one pass.
 const ROUNDS_MAX: usize = 8;
 const TRIM_EVERY: Duration = Duration::from_secs(10);
@@ -394,15 +394,6 @@ impl Shard {
         Some(key)
     }
 
-    fn open_socket(&mut self, medium: Medium, listener: Arc<Listener>) {
-        let signal = Signal::new(&self.handle().queue, SOCKET_KEY | self.sockets.len() as u32);
-        signal.raise(IO);
-        match DatagramSocket::new(medium, listener.clone(), signal, &self.poller) {
-            Ok(socket) => self.sockets.push(socket),
-            Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
-        }
-    }
-
     fn decided(&mut self, key: u32, generation: u32, verdict: Verdict, moment: Moment) {
         self.world.broker.login_decided();
         self.with(key, |connection, world, pool, _| {
@@ -475,40 +466,6 @@ impl Shard {
             }
         });
         self.touch(key);
-    }
-
-    fn receive_datagrams(&mut self, index: u32, moment: Moment) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        self.sockets[index as usize].signal.take();
-        for count in 0.. {
-            if count == DATAGRAMS_MAX {
-                self.sockets[index as usize].signal.raise(IO);
-                break;
-            }
-            let Some((length, address)) = self.sockets[index as usize].receive(&mut scratch) else { break };
-            let Some(key) = self.peer(index, address, moment) else { continue };
-            self.with(key, |connection, world, pool, _| {
-                connection.receive(world, pool, moment, &scratch[..length]);
-            });
-            self.touch(key);
-        }
-        self.scratch = scratch;
-    }
-
-    /// The connection of a source address, made if there is room for it.
-    fn peer(&mut self, index: u32, address: SocketAddr, moment: Moment) -> Option<u32> {
-        let socket = &self.sockets[index as usize];
-        if let Some(key) = socket.peers.find(address, address_of(&self.slots)) {
-            return Some(key);
-        }
-        let listener = socket.listener.clone();
-        if self.stopping || !listener.enter(moment.instant) {
-            return None;
-        }
-        let carrier = Carrier::Datagram(index);
-        let key = self.connect(carrier, listener.peer(address), &listener, moment)?;
-        self.sockets[index as usize].peers.insert(key, address_of(&self.slots));
-        Some(key)
     }
 
     fn touch(&mut self, key: u32) {
@@ -626,17 +583,4 @@ fn offload_to(shards: Shards, index: usize) -> Box<dyn Fn(SlowLogin) + Send> {
             shards.handles[index].send(Arrival::Verdict(key, generation, verdict));
         });
     })
-}
-
-/// The address of the peer in a slot.
-fn address_of(slots: &[Option<Box<Connection>>]) -> impl Fn(u32) -> Option<SocketAddr> + '_ {
-    |slot| Some(slots.get(slot as usize)?.as_ref()?.client.peer.address)
-}
-
-/// A datagram peer that has no session and waits for nothing: its datagram was noise, or one that
-/// needed no memory.
-fn is_forgettable(connection: &Connection) -> bool {
-    connection.carrier.is_datagram()
-        && connection.client.principal.is_none()
-        && connection.next_timeout().is_none()
 }

@@ -175,7 +175,9 @@ impl Listed {
     fn with_entry(&self, note: impl FnOnce(&mut Entry)) {
         let mut directory = self.registry.lock();
         let entry = directory.by_location.get_mut(&self.location);
-        entry.filter(|entry| entry.owner == self.owner).map(|entry| note(entry));
+        if let Some(entry) = entry.filter(|entry| entry.owner == self.owner) {
+            note(entry);
+        }
     }
 }
 
