@@ -180,7 +180,7 @@ mod tests {
         Message {
             topic: Topic::parse("plant/7/temp erature").unwrap(),
             payload: "{\"site\":\"north\"}".into(),
-            properties: Some(Box::new(Properties {
+            properties: Some(Arc::new(Properties {
                 content_type: Some("application/json".into()),
                 user_properties: vec![("mqtt-topic".into(), "forged".into())],
                 ..Properties::default()

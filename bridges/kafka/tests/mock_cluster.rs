@@ -133,7 +133,7 @@ fn message(number: u16, payload_len: usize) -> Message {
     Message {
         topic: Topic::parse(&format!("plant/{}", number % 7)).unwrap(),
         payload: format!("{number:05}{}", "x".repeat(payload_len)).into(),
-        properties: Some(Box::new(Properties {
+        properties: Some(Arc::new(Properties {
             user_properties: vec![("site".into(), "north".into())],
             ..Properties::default()
         })),

@@ -180,6 +180,8 @@ fn variable(name: &str) -> Option<Variable> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use gateway_model::{ClientId, Message, Properties, Qos, Topic};
 
@@ -189,7 +191,7 @@ mod tests {
         Message {
             topic: Topic::parse("plant/7/temperature").unwrap(),
             payload: payload.into(),
-            properties: Some(Box::new(Properties {
+            properties: Some(Arc::new(Properties {
                 content_type: Some("application/json".into()),
                 user_properties: vec![("site".into(), "north".into()), ("site".into(), "south".into())],
                 ..Properties::default()

@@ -247,6 +247,8 @@ fn percent_encode(value: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
     use gateway_model::{ClientId, Properties, Qos, Topic};
     use serde_json::{Value, json};
 
@@ -285,7 +287,7 @@ pub(crate) mod tests {
             "retain": false, "payload": "{\"t\":21.5}", "timestamp": 1_700_000_000_123_u64,
             "content_type": null, "properties": {}});
         assert_eq!(body(&translator(""), &message), expected);
-        message.properties = Some(Box::new(Properties {
+        message.properties = Some(Arc::new(Properties {
             content_type: Some("application/json".into()),
             user_properties: [("a", "1"), ("b", "2"), ("a", "3"), ("a", "4")]
                 .map(|(name, value)| (name.into(), value.into()))

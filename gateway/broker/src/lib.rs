@@ -38,6 +38,7 @@ mod login;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 mod meter;
+mod peers;
 mod permit;
 mod poller;
 mod proxy_protocol;

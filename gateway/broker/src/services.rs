@@ -325,10 +325,11 @@ fn mount_publish(
     let Some(mount) = mount else { return Ok(()) };
     let invalid = |_| Reason::TopicNameInvalid;
     publish.topic = mount.topic(&publish.topic, scratch, make).map_err(invalid)?;
-    if let Some(response) =
-        publish.properties.as_mut().and_then(|properties| properties.response_topic.as_mut())
+    if let Some(properties) = &mut publish.properties
+        && let Some(response) = &properties.response_topic
     {
-        *response = mount.topic(response, scratch, Topic::parse_bytes).map_err(invalid)?;
+        let response = mount.topic(response, scratch, Topic::parse_bytes).map_err(invalid)?;
+        Arc::make_mut(properties).response_topic = Some(response);
     }
     Ok(())
 }

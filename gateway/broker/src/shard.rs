@@ -34,6 +34,7 @@ use gateway_model::{Event, Peer, Reason, Refusal};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
+use self::datagrams::{address_of, is_forgettable};
 use crate::acceptor::{Acceptor, LooseListener};
 use crate::broker::scramble;
 use crate::carrier::Carrier;
@@ -52,6 +53,7 @@ use crate::waiting::Awaited;
 use crate::{Broker, clock};
 
 mod accept;
+mod datagrams;
 
 /// All shards; a clone is a handle.
 #[derive(Clone)]
@@ -87,8 +89,6 @@ pub(crate) enum Arrival {
 const SOCKET_KEY: u32 = 1 << 31;
 const ACCEPTOR_KEY: u32 = 1 << 30;
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// Datagrams of one socket in one pass, so that a flood leaves time for the others.
-const DATAGRAMS_MAX: usize = 256;
 /// Rounds of deliver and write for one connection in one pass.
 const ROUNDS_MAX: usize = 8;
 const TRIM_EVERY: Duration = Duration::from_secs(10);
@@ -394,15 +394,6 @@ impl Shard {
         Some(key)
     }
 
-    fn open_socket(&mut self, medium: Medium, listener: Arc<Listener>) {
-        let signal = Signal::new(&self.handle().queue, SOCKET_KEY | self.sockets.len() as u32);
-        signal.raise(IO);
-        match DatagramSocket::new(medium, listener.clone(), signal, &self.poller) {
-            Ok(socket) => self.sockets.push(socket),
-            Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
-        }
-    }
-
     fn decided(&mut self, key: u32, generation: u32, verdict: Verdict, moment: Moment) {
         self.world.broker.login_decided();
         self.with(key, |connection, world, pool, _| {
@@ -477,40 +468,6 @@ impl Shard {
         self.touch(key);
     }
 
-    fn receive_datagrams(&mut self, index: u32, moment: Moment) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        self.sockets[index as usize].signal.take();
-        for count in 0.. {
-            if count == DATAGRAMS_MAX {
-                self.sockets[index as usize].signal.raise(IO);
-                break;
-            }
-            let Some((length, address)) = self.sockets[index as usize].receive(&mut scratch) else { break };
-            let Some(key) = self.peer(index, address, moment) else { continue };
-            self.with(key, |connection, world, pool, _| {
-                connection.receive(world, pool, moment, &scratch[..length]);
-            });
-            self.touch(key);
-        }
-        self.scratch = scratch;
-    }
-
-    /// The connection of a source address, made if there is room for it.
-    fn peer(&mut self, index: u32, address: SocketAddr, moment: Moment) -> Option<u32> {
-        let socket = &self.sockets[index as usize];
-        if let Some(key) = socket.peers.get(&address) {
-            return Some(*key);
-        }
-        let listener = socket.listener.clone();
-        if self.stopping || !listener.enter(moment.instant) {
-            return None;
-        }
-        let carrier = Carrier::Datagram(index);
-        let key = self.connect(carrier, listener.peer(address), &listener, moment)?;
-        self.sockets[index as usize].peers.insert(address, key);
-        Some(key)
-    }
-
     fn touch(&mut self, key: u32) {
         if let Some(Some(connection)) = self.slots.get_mut(key as usize)
             && !connection.touched
@@ -567,16 +524,24 @@ impl Shard {
         if self.timers.len() <= 2 * connections + SPARE {
             return;
         }
-        let entry = |(key, slot): (usize, &Option<Box<Connection>>)| {
-            let connection = slot.as_ref()?;
-            Some(Reverse((connection.armed?, key as u32, connection.client.generation)))
+        let counts = |&Reverse((at, key, generation)): &Reverse<(Instant, u32, u32)>| {
+            let connection = self.slots[key as usize].as_ref();
+            connection.is_some_and(|one| one.armed == Some(at) && one.client.generation == generation)
         };
-        self.timers = self.slots.iter().enumerate().filter_map(entry).collect();
+        // Of those that count a connection may have several that are the same. Slots are not walked: where
+        // a fleet was there are many and all are empty.
+        let mut entries = std::mem::take(&mut self.timers).into_vec();
+        entries.retain(counts);
+        entries.sort_unstable();
+        entries.dedup();
+        entries.shrink_to(2 * entries.len() + SPARE);
+        self.timers = entries.into();
     }
 
     fn remove(&mut self, key: u32, connection: Connection) {
         if let Carrier::Datagram(socket) = connection.carrier {
-            self.sockets[socket as usize].peers.remove(&connection.client.peer.address);
+            let address = connection.client.peer.address;
+            self.sockets[socket as usize].peers.remove(key, address, address_of(&self.slots));
         }
         // Above QoS 0 its messages come again; those at QoS 0 count as delivered.
         let unsent = connection.wire.as_ref().map_or(0, |wire| wire.len());
@@ -618,12 +583,4 @@ fn offload_to(shards: Shards, index: usize) -> Box<dyn Fn(SlowLogin) + Send> {
             shards.handles[index].send(Arrival::Verdict(key, generation, verdict));
         });
     })
-}
-
-/// A datagram peer that has no session and waits for nothing: its datagram was noise, or one that
-/// needed no memory.
-fn is_forgettable(connection: &Connection) -> bool {
-    connection.carrier.is_datagram()
-        && connection.client.principal.is_none()
-        && connection.next_timeout().is_none()
 }

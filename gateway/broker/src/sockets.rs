@@ -1,14 +1,13 @@
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use foldhash::fast::RandomState;
 use gateway_model::WireBuffer;
 use mio::net::UdpSocket;
 
 use crate::listener::Listener;
+use crate::peers::Peers;
 use crate::poller::Poller;
 use crate::signal::Signal;
 
@@ -18,7 +17,7 @@ pub(crate) struct DatagramSocket {
     pub(crate) listener: Arc<Listener>,
     pub(crate) signal: Arc<Signal>,
     /// The connection of each source address.
-    pub(crate) peers: HashMap<SocketAddr, u32, RandomState>,
+    pub(crate) peers: Peers,
 }
 
 /// What datagrams travel through.
@@ -58,7 +57,7 @@ impl DatagramSocket {
             #[cfg(any(test, feature = "testing"))]
             Medium::Memory(_) => {}
         }
-        Ok(Self { medium, listener, signal, peers: HashMap::default() })
+        Ok(Self { medium, listener, signal, peers: Peers::default() })
     }
 
     /// The next datagram, or `None` if there is none now; then the poller says when there is.

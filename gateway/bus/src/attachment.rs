@@ -1,7 +1,6 @@
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gateway_model::{ClientId, Deliveries, DeliveryId, Reason, Settled, Settlement};
 use gateway_store::Place;
 
@@ -121,11 +120,11 @@ impl Attachment {
         self.holds(&state) && state.rare.as_mut().is_some_and(|rare| rare.held.remove(&id))
     }
 
-    pub(crate) fn keep(&self, bytes: Bytes) -> bool {
+    pub(crate) fn keep(&self, bytes: &[u8]) -> bool {
         let mut state = self.session.state.lock();
         let is_valid = self.holds(&state);
         if is_valid {
-            state.rare.get_or_insert_default().kept = Some(bytes);
+            state.rare.get_or_insert_default().kept = Some(bytes.into());
         }
         is_valid
     }

@@ -217,8 +217,12 @@ impl Bus {
     /// Keeps what a protocol wants kept with its session, as long as that lasts.
     pub fn keep(&self, attachment: &Attachment, bytes: Bytes) -> Promise<()> {
         let session = &attachment.session;
+        if !session.is_durable() {
+            // It would end with the process as the session does.
+            return Promise::now(());
+        }
         let mut turn = self.turn_of(session);
-        if attachment.keep(bytes.clone()) {
+        if attachment.keep(&bytes) {
             turn.append(&Record::Kept { session: session.number, bytes });
         }
         turn.promise(())

@@ -34,6 +34,8 @@ mod group;
 mod holding;
 mod limits;
 mod lock;
+#[cfg(feature = "testing")]
+mod matching;
 mod opening;
 mod outbox;
 mod priorities;

@@ -10,10 +10,12 @@ use crate::routes::Route;
 ///
 /// A direct-mapped table: a topic has one place, found by its hash; another topic with the same
 /// place pushes it out. So a topic that is published again costs one hash and one comparison, and
-/// the table never needs cleaning. It grows while it is crowded, up to the limit. Long topics share
-/// one place, so that nobody fills the memory with them.
+/// the table never needs cleaning. It grows while it is crowded, up to the limit; from then on a topic that is
+/// there gives way only to the eighth that comes in vain, because where there are too many topics for the
+/// table nearly all would be pushed out before they come again. Long topics and those that come in vain
+/// share one place, so that nobody fills the memory with them.
 pub struct RouteCache {
-    /// The first is the place of long topics, the others are a power of two.
+    /// The first is the place of those that get no other, the others are a power of two.
     slots: Vec<Option<Slot>>,
     slots_max: usize,
     /// Evictions since the last growth.
@@ -28,12 +30,16 @@ struct Slot {
     /// The state of the routes that `route` was made from.
     generation: u64,
     route: Option<Arc<Route>>,
+    /// Topics that came in vain since this one was asked for.
+    refused: u8,
 }
 
 const SLOTS_MIN: usize = 64;
 /// A longer topic costs so much to send that finding its route again does not show.
 const SHORT_BYTES_MAX: usize = 256;
-const LONG_PLACE: usize = 0;
+const LAST_PLACE: usize = 0;
+/// The table is worth most if this is somewhat more than topics have one place.
+const REFUSED_MAX: u8 = 7;
 
 impl RouteCache {
     pub(crate) fn new(topics_max: usize, hasher: FixedState) -> Self {
@@ -44,10 +50,19 @@ impl RouteCache {
     /// The topic of these bytes, shared with earlier uses if it is remembered.
     pub fn topic(&mut self, raw: &[u8]) -> Result<Topic, TopicError> {
         let place = self.place(raw);
-        if let Some(slot) = self.slots.get(place).and_then(Option::as_ref)
+        if let Some(slot) = self.slots.get_mut(place).and_then(Option::as_mut)
             && slot.topic.as_bytes() == raw
         {
+            if slot.refused > 0 {
+                slot.refused = 0;
+            }
             self.last = place;
+            return Ok(slot.topic.clone());
+        }
+        if let Some(Some(slot)) = self.slots.get(LAST_PLACE)
+            && slot.topic.as_bytes() == raw
+        {
+            self.last = LAST_PLACE;
             return Ok(slot.topic.clone());
         }
         let topic = Topic::parse_bytes(raw)?;
@@ -93,7 +108,7 @@ impl RouteCache {
 
     fn place(&self, raw: &[u8]) -> usize {
         if raw.len() > SHORT_BYTES_MAX {
-            return LONG_PLACE;
+            return LAST_PLACE;
         }
         let mut hasher = self.hasher.build_hasher();
         hasher.write(raw);
@@ -104,14 +119,22 @@ impl RouteCache {
         if self.slots.is_empty() {
             self.slots.resize_with(1 + SLOTS_MIN, || None);
         }
-        if self.slots[place].is_some() && place != LONG_PLACE {
-            self.crowded += 1;
-            if self.crowded > self.slots.len() / 4 && self.slots.len() < self.slots_max {
-                self.grow();
-                place = self.place(topic.as_bytes());
+        let is_full = self.slots.len() > self.slots_max;
+        match &mut self.slots[place] {
+            Some(present) if is_full && present.refused < REFUSED_MAX => {
+                present.refused += 1;
+                place = LAST_PLACE;
             }
+            Some(_) if place != LAST_PLACE => {
+                self.crowded += 1;
+                if self.crowded > self.slots.len() / 4 && !is_full {
+                    self.grow();
+                    place = self.place(topic.as_bytes());
+                }
+            }
+            _ => {}
         }
-        self.slots[place] = Some(Slot { topic, generation: 0, route: None });
+        self.slots[place] = Some(Slot { topic, generation: 0, route: None, refused: 0 });
         self.last = place;
     }
 
@@ -124,5 +147,51 @@ impl RouteCache {
             let place = self.place(slot.topic.as_bytes());
             self.slots[place] = Some(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for `t/0` to `t/{count - 1}` in turn; how many of them were there from the round before.
+    fn round(cache: &mut RouteCache, before: &mut Vec<Topic>, count: usize) -> usize {
+        let now: Vec<Topic> =
+            (0..count).map(|number| cache.topic(format!("t/{number}").as_bytes()).unwrap()).collect();
+        let kept = now.iter().zip(before.iter()).filter(|(now, before)| now.is_same(before)).count();
+        *before = now;
+        kept
+    }
+
+    #[test]
+    fn too_many_topics_do_not_push_each_other_out() {
+        let mut cache = RouteCache::new(64, FixedState::with_seed(1));
+        let mut topics = Vec::new();
+        for _ in 0..3 {
+            round(&mut cache, &mut topics, 256);
+        }
+        // Four for each place: one of them is always there.
+        let kept = round(&mut cache, &mut topics, 256);
+        assert!(kept > 50, "{kept} of 64 places are of use");
+    }
+
+    #[test]
+    fn what_is_asked_for_no_more_gives_way() {
+        let mut cache = RouteCache::new(64, FixedState::with_seed(1));
+        round(&mut cache, &mut Vec::new(), 1000);
+        for _ in 0..9 {
+            for number in 0..8 {
+                cache.topic(format!("new/{number}").as_bytes()).unwrap();
+            }
+        }
+        let is_kept = |cache: &mut RouteCache, number: usize| {
+            let raw = format!("new/{number}");
+            let first = cache.topic(raw.as_bytes()).unwrap();
+            // What has no place of its own is pushed out by the next.
+            cache.topic(format!("{raw}/{}", "long".repeat(100)).as_bytes()).unwrap();
+            cache.topic(raw.as_bytes()).unwrap().is_same(&first)
+        };
+        let kept = (0..8).filter(|number| is_kept(&mut cache, *number)).count();
+        assert!(kept >= 6, "only {kept} of 8 have places");
     }
 }

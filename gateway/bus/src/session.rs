@@ -56,7 +56,7 @@ pub(crate) struct Rare {
     /// Identifiers of exactly-once publishes received and not yet released.
     pub(crate) held: BTreeSet<NonZeroU16>,
     /// What the protocol keeps with the session.
-    pub(crate) kept: Option<Bytes>,
+    pub(crate) kept: Option<Box<[u8]>>,
 }
 
 /// An [`Expiry`] in half the space: milliseconds, with the largest number for ever.
@@ -302,12 +302,13 @@ impl State {
     }
 
     pub(crate) fn kept(&self) -> Option<Bytes> {
-        self.rare.as_ref()?.kept.clone()
+        self.rare.as_ref()?.kept.as_deref().map(Bytes::copy_from_slice)
     }
 
     /// What came through a restart.
     pub(crate) fn restore_rare(&mut self, held: Vec<NonZeroU16>, kept: Option<Bytes>) {
         if !held.is_empty() || kept.is_some() {
+            let kept = kept.as_deref().map(Into::into);
             self.rare = Some(Box::new(Rare { held: held.into_iter().collect(), kept }));
         }
     }

@@ -23,10 +23,29 @@ struct Node<V> {
     plus: u32,
     /// What holds this node up: children, and the two values.
     uses: u32,
-    /// For filters that end here.
-    exact: Option<Box<V>>,
-    /// For filters that go on with `#` from here.
-    hash: Option<Box<V>>,
+    values: Values<V>,
+}
+
+/// The value of the filter that ends at a node, and of the one that goes on with `#` from there. Few nodes
+/// have both; one stands in place, where looking at the node has fetched it already.
+#[derive(Default)]
+enum Values<V> {
+    #[default]
+    None,
+    Exact(V),
+    Hash(V),
+    Both(Box<Pair<V>>),
+}
+
+struct Pair<V> {
+    exact: V,
+    hash: V,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Exact,
+    Hash,
 }
 
 struct Level {
@@ -40,7 +59,7 @@ const NONE: u32 = u32::MAX;
 
 impl<V> Default for Node<V> {
     fn default() -> Self {
-        Self { plus: NONE, uses: 0, exact: None, hash: None }
+        Self { plus: NONE, uses: 0, values: Values::None }
     }
 }
 
@@ -66,39 +85,28 @@ impl<V: Default> Trie<V> {
         let mut at = ROOT;
         for level in filter.split('/') {
             if level == "#" {
-                let node = &mut self.nodes[at as usize];
-                node.uses += u32::from(node.hash.is_none());
-                self.len += usize::from(node.hash.is_none());
-                return node.hash.get_or_insert_default();
+                return self.value_of(at, End::Hash);
             }
             at = if level == "+" { self.plus_of(at) } else { self.child_of(at, level) };
         }
-        let node = &mut self.nodes[at as usize];
-        node.uses += u32::from(node.exact.is_none());
-        self.len += usize::from(node.exact.is_none());
-        node.exact.get_or_insert_default()
+        self.value_of(at, End::Exact)
     }
 
     pub(crate) fn find(&mut self, filter: &str) -> Option<&mut V> {
         let (path, at) = self.path(filter)?;
-        let node = &mut self.nodes[at as usize];
-        let value = if ends_with_hash(filter, path.len()) { &mut node.hash } else { &mut node.exact };
-        value.as_deref_mut()
+        self.nodes[at as usize].values.get_mut(End::of(filter, path.len()))
     }
 
     pub(crate) fn get(&self, filter: &str) -> Option<&V> {
         let (path, at) = self.path(filter)?;
-        let node = &self.nodes[at as usize];
-        let value = if ends_with_hash(filter, path.len()) { &node.hash } else { &node.exact };
-        value.as_deref()
+        self.nodes[at as usize].values.get(End::of(filter, path.len()))
     }
 
     /// Removes a filter's value and every node that only it needed.
     pub(crate) fn remove(&mut self, filter: &str) {
         let Some((path, mut at)) = self.path(filter) else { return };
         let node = &mut self.nodes[at as usize];
-        let value = if ends_with_hash(filter, path.len()) { &mut node.hash } else { &mut node.exact };
-        if value.take().is_none() {
+        if !node.values.remove(End::of(filter, path.len())) {
             return;
         }
         node.uses -= 1;
@@ -129,7 +137,7 @@ impl<V: Default> Trie<V> {
             for &at in &now {
                 let node = &self.nodes[at as usize];
                 if !(first && reserved) {
-                    if let Some(value) = &node.hash {
+                    if let Some(value) = node.values.get(End::Hash) {
                         found(value);
                     }
                     if node.plus != NONE {
@@ -150,8 +158,8 @@ impl<V: Default> Trie<V> {
         for &at in &now {
             let node = &self.nodes[at as usize];
             // `a/#` matches `a` as well (MQTT 5.0 section 4.7.1.2).
-            for value in [&node.exact, &node.hash].into_iter().flatten() {
-                found(value);
+            for end in [End::Exact, End::Hash] {
+                node.values.get(end).into_iter().for_each(&mut found);
             }
         }
     }
@@ -168,6 +176,16 @@ impl<V: Default> Trie<V> {
             };
         }
         Some((steps, at))
+    }
+
+    fn value_of(&mut self, at: u32, end: End) -> &mut V {
+        let node = &mut self.nodes[at as usize];
+        if node.values.get(end).is_none() {
+            node.uses += 1;
+            self.len += 1;
+            node.values.insert(end, V::default());
+        }
+        node.values.get_mut(end).expect("it was just put there")
     }
 
     fn plus_of(&mut self, at: u32) -> u32 {
@@ -229,9 +247,53 @@ impl<V: Default> Trie<V> {
     }
 }
 
-/// `steps` is the number of levels without a `#` at the end.
-fn ends_with_hash(filter: &str, steps: usize) -> bool {
-    filter.split('/').count() > steps
+impl<V> Values<V> {
+    fn get(&self, end: End) -> Option<&V> {
+        match (self, end) {
+            (Self::Exact(value), End::Exact) | (Self::Hash(value), End::Hash) => Some(value),
+            (Self::Both(pair), End::Exact) => Some(&pair.exact),
+            (Self::Both(pair), End::Hash) => Some(&pair.hash),
+            _ => None,
+        }
+    }
+
+    fn get_mut(&mut self, end: End) -> Option<&mut V> {
+        match (self, end) {
+            (Self::Exact(value), End::Exact) | (Self::Hash(value), End::Hash) => Some(value),
+            (Self::Both(pair), End::Exact) => Some(&mut pair.exact),
+            (Self::Both(pair), End::Hash) => Some(&mut pair.hash),
+            _ => None,
+        }
+    }
+
+    /// There must be none at that end.
+    fn insert(&mut self, end: End, value: V) {
+        *self = match (std::mem::take(self), end) {
+            (Self::Hash(hash), End::Exact) => Self::Both(Box::new(Pair { exact: value, hash })),
+            (Self::Exact(exact), End::Hash) => Self::Both(Box::new(Pair { exact, hash: value })),
+            (_, End::Exact) => Self::Exact(value),
+            (_, End::Hash) => Self::Hash(value),
+        };
+    }
+
+    /// Whether there was one.
+    fn remove(&mut self, end: End) -> bool {
+        let was_there = self.get(end).is_some();
+        *self = match (std::mem::take(self), end) {
+            (Self::Both(pair), End::Exact) => Self::Hash(pair.hash),
+            (Self::Both(pair), End::Hash) => Self::Exact(pair.exact),
+            (Self::Exact(_), End::Exact) | (Self::Hash(_), End::Hash) => Self::None,
+            (other, _) => other,
+        };
+        was_there
+    }
+}
+
+impl End {
+    /// Of a filter of so many levels without a `#` at the end.
+    fn of(filter: &str, levels: usize) -> Self {
+        if filter.split('/').count() > levels { Self::Hash } else { Self::Exact }
+    }
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ mod tests {
             message: Arc::new(Message {
                 topic: Topic::parse(topic).unwrap(),
                 payload: Default::default(),
-                properties: Some(Box::new(Properties {
+                properties: Some(Arc::new(Properties {
                     response_topic: Topic::parse(response).ok(),
                     ..Properties::default()
                 })),

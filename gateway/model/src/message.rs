@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ pub struct Publish {
     pub retain: bool,
     /// How long it is worth delivering, from now.
     pub expiry: Option<Duration>,
-    /// Boxed because most messages have none.
-    pub properties: Option<Box<Properties>>,
+    /// Most messages have none, and many share what they have.
+    pub properties: Option<Arc<Properties>>,
 }
 
 impl Publish {
@@ -38,7 +39,7 @@ impl Publish {
 pub struct Message {
     pub topic: Topic,
     pub payload: Bytes,
-    pub properties: Option<Box<Properties>>,
+    pub properties: Option<Arc<Properties>>,
     /// Who published it. The gateway's own messages carry a name that begins with `$`.
     pub publisher: ClientId,
     /// Wall-clock time of acceptance, in milliseconds since 1970 (for bridges and people).

@@ -129,7 +129,7 @@ impl<'a> Decoder<'a> {
             },
             properties: match flags & kind::message::PROPERTIES {
                 0 => None,
-                _ => Some(Box::new(self.properties()?)),
+                _ => Some(Arc::new(self.properties()?)),
             },
             qos: qos(flags)?,
             retain: flags & kind::message::RETAIN != 0,
@@ -340,7 +340,7 @@ impl<'a> Decoder<'a> {
             expiry: if flags & kind::will::EXPIRES != 0 { Some(self.duration()?) } else { None },
             properties: match flags & kind::will::PROPERTIES {
                 0 => None,
-                _ => Some(Box::new(self.properties()?)),
+                _ => Some(Arc::new(self.properties()?)),
             },
         };
         Ok(Some(Box::new(Will { publish, delay })))

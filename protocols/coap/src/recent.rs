@@ -18,8 +18,9 @@ pub(crate) struct Recent {
 struct Seen {
     message_id: u16,
     expires: Instant,
-    /// The reply as sent; empty while there is none. An ACK with a token fits inline.
-    reply: SmallVec<[u8; 16]>,
+    /// The reply as sent; empty while there is none. One to an observation or to a registration fits
+    /// inline.
+    reply: SmallVec<[u8; 24]>,
 }
 
 impl Recent {

@@ -1,6 +1,7 @@
 //! Every mapping between the gateway's words and CoAP's.
 
 use std::hash::Hasher;
+use std::sync::Arc;
 use std::time::Instant;
 
 use coap_lite::{CoapOption, Packet};
@@ -88,9 +89,9 @@ pub(crate) fn code_for_refusal(reason: Reason) -> Code {
     }
 }
 
-pub(crate) fn properties_of(content_format: Option<u16>) -> Option<Box<Properties>> {
+pub(crate) fn properties_of(content_format: Option<u16>) -> Option<Arc<Properties>> {
     let content_type = Some(content_format::to_media_type(content_format?));
-    Some(Box::new(Properties { content_type, ..Properties::default() }))
+    Some(Arc::new(Properties { content_type, ..Properties::default() }))
 }
 
 /// What a reader wants of a representation.

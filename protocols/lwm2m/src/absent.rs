@@ -1,19 +1,19 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::kept::Kept;
+use crate::location::Location;
 
 /// Registrations from before a restart of the gateway whose devices were not heard of since. Each
 /// leaves when its device comes back, by whatever request, or when its lifetime, which starts anew
 /// with the gateway, is over.
 #[derive(Debug, Default)]
 pub(crate) struct Absent {
-    by_location: HashMap<Arc<str>, Entry>,
-    by_endpoint: HashMap<Box<str>, Arc<str>>,
-    by_address: HashMap<SocketAddr, Arc<str>>,
-    deadlines: BTreeSet<(Instant, Arc<str>)>,
+    by_location: HashMap<Location, Entry>,
+    by_endpoint: HashMap<Box<str>, Location>,
+    by_address: HashMap<SocketAddr, Location>,
+    deadlines: BTreeSet<(Instant, Location)>,
 }
 
 #[derive(Debug)]
@@ -25,27 +25,27 @@ struct Entry {
 impl Absent {
     pub(crate) fn insert(&mut self, now: Instant, kept: Kept) {
         self.remove_endpoint(&kept.registration.endpoint);
-        self.remove(&kept.location);
-        let location: Arc<str> = (&*kept.location).into();
+        let location = kept.location;
+        self.remove(location);
         let lifetime = Duration::from_secs(kept.registration.lifetime_secs.into());
         let until = now + lifetime;
-        self.by_endpoint.insert(kept.registration.endpoint.clone(), location.clone());
-        self.by_address.insert(kept.address, location.clone());
-        self.deadlines.insert((until, location.clone()));
+        self.by_endpoint.insert(kept.registration.endpoint.clone(), location);
+        self.by_address.insert(kept.address, location);
+        self.deadlines.insert((until, location));
         self.by_location.insert(location, Entry { kept, until });
     }
 
-    pub(crate) fn get(&self, location: &str) -> Option<&Kept> {
-        self.by_location.get(location).map(|entry| &entry.kept)
+    pub(crate) fn get(&self, location: Location) -> Option<&Kept> {
+        self.by_location.get(&location).map(|entry| &entry.kept)
     }
 
     /// The one whose device was last heard from exactly this address.
     pub(crate) fn at(&self, address: SocketAddr) -> Option<&Kept> {
-        self.get(self.by_address.get(&address)?)
+        self.get(*self.by_address.get(&address)?)
     }
 
-    pub(crate) fn remove(&mut self, location: &str) -> Option<Kept> {
-        let (location, Entry { kept, until }) = self.by_location.remove_entry(location)?;
+    pub(crate) fn remove(&mut self, location: Location) -> Option<Kept> {
+        let Entry { kept, until } = self.by_location.remove(&location)?;
         // Of several devices that were behind one address, the last has it.
         if self.by_address.get(&kept.address) == Some(&location) {
             self.by_address.remove(&kept.address);
@@ -56,16 +56,15 @@ impl Absent {
     }
 
     pub(crate) fn remove_endpoint(&mut self, endpoint: &str) {
-        if let Some(location) = self.by_endpoint.get(endpoint).cloned() {
-            self.remove(&location);
+        if let Some(location) = self.by_endpoint.get(endpoint).copied() {
+            self.remove(location);
         }
     }
 
     /// Forgets those whose lifetime is over.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some((_, location)) = self.deadlines.first().filter(|(until, _)| *until <= now) {
-            let location = location.clone();
-            self.remove(&location);
+        while let Some((_, location)) = self.deadlines.first().copied().filter(|(until, _)| *until <= now) {
+            self.remove(location);
         }
     }
 

@@ -25,12 +25,10 @@ use crate::translate::{self, Source, State, Topics};
 /// one thing at a time); while `asleep` nothing new is sent.
 pub(crate) struct Device {
     pub(crate) config: Arc<Config>,
-    pub(crate) registration: Registration,
-    pub(crate) topics: Topics,
+    pub(crate) registration: Arc<Registration>,
     pub(crate) formats: Formats,
     /// Where its registration is: the part after `rd/`.
     pub(crate) listed: Listed,
-    address: Box<str>,
     expires: Instant,
     /// When it may go to sleep; `None` without queue mode.
     awake_until: Option<Instant>,
@@ -58,16 +56,12 @@ impl Device {
     pub(crate) fn new(
         now: Instant,
         config: Arc<Config>,
-        registration: Registration,
+        registration: Arc<Registration>,
         listed: Listed,
-        address: Box<str>,
     ) -> Self {
-        let topics = Topics::new(&config.topic_prefix, &registration.endpoint);
         let mut device = Self {
-            topics,
             formats: Formats::new(registration.version),
             listed,
-            address,
             expires: now + lifetime(&registration),
             awake_until: None,
             asleep: false,
@@ -90,7 +84,7 @@ impl Device {
     pub(crate) fn replace(
         &mut self,
         now: Instant,
-        registration: Registration,
+        registration: Arc<Registration>,
         listed: Listed,
         exchanges: &mut Exchanges,
         out: &mut dyn Sink,
@@ -109,11 +103,12 @@ impl Device {
 
     /// True if anything but the lifetime's start changed.
     pub(crate) fn update(&mut self, now: Instant, update: Update) -> bool {
-        let before = self.registration.clone();
-        self.registration.apply(update);
-        self.expires = now + lifetime(&self.registration);
-        let changed = before != self.registration;
+        let mut registration = Registration::clone(&self.registration);
+        registration.apply(update);
+        self.expires = now + lifetime(&registration);
+        let changed = registration != *self.registration;
         if changed {
+            self.registration = Arc::new(registration);
             self.listed.note_registration(&self.registration);
         }
         changed
@@ -162,7 +157,7 @@ impl Device {
     pub(crate) fn kept(&mut self, address: SocketAddr) -> Bytes {
         self.kept_observed = self.observed_to_keep();
         let kept = Kept {
-            location: self.listed.location.clone(),
+            location: self.listed.location,
             address,
             registration: self.registration.clone(),
             observed: self.kept_observed.clone(),
@@ -182,10 +177,10 @@ impl Device {
     }
 
     /// Puts the device to sleep if its time has come.
-    pub(crate) fn rest(&mut self, now: Instant, out: &mut dyn Sink) {
+    pub(crate) fn rest(&mut self, now: Instant, address: SocketAddr, out: &mut dyn Sink) {
         if !self.asleep && self.active.is_none() && self.awake_until.is_some_and(|until| until <= now) {
             self.asleep = true;
-            self.publish_status(State::Asleep, out);
+            self.publish_status(State::Asleep, address, out);
         }
     }
 
@@ -204,9 +199,13 @@ impl Device {
         }
     }
 
-    pub(crate) fn publish_status(&self, state: State, out: &mut dyn Sink) {
-        if let Ok(topic) = self.topics.status(out) {
-            let status = translate::status(topic, state, &self.registration, &self.address);
+    pub(crate) fn topics(&self) -> Topics<'_> {
+        Topics::new(&self.config.topic_prefix, &self.registration.endpoint)
+    }
+
+    pub(crate) fn publish_status(&self, state: State, address: SocketAddr, out: &mut dyn Sink) {
+        if let Ok(topic) = self.topics().status(out) {
+            let status = translate::status(topic, state, &self.registration, address);
             warn_if_refused("status", out.publish(IGNORED, status, None));
         }
     }
@@ -216,7 +215,7 @@ impl Device {
             "register" | "update" => translate::description(&self.registration),
             _ => json!({"ep": &*self.registration.endpoint}),
         };
-        if let Ok(topic) = self.topics.event(name, out) {
+        if let Ok(topic) = self.topics().event(name, out) {
             warn_if_refused(name, out.publish(IGNORED, translate::event(topic, &payload), None));
         }
     }
@@ -232,7 +231,7 @@ impl Device {
     ) -> (usize, Option<Reason>) {
         let (mut later, mut refused) = (0, None);
         for reading in readings {
-            let Ok(topic) = self.topics.resource(reading.path, out) else { continue };
+            let Ok(topic) = self.topics().resource(reading.path, out) else { continue };
             match out.publish(
                 ticket,
                 translate::value(topic, reading, source, self.config.payload_mode),
@@ -260,7 +259,7 @@ impl Device {
     ) {
         let topic = match response_topic {
             Some(topic) => Ok(topic),
-            None => self.topics.response(words, out),
+            None => self.topics().response(words, out),
         };
         if let Ok(topic) = topic {
             let publish = translate::answer(topic, answer, correlation);

@@ -92,7 +92,7 @@ impl Device {
         out: &mut dyn Sink,
     ) {
         let message = &outgoing.message;
-        let Some(words) = self.topics.command_words(&message.topic) else {
+        let Some(words) = self.topics().command_words(&message.topic) else {
             // Only the device's own command filter is subscribed; a resumed session may hold others.
             settle(outgoing.id, Settlement::Dropped("bad_command"), out);
             return;
@@ -198,7 +198,7 @@ impl Device {
         let mut packet = request::packet(
             &active.action,
             active.path,
-            &self.registration.objects,
+            &self.registration.objects.root(),
             self.formats.accept(),
             active.upload.as_ref(),
             active.block,

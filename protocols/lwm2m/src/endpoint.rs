@@ -33,7 +33,8 @@ use crate::config::Config;
 use crate::device::{Device, lifetime};
 use crate::endpoint::keeping::Waiting;
 use crate::endpoint::send::PendingSend;
-use crate::registration::{self, Registration, Update};
+use crate::location::Location;
+use crate::registration::{Registration, Update};
 use crate::registry::{Listed, Pin, Registry};
 use crate::translate::{self, OFFLINE_DELAY, State, Topics};
 
@@ -55,14 +56,13 @@ const UPLOADS_MAX: usize = 2;
 pub(crate) struct Endpoint {
     config: Arc<Config>,
     registry: Arc<Registry>,
-    address: Box<str>,
-    /// The same, its IP address in canonical form: IPv4 as such.
-    peer: SocketAddr,
+    address: SocketAddr,
     seed: u64,
     /// Counts registrations, for their locations.
-    serial: u64,
+    serial: u32,
     exchanges: Exchanges,
-    uploads: Uploads,
+    /// Bodies on their way in, if there are any.
+    uploads: Option<Box<Uploads>>,
     stage: Stage,
     /// Sends whose values are not yet durable.
     sends: Vec<PendingSend>,
@@ -80,14 +80,14 @@ enum Stage {
     Opening(Box<Opening>),
     Registered(Box<Device>),
     /// It said goodbye, and is answered when that is durable.
-    Leaving(Asked, Ticket),
+    Leaving(Box<(Asked, Ticket)>),
     Closed,
 }
 
 /// What waits for the session.
 struct Opening {
     asked: Asked,
-    registration: Registration,
+    registration: Arc<Registration>,
     goal: Goal,
     /// What is to be taken over, if an address has it now.
     pin: Option<Pin>,
@@ -96,19 +96,19 @@ struct Opening {
 enum Goal {
     Register,
     /// A device that had another address moves here with the registration at this location.
-    Move(Box<str>, Update),
+    Move(Location, Update),
     /// The goodbye of a device that had another address: its session is taken over to be ended.
-    Deregister(Box<str>),
+    Deregister(Location),
     /// A Send by a device that registered before a restart: its Content-Format and its body.
-    Send(Box<str>, (Option<u32>, Bytes)),
+    Send(Location, (Option<u32>, Bytes)),
 }
 
 impl Goal {
     /// Of the registration that it takes over.
-    fn location(&self) -> Option<&str> {
+    fn location(&self) -> Option<Location> {
         match self {
             Self::Register => None,
-            Self::Move(location, _) | Self::Deregister(location) | Self::Send(location, _) => Some(location),
+            Self::Move(location, _) | Self::Deregister(location) | Self::Send(location, _) => Some(*location),
         }
     }
 }
@@ -120,26 +120,16 @@ impl Endpoint {
     pub(crate) fn new(
         now: Instant,
         config: Arc<Config>,
+        transmission: Arc<Transmission>,
         registry: Arc<Registry>,
         peer: &Peer,
         seed: u64,
     ) -> Self {
-        let transmission = Transmission {
-            response_timeout: Duration::from_secs(config.command_timeout_secs.into()),
-            ..Transmission::default()
-        };
-        let uploads = UploadLimits {
-            bytes_max: config.body_bytes_max,
-            count_max: UPLOADS_MAX,
-            lifetime: EXCHANGE_LIFETIME,
-            szx_max: szx_for(config.block_bytes),
-        };
         Self {
             registry,
-            address: peer.address.to_string().into(),
-            peer: SocketAddr::new(peer.address.ip().to_canonical(), peer.address.port()),
+            address: peer.address,
             exchanges: Exchanges::new(transmission, seed),
-            uploads: Uploads::new(uploads),
+            uploads: None,
             seed,
             serial: 0,
             stage: Stage::Unregistered { until: now + UNREGISTERED },
@@ -149,6 +139,21 @@ impl Endpoint {
             next_ticket: NUMBERED_MIN,
             config,
         }
+    }
+
+    /// Where it is, with its IP address in canonical form: IPv4 as such.
+    fn peer(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip().to_canonical(), self.address.port())
+    }
+
+    fn uploads(&mut self) -> &mut Uploads {
+        let limits = || UploadLimits {
+            bytes_max: self.config.body_bytes_max,
+            count_max: UPLOADS_MAX,
+            lifetime: EXCHANGE_LIFETIME,
+            szx_max: szx_for(self.config.block_bytes),
+        };
+        self.uploads.get_or_insert_with(|| Box::new(Uploads::new(limits())))
     }
 
     fn next_ticket(&mut self) -> Ticket {
@@ -170,7 +175,7 @@ impl Endpoint {
         }
         let (block, body) = match Block::of(request, number::BLOCK1) {
             Ok(None) => (None, Bytes::copy_from_slice(request.payload)),
-            Ok(Some(block)) => match self.uploads.receive(now, request, block) {
+            Ok(Some(block)) => match self.uploads().receive(now, request, block) {
                 Upload::Complete(body, block) => (Some(block), body),
                 other => return self.block(now, origin, other, out),
             },
@@ -236,13 +241,14 @@ impl Endpoint {
         out: &mut dyn Sink,
     ) {
         let registration = match Registration::parse(request, body, &self.config) {
-            Ok(registration) => registration,
+            Ok(registration) => Arc::new(registration),
             Err(error) => return self.refuse(now, asked, error.code(), &error.to_string(), out),
         };
+        let host = self.peer().ip();
         match &mut self.stage {
             Stage::Registered(device) if device.registration.endpoint == registration.endpoint => {
-                let location = registration::location(self.seed, self.serial);
-                let listed = self.registry.list(location, self.peer.ip(), &registration);
+                let location = Location::new(self.seed, self.serial);
+                let listed = self.registry.list(location, host, &registration);
                 self.serial += 1;
                 device.replace(now, registration, listed, &mut self.exchanges, out);
                 self.registered(now, asked, out);
@@ -265,7 +271,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        registration: Registration,
+        registration: Arc<Registration>,
         goal: Goal,
         out: &mut dyn Sink,
     ) {
@@ -283,8 +289,7 @@ impl Endpoint {
     fn open(&self, registration: &Registration, out: &mut dyn Sink) -> Option<Open> {
         let client_id = format!("{}{}", self.config.client_id_prefix, registration.endpoint);
         let topics = Topics::new(&self.config.topic_prefix, &registration.endpoint);
-        let offline =
-            translate::status(topics.status(out).ok()?, State::Offline, registration, &self.address);
+        let offline = translate::status(topics.status(out).ok()?, State::Offline, registration, self.address);
         Some(Open {
             client_id: Some(ClientId::parse(&client_id).ok()?),
             clean_start: false,
@@ -317,9 +322,9 @@ impl Endpoint {
     }
 
     /// The device lives at this address from now on.
-    fn settle(&mut self, now: Instant, registration: Registration, listed: Listed, out: &mut dyn Sink) {
-        let device = Device::new(now, self.config.clone(), registration, listed, self.address.clone());
-        if let Ok(filter) = device.topics.commands() {
+    fn settle(&mut self, now: Instant, registration: Arc<Registration>, listed: Listed, out: &mut dyn Sink) {
+        let device = Device::new(now, self.config.clone(), registration, listed);
+        if let Ok(filter) = device.topics().commands() {
             // A retained command would be obeyed again at every registration.
             let subscription = Subscription {
                 retain_handling: RetainHandling::Never,
@@ -330,10 +335,10 @@ impl Endpoint {
         self.stage = Stage::Registered(Box::new(device));
     }
 
-    fn list(&mut self, registration: &Registration) -> Listed {
-        let location = registration::location(self.seed, self.serial);
+    fn list(&mut self, registration: &Arc<Registration>) -> Listed {
+        let location = Location::new(self.seed, self.serial);
         self.serial += 1;
-        self.registry.list(location, self.peer.ip(), registration)
+        self.registry.list(location, self.peer().ip(), registration)
     }
 
     /// Says so to everyone.
@@ -341,8 +346,8 @@ impl Endpoint {
         let Stage::Registered(device) = &mut self.stage else { return };
         device.heard(now);
         device.publish_event("register", out);
-        device.publish_status(State::Online, out);
-        let location = device.listed.location.clone();
+        device.publish_status(State::Online, self.address, out);
+        let location = device.listed.location;
         self.keep(out);
         self.answer_when_kept(now, asked, Some(location), out);
     }
@@ -357,8 +362,9 @@ impl Endpoint {
         body: &[u8],
         out: &mut dyn Sink,
     ) {
-        let here = self.device().is_some_and(|device| *device.listed.location == *id);
-        let elsewhere = if here { None } else { self.find(now, id) };
+        let Some(location) = Location::parse(id) else { return self.unknown(now, asked, out) };
+        let here = self.device().is_some_and(|device| device.listed.location == location);
+        let elsewhere = if here { None } else { self.find(now, location) };
         if !here && elsewhere.is_none() {
             return self.unknown(now, asked, out);
         }
@@ -367,14 +373,14 @@ impl Endpoint {
             Err(error) => return self.refuse(now, asked, error.code(), &error.to_string(), out),
         };
         if let Some(registration) = elsewhere {
-            return self.move_here(now, asked, (id.into(), registration), update, out);
+            return self.move_here(now, asked, (location, registration), update, out);
         }
         let Stage::Registered(device) = &mut self.stage else { return };
         let changed = device.update(now, update);
         let was_asleep = device.heard(now);
         device.publish_event("update", out);
         if changed || was_asleep {
-            device.publish_status(State::Online, out);
+            device.publish_status(State::Online, self.address, out);
         }
         // An Update that only says "still here" promises nothing new, and writes nothing.
         if changed {
@@ -401,7 +407,7 @@ impl Endpoint {
 
     /// What the device could not be asked stays in its queue.
     fn end(&mut self, now: Instant, close: Close, out: &mut dyn Sink) {
-        self.waiting.clear();
+        self.waiting = Vec::new();
         if let Stage::Registered(mut device) = std::mem::replace(&mut self.stage, Stage::Closed) {
             device.take_back(now, &mut self.exchanges, out);
         }
@@ -409,7 +415,10 @@ impl Endpoint {
     }
 
     fn time_passed(&mut self, now: Instant, out: &mut dyn Sink) {
-        self.uploads.expire(now);
+        self.uploads.take_if(|uploads| {
+            uploads.expire(now);
+            uploads.is_empty()
+        });
         while let Some(tag) = self.exchanges.handle_timeout(now, out.wire()) {
             if let Some(device) = self.device() {
                 device.fail(tag, "timeout", "the device did not answer", out);
@@ -421,12 +430,12 @@ impl Endpoint {
             }
             Stage::Registered(device) if device.is_expired(now) => {
                 device.publish_event("expire", out);
-                device.publish_status(State::Offline, out);
+                device.publish_status(State::Offline, self.address, out);
                 self.keep_nothing(out);
                 let close = Close { publish_will: false, ..Close::because(Reason::KeepAliveTimeout) };
                 self.end(now, close, out);
             }
-            Stage::Registered(device) => device.rest(now, out),
+            Stage::Registered(device) => device.rest(now, self.address, out),
             _ => {}
         }
     }
@@ -466,7 +475,7 @@ impl Adapter for Endpoint {
                 _ => {}
             }
             if !matches!(received, Received::Handled) && device.heard(now) {
-                device.publish_status(State::Online, out);
+                device.publish_status(State::Online, self.address, out);
             }
         }
         self.pump(now, out);
@@ -497,7 +506,7 @@ impl Adapter for Endpoint {
             Event::Settled(_) => {}
             Event::Closed => {
                 self.stage = Stage::Closed;
-                self.waiting.clear();
+                self.waiting = Vec::new();
             }
         }
         self.pump(now, out);
@@ -527,7 +536,8 @@ impl Adapter for Endpoint {
             Stage::Opening(_) | Stage::Leaving(..) => None,
             Stage::Closed => return None,
         };
-        [own, self.exchanges.next_timeout(), self.uploads.next_timeout()].into_iter().flatten().min()
+        let uploads = self.uploads.as_ref().and_then(|uploads| uploads.next_timeout());
+        [own, self.exchanges.next_timeout(), uploads].into_iter().flatten().min()
     }
 
     fn protocol(&self) -> &'static str {

@@ -58,7 +58,10 @@ mod device;
 mod downlink;
 mod endpoint;
 mod kept;
+mod location;
+mod object_list;
 pub mod objects;
+mod packed;
 mod path;
 mod registration;
 mod registry;
@@ -69,10 +72,11 @@ mod translate;
 mod value;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gateway_model::{Adapter, ClientId, Peer, Protocol};
+use protocol_coap::exchange::Transmission;
 
 pub use config::{Config, ConfigError, PayloadMode};
 pub use path::{Path, PathError};
@@ -82,19 +86,26 @@ pub use value::{Kind, Value, ValueError};
 #[derive(Clone, Debug)]
 pub struct Lwm2m {
     config: Arc<Config>,
+    transmission: Arc<Transmission>,
     registry: Arc<registry::Registry>,
 }
 
 impl Lwm2m {
     /// Check the configuration first: [`Config::check`]. What does not pass is ignored here.
     pub fn new(config: Config) -> Self {
-        Self { config: Arc::new(config), registry: Arc::default() }
+        let transmission = Transmission {
+            response_timeout: Duration::from_secs(config.command_timeout_secs.into()),
+            ..Transmission::default()
+        };
+        let (config, transmission) = (Arc::new(config), Arc::new(transmission));
+        Self { config, transmission, registry: Arc::default() }
     }
 }
 
 impl Protocol for Lwm2m {
     fn connect(&self, now: Instant, peer: &Peer, seed: u64) -> Box<dyn Adapter> {
-        Box::new(endpoint::Endpoint::new(now, self.config.clone(), self.registry.clone(), peer, seed))
+        let (config, transmission) = (self.config.clone(), self.transmission.clone());
+        Box::new(endpoint::Endpoint::new(now, config, transmission, self.registry.clone(), peer, seed))
     }
 
     fn restore(&self, now: Instant, client_id: &ClientId, kept: &Bytes) {

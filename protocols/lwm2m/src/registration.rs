@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -6,6 +7,7 @@ use protocol_coap::link_format::{self, Link, LinkFormatError};
 use protocol_coap::message::{Code, number};
 
 use crate::config::Config;
+use crate::object_list::ObjectList;
 use crate::path::Path;
 
 /// An endpoint name becomes a topic level; this much of it.
@@ -18,11 +20,14 @@ pub(crate) struct Registration {
     pub version: Version,
     /// In seconds, within the configured limits.
     pub lifetime_secs: u32,
-    pub binding: Box<str>,
+    pub binding: Binding,
     pub queue_mode: bool,
     pub sms: Option<Box<str>>,
-    pub objects: Objects,
+    pub objects: ObjectList,
 }
+
+/// How a device can be reached, in OMA's letters (OMA LwM2M Core 1.1 section 6.2.1.2).
+pub(crate) type Binding = Cow<'static, str>;
 
 /// The version of the enabler that a device speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +37,7 @@ pub(crate) enum Version {
     V1_2,
 }
 
-/// The objects and instances of a device, and the root they lie under.
+/// The objects and instances of a device, and the root they lie under, while they are looked at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Objects {
     /// Segments of the alternate path (OMA LwM2M Core 1.1 section 7.1.2); mostly none.
@@ -50,10 +55,10 @@ pub(crate) struct Object {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Update {
     lifetime_secs: Option<u32>,
-    binding: Option<Box<str>>,
+    binding: Option<Binding>,
     queue_mode: Option<bool>,
     sms: Option<Box<str>>,
-    objects: Option<Objects>,
+    objects: Option<ObjectList>,
 }
 
 /// Why a registration is not accepted.
@@ -108,10 +113,10 @@ impl Registration {
             endpoint: endpoint.into(),
             version,
             lifetime_secs: bounded(config.lifetime_secs_default, config),
-            binding: "U".into(),
+            binding: Cow::Borrowed("U"),
             queue_mode: false,
             sms: None,
-            objects: Objects::default(),
+            objects: ObjectList::default(),
         };
         registration.apply(update);
         Ok(registration)
@@ -144,16 +149,23 @@ impl Update {
         } else if !matches!(request.uint(number::CONTENT_FORMAT, 2), None | Some(40)) {
             return Err(RegistrationError::ContentFormat);
         } else {
-            Some(Objects::parse(body, config.links_max)?)
+            Some(ObjectList::from(&Objects::parse(body, config.links_max)?))
         };
         Ok(Self {
             lifetime_secs,
-            binding: binding.map(Into::into),
+            binding: binding.map(known_binding),
             queue_mode,
             sms: query(request, "sms").map(Into::into),
             objects,
         })
     }
+}
+
+/// One of those that nearly all devices name, or another.
+pub(crate) fn known_binding(text: &str) -> Binding {
+    const KNOWN: [&str; 8] = ["U", "UQ", "T", "UT", "N", "S", "US", "UQS"];
+    let known = KNOWN.into_iter().find(|known| *known == text);
+    known.map_or_else(|| Cow::Owned(text.to_owned()), Cow::Borrowed)
 }
 
 /// A query parameter's value.
@@ -227,26 +239,6 @@ impl Objects {
             object.version = Some(version.into());
         }
     }
-
-    /// Whether the device said that it has what `path` names, as far as its list tells.
-    pub(crate) fn has(&self, path: Path) -> bool {
-        let Some(object) = path.object().and_then(|id| self.by_id.get(&id)) else { return false };
-        path.instance().is_none_or(|id| object.instances.contains(&id))
-    }
-}
-
-/// The random part of a registration's location: 10 characters of 32 make 50 bits.
-pub(crate) fn location(seed: u64, serial: u64) -> Box<str> {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    // SplitMix64's output function over seed and serial.
-    let mut mixed = seed.wrapping_add(serial.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^= mixed >> 31;
-    (0..10)
-        .map(|place| ALPHABET.get((mixed >> (5 * place)) as usize & 31).map_or('a', |byte| char::from(*byte)))
-        .collect::<String>()
-        .into()
 }
 
 #[cfg(test)]
@@ -258,18 +250,11 @@ mod tests {
         let anjay =
             Objects::parse(b"</>;rt=\"oma.lwm2m\";ct=\"60 110\",</1>;ver=1.2,</1/1>,</3/0>,</foo>", 10)
                 .unwrap();
-        assert!(anjay.root.is_empty() && anjay.has(Path::parse("/3/0/9").unwrap()));
+        assert!(anjay.root.is_empty() && ObjectList::from(&anjay).has(Path::parse("/3/0/9").unwrap()));
         assert_eq!(anjay.by_id[&1], Object { version: Some("1.2".into()), instances: BTreeSet::from([1]) });
         let rooted = Objects::parse(b"</lwm2m>;rt=\"oma.lwm2m\",</lwm2m/3/0>,</4/0>", 10).unwrap();
         assert_eq!(rooted.root, ["lwm2m".into()]);
         assert_eq!(rooted.by_id.keys().copied().collect::<Vec<_>>(), [3]);
         assert!(Objects::parse(b"</3/0", 10).is_err());
-    }
-
-    #[test]
-    fn locations_differ() {
-        assert_ne!(location(1, 0), location(1, 1));
-        assert_ne!(location(1, 0), location(2, 0));
-        assert_eq!(location(1, 0).len(), 10);
     }
 }

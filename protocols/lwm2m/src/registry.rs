@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::absent::Absent;
 use crate::kept::Kept;
+use crate::location::Location;
 use crate::path::Path;
 use crate::registration::Registration;
 
@@ -19,7 +20,8 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Directory {
-    by_location: HashMap<Box<str>, Entry>,
+    /// Boxed, as the table has room for twice as many.
+    by_location: HashMap<Location, Box<Entry>>,
     absent: Absent,
     next_owner: u64,
 }
@@ -31,14 +33,14 @@ struct Entry {
     /// How many wait to take it over.
     pins: u32,
     host: IpAddr,
-    registration: Registration,
+    registration: Arc<Registration>,
     observed: Box<[Path]>,
 }
 
 /// A registration's place in the registry; it ends with this, unless it was moved.
 pub(crate) struct Listed {
     registry: Arc<Registry>,
-    pub(crate) location: Box<str>,
+    pub(crate) location: Location,
     owner: u64,
 }
 
@@ -46,7 +48,7 @@ pub(crate) struct Listed {
 /// the address that has it is told at once that its session was taken over.
 pub(crate) struct Pin {
     registry: Arc<Registry>,
-    location: Box<str>,
+    location: Location,
 }
 
 /// The owner of a registration that ended but for its pins.
@@ -55,7 +57,7 @@ const NOBODY: u64 = 0;
 /// A registration taken over from another address.
 pub(crate) struct Moved {
     pub(crate) listed: Listed,
-    pub(crate) registration: Registration,
+    pub(crate) registration: Arc<Registration>,
     /// The paths that were observed from the address it had.
     pub(crate) observed: Box<[Path]>,
 }
@@ -68,16 +70,16 @@ impl Registry {
 
     pub(crate) fn list(
         self: &Arc<Self>,
-        location: Box<str>,
+        location: Location,
         host: IpAddr,
-        registration: &Registration,
+        registration: &Arc<Registration>,
     ) -> Listed {
         let mut directory = self.lock();
         directory.absent.remove_endpoint(&registration.endpoint);
         let owner = directory.new_owner();
         let (registration, observed) = (registration.clone(), Box::default());
         let entry = Entry { owner, pins: 0, host, registration, observed };
-        directory.by_location.insert(location.clone(), entry);
+        directory.by_location.insert(location, Box::new(entry));
         Listed { registry: self.clone(), location, owner }
     }
 
@@ -85,13 +87,13 @@ impl Registry {
     pub(crate) fn find(
         &self,
         now: Instant,
-        location: &str,
+        location: Location,
         host: IpAddr,
         any_host: bool,
-    ) -> Option<Registration> {
+    ) -> Option<Arc<Registration>> {
         let mut directory = self.lock();
         directory.absent.expire(now);
-        let (from, registration) = match directory.by_location.get(location) {
+        let (from, registration) = match directory.by_location.get(&location) {
             Some(entry) => (entry.host, &entry.registration),
             None => {
                 let kept = directory.absent.get(location)?;
@@ -103,25 +105,29 @@ impl Registry {
 
     /// The registration of the device that had this address before a restart and was not heard of
     /// since, and its location.
-    pub(crate) fn find_absent(&self, now: Instant, address: SocketAddr) -> Option<(Box<str>, Registration)> {
+    pub(crate) fn find_absent(
+        &self,
+        now: Instant,
+        address: SocketAddr,
+    ) -> Option<(Location, Arc<Registration>)> {
         let mut directory = self.lock();
         directory.absent.expire(now);
         let kept = directory.absent.at(address)?;
-        Some((kept.location.clone(), kept.registration.clone()))
+        Some((kept.location, kept.registration.clone()))
     }
 
-    pub(crate) fn pin(self: &Arc<Self>, location: &str) -> Option<Pin> {
-        self.lock().by_location.get_mut(location)?.pins += 1;
-        Some(Pin { registry: self.clone(), location: location.into() })
+    pub(crate) fn pin(self: &Arc<Self>, location: Location) -> Option<Pin> {
+        self.lock().by_location.get_mut(&location)?.pins += 1;
+        Some(Pin { registry: self.clone(), location })
     }
 
     /// Makes a registration the caller's, at the same location.
-    pub(crate) fn take(self: &Arc<Self>, location: Box<str>, host: IpAddr) -> Option<Moved> {
+    pub(crate) fn take(self: &Arc<Self>, location: Location, host: IpAddr) -> Option<Moved> {
         let mut directory = self.lock();
         let owner = directory.new_owner();
-        if let Some(Kept { address, registration, observed, .. }) = directory.absent.remove(&location) {
+        if let Some(Kept { address, registration, observed, .. }) = directory.absent.remove(location) {
             let entry = Entry { owner, pins: 0, host: address.ip(), registration, observed };
-            directory.by_location.insert(location.clone(), entry);
+            directory.by_location.insert(location, Box::new(entry));
         }
         let entry = directory.by_location.get_mut(&location)?;
         (entry.owner, entry.host) = (owner, host);
@@ -150,7 +156,7 @@ impl Directory {
 
 impl Listed {
     /// Notes what the next address must know, if the registration is still here.
-    pub(crate) fn note_registration(&self, registration: &Registration) {
+    pub(crate) fn note_registration(&self, registration: &Arc<Registration>) {
         self.with_entry(|entry| entry.registration = registration.clone());
     }
 
@@ -169,7 +175,9 @@ impl Listed {
     fn with_entry(&self, note: impl FnOnce(&mut Entry)) {
         let mut directory = self.registry.lock();
         let entry = directory.by_location.get_mut(&self.location);
-        entry.filter(|entry| entry.owner == self.owner).map(note);
+        if let Some(entry) = entry.filter(|entry| entry.owner == self.owner) {
+            note(entry);
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use protocol_coap::message::{Code, add_uint, number, with_code};
 use crate::codec::{CodecError, Format, Written};
 use crate::command::Action;
 use crate::path::Path;
-use crate::registration::{Objects, Version};
+use crate::registration::Version;
 use crate::value::Value;
 
 /// Observe option values (RFC 7641 section 2).
@@ -19,7 +19,7 @@ const DEREGISTER: u32 = 1;
 pub(crate) struct Formats {
     version: Version,
     /// How many Accept candidates it refused.
-    refused: usize,
+    refused: u8,
 }
 
 impl Formats {
@@ -41,7 +41,7 @@ impl Formats {
     /// After 4.06. False if there is nothing left to try.
     pub(crate) fn refuse_accept(&mut self) -> bool {
         let had_more = self.accept().is_some();
-        self.refused += 1;
+        self.refused = self.refused.saturating_add(1);
         had_more
     }
 
@@ -97,13 +97,13 @@ impl Upload {
 pub(crate) fn packet(
     action: &Action,
     path: Path,
-    objects: &Objects,
+    root: &[Box<str>],
     accept: Option<Format>,
     upload: Option<&Upload>,
     block: Option<Block>,
 ) -> Packet {
     let mut packet = with_code(method(action, path));
-    for segment in &objects.root {
+    for segment in root {
         packet.add_option(number::URI_PATH.into(), segment.as_bytes().to_vec());
     }
     for id in path.ids() {

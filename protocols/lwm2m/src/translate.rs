@@ -1,5 +1,8 @@
 //! A device's words as topics and payloads.
 
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,13 +17,15 @@ use crate::objects;
 use crate::path::Path;
 use crate::registration::{Objects, Registration};
 
+const JSON: &str = "application/json";
 /// Times below are relative to now (RFC 8428 section 4.5.3).
 const ABSOLUTE_SECS_MIN: f64 = 268_435_456.0;
 
 /// The topics of one device: `{prefix}/{endpoint}/...`.
-#[derive(Clone, Debug)]
-pub(crate) struct Topics {
-    base: String,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Topics<'a> {
+    prefix: &'a str,
+    endpoint: &'a str,
 }
 
 /// How a value came here.
@@ -39,35 +44,40 @@ pub(crate) enum State {
     Offline,
 }
 
-impl Topics {
-    pub(crate) fn new(prefix: &str, endpoint: &str) -> Self {
-        Self { base: format!("{prefix}/{endpoint}") }
+impl<'a> Topics<'a> {
+    pub(crate) fn new(prefix: &'a str, endpoint: &'a str) -> Self {
+        Self { prefix, endpoint }
     }
 
     pub(crate) fn status(&self, out: &mut dyn Sink) -> Result<Topic, TopicError> {
-        out.topic(format!("{}/status", self.base).as_bytes())
+        self.topic(format_args!("status"), out)
     }
 
     pub(crate) fn event(&self, name: &str, out: &mut dyn Sink) -> Result<Topic, TopicError> {
-        out.topic(format!("{}/event/{name}", self.base).as_bytes())
+        self.topic(format_args!("event/{name}"), out)
     }
 
     /// `/3/0/9` is at `.../r/3/0/9`.
     pub(crate) fn resource(&self, path: Path, out: &mut dyn Sink) -> Result<Topic, TopicError> {
-        out.topic(format!("{}/r{path}", self.base).as_bytes())
+        self.topic(format_args!("r{path}"), out)
     }
 
     pub(crate) fn response(&self, words: &str, out: &mut dyn Sink) -> Result<Topic, TopicError> {
-        out.topic(format!("{}/resp/{words}", self.base).as_bytes())
+        self.topic(format_args!("resp/{words}"), out)
     }
 
     pub(crate) fn commands(&self) -> Result<TopicFilter, FilterError> {
-        TopicFilter::parse(&format!("{}/cmd/#", self.base))
+        TopicFilter::parse(&format!("{}/{}/cmd/#", self.prefix, self.endpoint))
     }
 
     /// What follows `cmd/`: operation and path.
-    pub(crate) fn command_words<'a>(&self, topic: &'a Topic) -> Option<&'a str> {
-        topic.as_str().strip_prefix(self.base.as_str())?.strip_prefix("/cmd/")
+    pub(crate) fn command_words<'t>(&self, topic: &'t Topic) -> Option<&'t str> {
+        let rest = topic.as_str().strip_prefix(self.prefix)?.strip_prefix('/')?;
+        rest.strip_prefix(self.endpoint)?.strip_prefix("/cmd/")
+    }
+
+    fn topic(&self, rest: fmt::Arguments<'_>, out: &mut dyn Sink) -> Result<Topic, TopicError> {
+        out.topic(format!("{}/{}/{rest}", self.prefix, self.endpoint).as_bytes())
     }
 }
 
@@ -111,31 +121,36 @@ pub(crate) fn value(topic: Topic, reading: &Reading, source: Source, mode: Paylo
                 Some(relative) => object.insert("age".into(), (0.0 - relative).into()),
                 None => None,
             };
-            retained(topic, Json::Object(object).to_string(), "application/json")
+            retained(topic, Json::Object(object).to_string(), JSON)
         }
     }
 }
 
 /// The retained state of a device.
-pub(crate) fn status(topic: Topic, state: State, registration: &Registration, address: &str) -> Publish {
+pub(crate) fn status(
+    topic: Topic,
+    state: State,
+    registration: &Registration,
+    address: SocketAddr,
+) -> Publish {
     let mut status = description(registration);
     if let Json::Object(fields) = &mut status {
         fields.insert("state".into(), state.name().into());
-        fields.insert("address".into(), address.into());
+        fields.insert("address".into(), address.to_string().into());
     }
-    retained(topic, status.to_string(), "application/json")
+    retained(topic, status.to_string(), JSON)
 }
 
 /// An event: what happened to a device.
 pub(crate) fn event(topic: Topic, payload: &Json) -> Publish {
-    with_type(topic, payload.to_string(), "application/json")
+    with_type(topic, payload.to_string(), JSON)
 }
 
 /// The answer to a command.
 pub(crate) fn answer(topic: Topic, payload: &Json, correlation: Option<Bytes>) -> Publish {
-    let mut publish = with_type(topic, payload.to_string(), "application/json");
+    let mut publish = with_type(topic, payload.to_string(), JSON);
     if let Some(properties) = &mut publish.properties {
-        properties.correlation_data = correlation;
+        Arc::make_mut(properties).correlation_data = correlation;
     }
     publish
 }
@@ -149,7 +164,7 @@ pub(crate) fn description(registration: &Registration) -> Json {
         "binding": &*registration.binding,
         "queue": registration.queue_mode,
         "sms": registration.sms.as_deref(),
-        "objects": objects_json(&registration.objects),
+        "objects": objects_json(&registration.objects.unpack()),
     })
 }
 
@@ -169,19 +184,26 @@ fn objects_json(objects: &Objects) -> Json {
 /// from another address within that time was never away.
 pub(crate) const OFFLINE_DELAY: Duration = Duration::from_secs(1);
 
+/// The properties of a text. Those of a million retained statuses are the same.
+fn properties_of(content_type: &str) -> Arc<Properties> {
+    static OF_JSON: LazyLock<Arc<Properties>> = LazyLock::new(|| make_properties(JSON));
+    if content_type == JSON { OF_JSON.clone() } else { make_properties(content_type) }
+}
+
+fn make_properties(content_type: &str) -> Arc<Properties> {
+    let content_type = Some(content_type.into());
+    Arc::new(Properties { payload_format: Some(PayloadFormat::Utf8), content_type, ..Properties::default() })
+}
+
 fn retained(topic: Topic, payload: String, content_type: &str) -> Publish {
     Publish { retain: true, ..with_type(topic, payload, content_type) }
 }
 
 fn with_type(topic: Topic, payload: String, content_type: &str) -> Publish {
-    let properties = Properties {
-        payload_format: Some(PayloadFormat::Utf8),
-        content_type: Some(content_type.into()),
-        ..Properties::default()
-    };
     Publish {
         qos: Qos::AtLeastOnce,
-        properties: Some(Box::new(properties)),
-        ..Publish::new(topic, payload.into_bytes())
+        properties: Some(properties_of(content_type)),
+        // In no more memory than it needs: what is retained stays.
+        ..Publish::new(topic, payload.into_bytes().into_boxed_slice())
     }
 }

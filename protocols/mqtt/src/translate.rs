@@ -1,5 +1,6 @@
 //! The properties of PUBLISH and of wills, to and from those of a message.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::violation::Violation;
 /// What the properties of a PUBLISH or of a will say.
 #[derive(Debug, Default)]
 pub(crate) struct Translated {
-    pub(crate) properties: Option<Box<Properties>>,
+    pub(crate) properties: Option<Arc<Properties>>,
     pub(crate) expiry: Option<Duration>,
     pub(crate) topic_alias: Option<u16>,
     pub(crate) will_delay: Duration,
@@ -34,22 +35,25 @@ pub(crate) fn properties(
                 return Err(Violation::protocol("a client sent a subscription identifier"));
             }
             Property::PayloadFormat(format) => {
-                properties.get_or_insert_default().payload_format = Some(format);
+                Arc::make_mut(properties.get_or_insert_default()).payload_format = Some(format);
             }
             Property::ContentType(text) => {
-                properties.get_or_insert_default().content_type = Some(text.into());
+                Arc::make_mut(properties.get_or_insert_default()).content_type = Some(text.into());
             }
             Property::ResponseTopic(text) => {
                 // MQTT-3.3.2-14: it must not hold wildcards.
                 let response = topic(text.as_bytes())
                     .map_err(|_| Violation::protocol("response topic is not a topic"))?;
-                properties.get_or_insert_default().response_topic = Some(response);
+                Arc::make_mut(properties.get_or_insert_default()).response_topic = Some(response);
             }
             Property::CorrelationData(data) => {
-                properties.get_or_insert_default().correlation_data = Some(Bytes::copy_from_slice(data));
+                Arc::make_mut(properties.get_or_insert_default()).correlation_data =
+                    Some(Bytes::copy_from_slice(data));
             }
             Property::User(key, value) => {
-                properties.get_or_insert_default().user_properties.push((key.into(), value.into()));
+                Arc::make_mut(properties.get_or_insert_default())
+                    .user_properties
+                    .push((key.into(), value.into()));
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::gateway::Gateway;
-use crate::population::Population;
+use crate::population::{Make, Population};
 use crate::reading::{Reading, cpu};
 
 /// No phase may ever need more.
@@ -24,7 +24,7 @@ pub struct Course {
 }
 
 impl Course {
-    pub fn new(count: u32, make: &[fn(&mut Gateway) -> Box<dyn Population>]) -> Self {
+    pub fn new(count: u32, make: &[Make]) -> Self {
         let mut gateway = Gateway::new();
         let populations = make.iter().map(|make| make(&mut gateway)).collect();
         Self { count, gateway, populations }
@@ -177,7 +177,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -30,7 +30,7 @@ use crate::coap::Observers;
 use crate::course::Course;
 use crate::lwm2m::Registrations;
 use crate::mqtt::Sessions;
-use crate::population::Population;
+use crate::population::Make;
 
 #[global_allocator]
 static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -75,7 +75,7 @@ fn child(kind: &str, count: u32) -> Result<(), String> {
 }
 
 fn alone(kind: &str, count: u32) -> Result<(), String> {
-    let make: &[fn(&mut gateway::Gateway) -> Box<dyn Population>] = match kind {
+    let make: &[Make] = match kind {
         "mqtt" => &[|_| Box::new(Sessions::default())],
         "coap" => &[|gateway| Box::new(Observers::new(gateway))],
         "lwm2m" => &[|gateway| Box::new(Registrations::new(gateway))],

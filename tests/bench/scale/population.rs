@@ -3,6 +3,9 @@ use std::time::Duration;
 
 use crate::gateway::Gateway;
 
+/// Brings nobody in yet.
+pub type Make = fn(&mut Gateway) -> Box<dyn Population>;
+
 /// Peers of one kind, known by their numbers. What they are told is read as it comes and forgotten.
 pub trait Population {
     /// Of one of them, for people to read.

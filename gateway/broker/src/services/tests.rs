@@ -258,7 +258,7 @@ fn a_mounted_client_sees_nothing_of_its_mount_point() {
     }
     let response_topic = Topic::parse("answers/1").ok();
     let publish = Publish {
-        properties: Some(Box::new(Properties { response_topic, ..Properties::default() })),
+        properties: Some(Arc::new(Properties { response_topic, ..Properties::default() })),
         ..Publish::new(Topic::parse("a").unwrap(), "x")
     };
     scene.send(&device, publish);

@@ -8,6 +8,7 @@ use gateway_model::{Close, Expiry, Request, Sink, Ticket};
 use protocol_coap::message::{Code, number};
 
 use super::{Asked, Endpoint, Stage, coded};
+use crate::location::Location;
 use crate::translate::State;
 
 /// The answer to a registration or an Update, until that is kept.
@@ -15,13 +16,13 @@ pub(super) struct Waiting {
     ticket: Ticket,
     asked: Asked,
     /// The location of a new registration.
-    created: Option<Box<str>>,
+    created: Option<Location>,
 }
 
 impl Endpoint {
     /// Keeps the registration as it is now.
     pub(super) fn keep(&mut self, out: &mut dyn Sink) {
-        let address = self.peer;
+        let address = self.peer();
         let Some(device) = self.device() else { return };
         let kept = device.kept(address);
         let ticket = self.next_ticket();
@@ -42,7 +43,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        created: Option<Box<str>>,
+        created: Option<Location>,
         out: &mut dyn Sink,
     ) {
         match self.keeping {
@@ -51,17 +52,18 @@ impl Endpoint {
         }
     }
 
-    fn answer_kept(&mut self, now: Instant, asked: Asked, created: Option<Box<str>>, out: &mut dyn Sink) {
+    fn answer_kept(&mut self, now: Instant, asked: Asked, created: Option<Location>, out: &mut dyn Sink) {
         let Some(location) = created else { return self.answer(now, asked, Code::CHANGED, out) };
         let mut packet = coded(Code::CREATED, asked.1);
         packet.add_option(CoapOption::LocationPath, b"rd".to_vec());
-        packet.add_option(number::LOCATION_PATH.into(), location.as_bytes().to_vec());
+        packet.add_option(number::LOCATION_PATH.into(), location.as_str().as_bytes().to_vec());
         self.exchanges.reply(now, asked.0, &mut packet, out.wire());
     }
 
     pub(super) fn kept(&mut self, now: Instant, ticket: Ticket, out: &mut dyn Sink) {
         self.keeping.take_if(|keeping| *keeping == ticket);
-        if let Stage::Leaving(asked, leaving) = self.stage
+        if let Stage::Leaving(leaving) = &self.stage
+            && let (asked, leaving) = **leaving
             && leaving == ticket
         {
             self.answer(now, asked, Code::DELETED, out);
@@ -77,11 +79,11 @@ impl Endpoint {
 
     /// The device says goodbye; it is told that it was heard when it cannot come back by a restart.
     pub(super) fn goodbye(&mut self, now: Instant, asked: Asked, out: &mut dyn Sink) {
-        let Some(device) = self.device() else { return };
+        let Stage::Registered(device) = &mut self.stage else { return };
         device.publish_event("deregister", out);
-        device.publish_status(State::Offline, out);
+        device.publish_status(State::Offline, self.address, out);
         let ticket = self.keep_nothing(out);
-        let before = std::mem::replace(&mut self.stage, Stage::Leaving(asked, ticket));
+        let before = std::mem::replace(&mut self.stage, Stage::Leaving(Box::new((asked, ticket))));
         if let Stage::Registered(mut device) = before {
             device.listed.end();
             device.take_back(now, &mut self.exchanges, out);

@@ -1,5 +1,6 @@
 //! A registration that was made from another address, or before a restart of the gateway.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -7,14 +8,15 @@ use gateway_model::{Close, Reason, Sink};
 use protocol_coap::message::Code;
 
 use super::{Asked, Endpoint, Goal, Stage};
+use crate::location::Location;
 use crate::registration::{Registration, Update};
 use crate::registry::Moved;
 use crate::translate::State;
 
 impl Endpoint {
     /// The registration that a device at this address may speak for.
-    pub(super) fn find(&self, now: Instant, location: &str) -> Option<Registration> {
-        self.registry.find(now, location, self.peer.ip(), self.config.update_from_other_address)
+    pub(super) fn find(&self, now: Instant, location: Location) -> Option<Arc<Registration>> {
+        self.registry.find(now, location, self.peer().ip(), self.config.update_from_other_address)
     }
 
     /// The device has got another address: its session follows it here, and the adapter that had
@@ -23,14 +25,15 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        (location, mut registration): (Box<str>, Registration),
+        (location, registration): (Location, Arc<Registration>),
         update: Update,
         out: &mut dyn Sink,
     ) {
         match &self.stage {
             Stage::Unregistered { .. } => {
+                let mut registration = Registration::clone(&registration);
                 registration.apply(update.clone());
-                self.begin(now, asked, registration, Goal::Move(location, update), out);
+                self.begin(now, asked, Arc::new(registration), Goal::Move(location, update), out);
             }
             Stage::Opening(_) => {
                 self.refuse(now, asked, Code::SERVICE_UNAVAILABLE, "the session is being opened", out);
@@ -45,7 +48,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        location: Box<str>,
+        location: Location,
         update: Update,
         out: &mut dyn Sink,
     ) {
@@ -56,7 +59,7 @@ impl Endpoint {
         device.update(now, update);
         device.heard(now);
         device.publish_event("update", out);
-        device.publish_status(State::Online, out);
+        device.publish_status(State::Online, self.address, out);
         self.keep(out);
         self.answer_when_kept(now, asked, None, out);
     }
@@ -66,7 +69,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        location: Box<str>,
+        location: Location,
         (content_format, body): (Option<u32>, Bytes),
         out: &mut dyn Sink,
     ) {
@@ -74,7 +77,7 @@ impl Endpoint {
             return;
         }
         let Stage::Registered(device) = &mut self.stage else { return };
-        device.publish_status(State::Online, out);
+        device.publish_status(State::Online, self.address, out);
         self.receive_send(now, asked, content_format, &body, out);
     }
 
@@ -83,7 +86,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        location: Box<str>,
+        location: Location,
         out: &mut dyn Sink,
     ) {
         if self.resume(now, asked, location, out) {
@@ -93,8 +96,8 @@ impl Endpoint {
 
     /// Takes the registration at a location over, now that its session is. False if it ended
     /// meanwhile: then the device was told.
-    fn resume(&mut self, now: Instant, asked: Asked, location: Box<str>, out: &mut dyn Sink) -> bool {
-        let Some(moved) = self.registry.take(location, self.peer.ip()) else {
+    fn resume(&mut self, now: Instant, asked: Asked, location: Location, out: &mut dyn Sink) -> bool {
+        let Some(moved) = self.registry.take(location, self.peer().ip()) else {
             self.unknown(now, asked, out);
             out.close(Close::GOODBYE);
             return false;
@@ -120,12 +123,13 @@ impl Endpoint {
 
     /// OMA LwM2M Core 1.1 section 6.2.3.
     pub(super) fn deregister(&mut self, now: Instant, asked: Asked, id: &str, out: &mut dyn Sink) {
-        if self.device().is_some_and(|device| *device.listed.location == *id) {
+        let location = Location::parse(id);
+        if location.is_some() && self.device().map(|device| device.listed.location) == location {
             return self.goodbye(now, asked, out);
         }
-        match self.find(now, id) {
-            Some(registration) if matches!(self.stage, Stage::Unregistered { .. }) => {
-                self.begin(now, asked, registration, Goal::Deregister(id.into()), out);
+        match location.and_then(|location| Some((location, self.find(now, location)?))) {
+            Some((location, registration)) if matches!(self.stage, Stage::Unregistered { .. }) => {
+                self.begin(now, asked, registration, Goal::Deregister(location), out);
             }
             _ => self.refuse(now, asked, Code::NOT_FOUND, "unknown registration", out),
         }

@@ -62,7 +62,7 @@ impl Endpoint {
         body: &Bytes,
         out: &mut dyn Sink,
     ) {
-        match self.registry.find_absent(now, self.peer) {
+        match self.registry.find_absent(now, self.peer()) {
             Some((location, registration)) if matches!(self.stage, Stage::Unregistered { .. }) => {
                 let goal = Goal::Send(location, (content_format, body.clone()));
                 self.begin(now, asked, registration, goal, out);

@@ -33,7 +33,7 @@ fn int_202_read_opaque() {
     let (_, answered) = exchange(&mut bench, "read/31024/0/1", "", content(42, &[1, 2]));
     assert_eq!(answered["value"], "AQI=");
     let published = bench.out.published.remove(0).1;
-    let content_type = published.properties.unwrap().content_type.unwrap();
+    let content_type = published.properties.unwrap().content_type.clone().unwrap();
     assert_eq!(
         (&published.payload[..], &*content_type),
         (&b"AQI="[..], "application/octet-stream;encoding=base64")

@@ -131,7 +131,7 @@ impl Bench {
         let message = Message {
             topic: Topic::parse(&format!("lwm2m/ep1/cmd/{words}")).unwrap(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
-            properties: properties.map(Box::new),
+            properties: properties.map(Arc::new),
             publisher: ClientId::parse("someone").unwrap(),
             accepted_unix_millis: 0.into(),
             expires_at: None,

@@ -79,7 +79,7 @@ fn mqtt_2_1_4_lengths_are_right_around_every_border() {
                 let mut bench = Bench::open(connect);
                 let properties = Properties { content_type: Some("x".into()), ..Properties::default() };
                 let payload = vec![7; payload_len];
-                let message = Message { properties: Some(Box::new(properties)), ..message(payload) };
+                let message = Message { properties: Some(Arc::new(properties)), ..message(payload) };
                 let bytes = bench.deliver([numbered(message, 1, Qos::AtLeastOnce)]);
                 let header = Header::parse(&bytes).unwrap().unwrap();
                 assert_eq!((header.frame_len(), header.is_padded()), (bytes.len(), false));
@@ -107,7 +107,7 @@ fn mqtt_3_3_2_6_properties_and_what_is_left_of_the_expiry() {
         user_properties: vec![("k".into(), "v".into()), ("k".into(), "w".into())],
     };
     let expires_at = Some(bench.now + Duration::from_millis(8_500));
-    let message = Message { properties: Some(Box::new(properties)), expires_at, ..message("hi") };
+    let message = Message { properties: Some(Arc::new(properties)), expires_at, ..message("hi") };
     let identifiers = Identifiers::from(vec![1, 300]);
     let bytes = bench.deliver([Outgoing { identifiers, ..outgoing(message) }]);
     let header = Header::parse(&bytes).unwrap().unwrap();

@@ -248,7 +248,7 @@ impl Peer {
     /// Stores a retained message of another client.
     pub(super) fn store(&mut self, topic: &str, payload: &[u8], format: u16) {
         let mut stored = message(topic, payload, Qos::AtLeastOnce);
-        stored.properties = Some(Box::new(Properties {
+        stored.properties = Some(Arc::new(Properties {
             content_type: Some(content_format::to_media_type(format)),
             ..Properties::default()
         }));
