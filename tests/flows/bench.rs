@@ -19,6 +19,7 @@ use crate::{ensure, ensure_eq};
 crate::cases!("bench":
     it_connects_and_tells_what_that_costs,
     pairs_lose_nothing_at_any_qos,
+    pairs_lose_nothing_over_websocket,
     pairs_lose_nothing_through_mosquitto,
     many_to_few_and_few_to_many,
     it_takes_every_carrier,
@@ -60,6 +61,13 @@ fn pairs_lose_nothing_at_any_qos(world: &mut World) -> Outcome {
     let gateway = Gateway::start(world)?;
     for version in BOTH_VERSIONS {
         pairs(world, gateway.ports.mqtt, &SIZES, &["-V", version])?;
+    }
+    gateway.stop()
+}
+
+fn pairs_lose_nothing_over_websocket(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    for version in BOTH_VERSIONS {
         pairs(world, gateway.ports.websocket, &SIZES, &["-V", version, "--ws"])?;
     }
     gateway.stop()
