@@ -178,7 +178,7 @@ fn a_stall_of_the_broker_shows_in_full(world: &mut World) -> Outcome {
     ensure_eq!(finished.code, Some(0), "nothing is lost");
     let found = summary(&finished)?;
     let (sent, delivery) = (number(&found["messages"]["sent"]), &found["delivery_us"]);
-    ensure!((600.0..=700.0).contains(&sent), "{sent} messages in 1.2 s at 500/s");
+    ensure!((590.0..=700.0).contains(&sent), "{sent} messages in 1.2 s at 500/s");
     ensure!(is_above(&delivery["max"], 350_000.0), "the longest wait: {delivery}");
     ensure!(is_above(&delivery["p90"], 200_000.0), "one in ten waited half of it or longer: {delivery}");
     gateway.stop()
