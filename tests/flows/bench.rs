@@ -1,5 +1,7 @@
 //! `tidegate bench` against the gateway, against mosquitto, and against what is broken.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
 
 use serde_json::Value;
@@ -9,6 +11,7 @@ use crate::harness::gateway::Settings;
 use crate::harness::mosquitto::Mosquitto;
 use crate::harness::mqtt::BOTH_VERSIONS;
 use crate::harness::process::Finished;
+use crate::harness::random::{self, Random};
 use crate::harness::unreliable::Unreliable;
 use crate::harness::{Gateway, Outcome, Process, Stop, World, place};
 use crate::{ensure, ensure_eq};
@@ -16,6 +19,7 @@ use crate::{ensure, ensure_eq};
 crate::cases!("bench":
     it_connects_and_tells_what_that_costs,
     pairs_lose_nothing_at_any_qos,
+    pairs_lose_nothing_over_websocket,
     pairs_lose_nothing_through_mosquitto,
     many_to_few_and_few_to_many,
     it_takes_every_carrier,
@@ -29,6 +33,7 @@ crate::cases!("bench":
     a_killed_broker_ends_it,
     ctrl_c_ends_it_with_the_summary,
     losses_duplicates_and_order_are_counted,
+    a_broker_that_talks_nonsense_is_told,
     too_few_descriptors_are_told,
 );
 
@@ -56,6 +61,13 @@ fn pairs_lose_nothing_at_any_qos(world: &mut World) -> Outcome {
     let gateway = Gateway::start(world)?;
     for version in BOTH_VERSIONS {
         pairs(world, gateway.ports.mqtt, &SIZES, &["-V", version])?;
+    }
+    gateway.stop()
+}
+
+fn pairs_lose_nothing_over_websocket(world: &mut World) -> Outcome {
+    let gateway = Gateway::start(world)?;
+    for version in BOTH_VERSIONS {
         pairs(world, gateway.ports.websocket, &SIZES, &["-V", version, "--ws"])?;
     }
     gateway.stop()
@@ -98,6 +110,7 @@ fn many_to_few_and_few_to_many(world: &mut World) -> Outcome {
         (&["--pubs", "10", "--subs", "3"][..], 200, 200),
         (&["--pubs", "2", "--subs", "10"], 40, 200),
         (&["--pubs", "3", "--subs", "4", "-t", "one"], 60, 240),
+        (&["--pubs", "10", "--subs", "4", "--share", "group"], 200, 200),
     ] {
         // In three threads most publishers are in another one than their subscribers.
         for threads in ["1", "3"] {
@@ -165,7 +178,7 @@ fn a_stall_of_the_broker_shows_in_full(world: &mut World) -> Outcome {
     ensure_eq!(finished.code, Some(0), "nothing is lost");
     let found = summary(&finished)?;
     let (sent, delivery) = (number(&found["messages"]["sent"]), &found["delivery_us"]);
-    ensure!((600.0..=700.0).contains(&sent), "{sent} messages in 1.2 s at 500/s");
+    ensure!((590.0..=700.0).contains(&sent), "{sent} messages in 1.2 s at 500/s");
     ensure!(is_above(&delivery["max"], 350_000.0), "the longest wait: {delivery}");
     ensure!(is_above(&delivery["p90"], 200_000.0), "one in ten waited half of it or longer: {delivery}");
     gateway.stop()
@@ -301,6 +314,34 @@ fn losses_duplicates_and_order_are_counted(world: &mut World) -> Outcome {
         "sent, received, lost, twice, late"
     );
     ensure_eq!(found["complete"], false, "complete");
+    Ok(())
+}
+
+/// After a CONNACK, or without: random bytes, most of which begin as a packet would.
+fn a_broker_that_talks_nonsense_is_told(world: &mut World) -> Outcome {
+    let (listener, seed) = (TcpListener::bind(("127.0.0.1", 0))?, random::seed());
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        let mut random = Random::new(seed);
+        for mut stream in listener.incoming().flatten() {
+            let mut nonsense = if random.one_in(4) { Vec::new() } else { b"\x20\x03\0\0\0".to_vec() };
+            for _ in 0..random.below(20) {
+                let body = random.bytes(60);
+                nonsense.push(random.next() as u8);
+                nonsense.push(if random.one_in(5) { random.next() as u8 } else { body.len() as u8 });
+                nonsense.extend_from_slice(&body);
+            }
+            // The CONNECT; the client may be gone before it has heard everything.
+            let _ = stream.read(&mut [0; 200]).and_then(|_| stream.write_all(&nonsense));
+        }
+    });
+    let arguments =
+        ["-c", "200", "-d", "0.2", "-q", "1", "--drain", "0.1", "--connect-timeout", "1", "--json"];
+    let finished = spawn(world, port, "p2p", &arguments)?.finish(10)?;
+    ensure_eq!(finished.code, Some(1), "its exit code, seed {seed}");
+    ensure!(!finished.text().contains("panicked"), "it panicked, seed {seed}");
+    let kinds = summary(&finished)?["errors"].as_array().map_or(0, Vec::len);
+    ensure!(kinds >= 5, "only {kinds} ways in which that is wrong, seed {seed}");
     Ok(())
 }
 

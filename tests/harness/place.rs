@@ -44,9 +44,9 @@ pub fn interop(name: &str) -> String {
 pub fn program(name: &str) -> Outcome<PathBuf> {
     let candidates = match name {
         "python" => vec![cache().join("venv/bin/python")],
-        // Where Debian puts it, and where not every user looks.
-        "mosquitto" => vec![PathBuf::from("/usr/sbin/mosquitto")],
+        // Debian puts brokers where not every user looks.
         _ => std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .chain(["/usr/sbin".into()])
             .map(|d| d.join(name))
             .collect(),
     };

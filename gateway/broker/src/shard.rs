@@ -118,7 +118,12 @@ pub fn start_shards(broker: &Arc<Broker>, count: usize, seed: u64) -> std::io::R
             Shard::new(broker.clone(), shards.clone(), index, seed)?
         };
         let thread = std::thread::Builder::new().name(format!("shard-{index}"));
-        let thread = thread.spawn(move || runtime.block_on(tokio::task::unconstrained(shard.run())))?;
+        // As a task: what block_on itself waits for is woken through the system, with a call for each wake-up.
+        let thread = thread.spawn(move || {
+            if let Err(error) = runtime.block_on(runtime.spawn(tokio::task::unconstrained(shard.run()))) {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        })?;
         *shards.handles[index].thread.lock() = Some(thread);
     }
     Ok(shards)

@@ -1,3 +1,5 @@
+mod scan;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,13 +10,14 @@ use std::time::{Duration, Instant};
 use gateway_model::{Message, Moment, Qos, Reason, Topic, TopicFilter};
 use gateway_store::{Place, Record};
 
+use self::scan::Scan;
 use crate::Limits;
 use crate::routes::Listed;
 use crate::turn::{Holds, Turn};
 
 /// The last retained message of every topic that has one.
 ///
-/// Sorted by topic, so that a filter reads only the range that begins with its fixed levels.
+/// Sorted by topic, so that a filter looks only where a match may be.
 ///
 /// What was published above QoS 0 is in the log before it is here. What was published at QoS 0 is
 /// written later, if the topic still has it then: sensors repeat themselves, and flash wears. Until
@@ -181,13 +184,8 @@ impl Retained {
             }
             return Some(message).into_iter().take(limit).collect();
         }
-        let prefix = fixed_prefix(filter.path());
         let mut expired = Vec::new();
-        let found = self
-            .messages
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(|kept| kept.message.topic.starts_with(prefix))
-            .filter(|kept| filter.matches(&kept.message.topic))
+        let found = Scan::new(&self.messages, filter)
             .filter(|kept| {
                 let gone = kept.is_over(now);
                 expired.extend(gone.then(|| kept.message.topic.clone()));
@@ -307,14 +305,4 @@ fn place(message: &Message) -> Place {
 /// Whether the gateway published it, which does so again after a restart.
 fn is_own(message: &Message) -> bool {
     message.publisher.is_reserved()
-}
-
-/// What every matching topic begins with: `a/b/+` gives `a/b/`, but `a/#` gives `a`, which it
-/// matches as well.
-fn fixed_prefix(path: &str) -> &str {
-    let wildcard = path.find(['+', '#']).unwrap_or(path.len());
-    match &path[wildcard..] {
-        "#" => path[..wildcard].strip_suffix('/').unwrap_or(&path[..wildcard]),
-        _ => &path[..wildcard],
-    }
 }

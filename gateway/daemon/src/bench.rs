@@ -72,7 +72,7 @@ fn measure(options: &BenchOptions) -> Result<(Summary, bool), ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| ClientError::Input(format!("the clock of the system: {error}")))?;
+        .map_err(|error| ClientError::System(format!("no runtime: {error}")))?;
     let summary = runtime.block_on(async {
         let run = plan.run().await?;
         Conductor::new(&plan, run)?.conduct().await

@@ -25,6 +25,7 @@ use crate::client::ClientError;
 pub struct Conductor<'a> {
     plan: &'a Plan,
     run: Arc<Run>,
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
     broker: Option<Process>,
     /// Everything that was measured, without the warm-up.
     total: Live,
@@ -65,6 +66,7 @@ impl<'a> Conductor<'a> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             plan,
+            threads: Vec::new(),
             broker,
             total: Live::new(),
             second: Live::new(),
@@ -80,7 +82,7 @@ impl<'a> Conductor<'a> {
     /// From the first connection to the summary.
     pub async fn conduct(mut self) -> Result<Summary, ClientError> {
         let before = self.mark();
-        let threads = self.start()?;
+        self.start()?;
         let members = self.plan.members();
         self.until(|tally, _| tally.decided() == members).await;
         let connected = self.mark();
@@ -101,10 +103,10 @@ impl<'a> Conductor<'a> {
         let end = self.mark();
         self.run.enter(Stage::Closing, end.at);
         self.line(end.at);
-        for thread in threads {
+        for thread in std::mem::take(&mut self.threads) {
             match thread.join() {
-                Ok(result) => result.map_err(|error| ClientError::Input(error.to_string()))?,
-                Err(_) => return Err(ClientError::Input("what a thread has found: it panicked".to_owned())),
+                Ok(result) => result.map_err(|error| ClientError::System(error.to_string()))?,
+                Err(_) => return Err(ClientError::System("a thread panicked".to_owned())),
             }
         }
         self.collect();
@@ -152,7 +154,7 @@ impl<'a> Conductor<'a> {
         .await;
     }
 
-    /// Waits, with a line each second. A signal ends it too.
+    /// Waits, with a line each second. A signal ends it too, and a thread that has ended before its time.
     async fn until(&mut self, is_over: impl Fn(&Tally, u64) -> bool) {
         loop {
             tokio::select! {
@@ -168,18 +170,18 @@ impl<'a> Conductor<'a> {
                 self.line(now);
                 self.line_at = now + LINE_NANOS;
             }
-            if is_over(&self.tally(), now) {
+            let is_broken = self.threads.iter().any(JoinHandle::is_finished);
+            if is_broken || is_over(&self.tally(), now) {
                 return;
             }
         }
     }
 
-    fn start(&self) -> Result<Vec<JoinHandle<std::io::Result<()>>>, ClientError> {
-        let failed = |error: std::io::Error| ClientError::Input(format!("a thread: {error}"));
-        let start = |thread: usize| {
+    fn start(&mut self) -> Result<(), ClientError> {
+        for thread in 0..self.run.threads.len() {
             let run = Arc::clone(&self.run);
             let name = format!("bench-{thread}");
-            std::thread::Builder::new().name(name).spawn(move || {
+            let started = std::thread::Builder::new().name(name).spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(async {
                     let worker = Worker::new(run, thread)?;
@@ -187,9 +189,11 @@ impl<'a> Conductor<'a> {
                     let task = tokio::spawn(tokio::task::unconstrained(worker.work()));
                     task.await.map_err(std::io::Error::other)?
                 })
-            })
-        };
-        (0..self.run.threads.len()).map(|thread| start(thread).map_err(failed)).collect()
+            });
+            let failed = |error: std::io::Error| ClientError::System(format!("no thread: {error}"));
+            self.threads.push(started.map_err(failed)?);
+        }
+        Ok(())
     }
 
     fn tally(&self) -> Tally {

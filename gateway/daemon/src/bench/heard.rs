@@ -52,6 +52,7 @@ impl Heard {
                 Some(streams.get_mut(place as usize)?.take(stamp.sequence))
             }
             Self::Anybody(streams) => streams.take(stamp),
+            Self::Group(_) if roster.publishers > 0 && stamp.run != run => None,
             Self::Group(streams) => streams.lock().take_of_group(stamp),
         }
     }
@@ -91,7 +92,8 @@ mod tests {
 
     fn roster(publishers: u32, subscribers: u32) -> Roster {
         let pattern = Some(Pattern::new("t/%i"));
-        let names = Names { prefix: String::new(), username: String::new(), first_number: 0, pattern };
+        let names =
+            Names { prefix: String::new(), username: String::new(), first_number: 0, pattern, group: None };
         Roster::new(names, publishers, subscribers, 1)
     }
 

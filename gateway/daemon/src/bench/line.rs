@@ -109,7 +109,7 @@ impl Line {
         }
         self.sent = 0;
         let mut buffer = std::mem::take(&mut self.out);
-        if buffer.capacity() <= SPARE_BYTES_MAX && spare.0.len() < SPARE_MAX {
+        if (1..=SPARE_BYTES_MAX).contains(&buffer.capacity()) && spare.0.len() < SPARE_MAX {
             buffer.clear();
             spare.0.push(buffer);
         }

@@ -43,6 +43,7 @@ Shapes:
   --pubs 1 --subs 100  more subscribers than topics: several have the same topic (fan-out), here each
                        message is delivered 100 times
   -t news              a topic without %i or %c is one for all: every subscriber gets every message
+  --share group        a shared subscription: each message goes to one of the subscribers
 
 Loops:
   --window W           closed: of each publisher at most W messages are unacknowledged or undelivered,
@@ -111,6 +112,9 @@ pub struct PointToPointBench {
     /// Subscribers [default: --clients]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub subs: Option<u32>,
+    /// The subscribers are members of this shared subscription: each message goes to one of them
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    pub share: Option<String>,
     #[command(flatten)]
     pub flow: FlowOptions,
     #[command(flatten)]
@@ -244,6 +248,14 @@ pub fn filter(text: &str) -> Result<Pattern, ClientError> {
     Ok(pattern)
 }
 
+fn group(text: &str) -> Result<String, String> {
+    if text.contains('/') {
+        return Err("the name of a group is one level".to_owned());
+    }
+    let filter = format!("$share/{text}/a");
+    TopicFilter::parse(&filter).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
@@ -292,6 +304,7 @@ mod tests {
             "bench p2p -s 27",
             "bench p2p -c 0",
             "bench p2p --pubs 0",
+            "bench p2p --share a/b",
             "bench p2p -R 5 -i 5",
             "bench connect --source 127.0.0.0/33",
             "bench",

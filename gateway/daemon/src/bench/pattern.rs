@@ -13,6 +13,16 @@ impl Pattern {
         self.0.contains("%i") || self.0.contains("%c")
     }
 
+    /// A filter that all its topics match: levels that differ are wildcards.
+    pub fn as_filter(&self) -> String {
+        let levels =
+            self.0.split('/').map(|level| match Self::new(level).is_individual() || level.contains("%u") {
+                true => "+",
+                false => level,
+            });
+        levels.collect::<Vec<_>>().join("/")
+    }
+
     pub fn expand(&self, number: u32, client_id: &str, username: &str) -> String {
         let mut text = String::with_capacity(self.0.len() + client_id.len());
         let mut rest = self.0.as_str();
@@ -60,6 +70,13 @@ mod tests {
     #[test]
     fn what_is_put_in_is_not_expanded_again() {
         assert_eq!(Pattern::new("%c").expand(1, "%i", ""), "%i");
+    }
+
+    #[test]
+    fn a_filter_stands_for_all_topics() {
+        for (pattern, filter) in [("a/%i", "a/+"), ("%u/x-%c/b", "+/+/b"), ("a/b", "a/b"), ("/%i", "/+")] {
+            assert_eq!(Pattern::new(pattern).as_filter(), filter, "{pattern}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub struct Plan {
     pub command: &'static str,
     pub clients: ClientOptions,
     pattern: Option<Pattern>,
+    share: Option<String>,
     publishers: u32,
     subscribers: u32,
     subscription_qos: Qos,
@@ -53,6 +54,7 @@ impl Plan {
             command: "connect",
             clients: bench.clients.clone(),
             pattern: bench.topic.as_deref().map(filter).transpose()?,
+            share: None,
             publishers: 0,
             subscribers: bench.clients.clients,
             subscription_qos: bench.qos,
@@ -66,6 +68,7 @@ impl Plan {
             command: "pub",
             clients: bench.clients.clone(),
             pattern: Some(topic(&bench.topic)?),
+            share: None,
             publishers: bench.clients.clients,
             subscribers: 0,
             subscription_qos: bench.flow.qos,
@@ -79,6 +82,7 @@ impl Plan {
             command: "sub",
             clients: bench.clients.clone(),
             pattern: Some(filter(&bench.topic)?),
+            share: None,
             publishers: 0,
             subscribers: bench.clients.clients,
             subscription_qos: bench.qos,
@@ -93,6 +97,7 @@ impl Plan {
             command: "p2p",
             clients: bench.clients.clone(),
             pattern: Some(topic(&bench.topic)?),
+            share: bench.share.clone(),
             publishers: bench.pubs.unwrap_or(pairs),
             subscribers: bench.subs.unwrap_or(pairs),
             subscription_qos: bench.flow.qos,
@@ -118,6 +123,7 @@ impl Plan {
             username: target.credentials.username.clone().unwrap_or_default(),
             first_number: clients.startnumber,
             pattern: self.pattern.clone(),
+            group: self.share.clone(),
         };
         let flow = self.flow.as_ref();
         let drive = match flow.and_then(FlowOptions::rate) {
@@ -125,7 +131,8 @@ impl Plan {
             None => Loop::Closed { window: flow.map_or(0, |flow| flow.window) },
         };
         let pattern = self.pattern.as_ref().map(ToString::to_string).unwrap_or_default();
-        let is_shared = pattern.starts_with("$share/") || pattern.starts_with("$queue/");
+        let is_shared =
+            self.share.is_some() || pattern.starts_with("$share/") || pattern.starts_with("$queue/");
         Ok(Run {
             clock: Clock::start(),
             subject: Subject {

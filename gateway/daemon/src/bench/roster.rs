@@ -20,6 +20,8 @@ pub struct Names {
     pub first_number: u32,
     /// What is published to, and subscribed to. `None`: clients that only connect.
     pub pattern: Option<Pattern>,
+    /// The subscribers are the members of this shared subscription.
+    pub group: Option<String>,
 }
 
 /// One client of the roster.
@@ -32,6 +34,7 @@ pub enum Member {
 impl Roster {
     pub fn new(names: Names, publishers: u32, subscribers: u32, threads: u32) -> Self {
         let spread = match &names.pattern {
+            _ if names.group.is_some() => Spread::Group,
             Some(pattern) if !pattern.is_individual() => Spread::All,
             _ if subscribers <= publishers => Spread::Shares,
             _ => Spread::Copies,
@@ -75,6 +78,7 @@ impl Roster {
                 .collect();
         }
         match self.spread {
+            Spread::Group => vec![self.group_filter()],
             Spread::All => vec![self.topic(0)],
             Spread::Shares => (subscriber..self.publishers)
                 .step_by(self.subscribers as usize)
@@ -89,7 +93,7 @@ impl Roster {
         match self.spread {
             _ if self.subscribers == 0 => 0,
             Spread::All => self.subscribers,
-            Spread::Shares => 1,
+            Spread::Shares | Spread::Group => 1,
             Spread::Copies => (self.subscribers - publisher - 1) / self.publishers + 1,
         }
     }
@@ -98,7 +102,7 @@ impl Roster {
     pub fn heard(&self, subscriber: u32) -> u32 {
         match self.spread {
             _ if self.publishers == 0 => 0,
-            Spread::All => self.publishers,
+            Spread::All | Spread::Group => self.publishers,
             Spread::Shares if subscriber >= self.publishers => 0,
             Spread::Shares => (self.publishers - subscriber - 1) / self.subscribers + 1,
             Spread::Copies => 1,
@@ -109,12 +113,18 @@ impl Roster {
     #[inline]
     pub fn place(&self, publisher: u32, subscriber: u32) -> Option<u32> {
         let (is_heard, place) = match self.spread {
-            Spread::All => (true, publisher),
+            Spread::All | Spread::Group => (true, publisher),
             Spread::Shares if self.subscribers == self.publishers => (publisher == subscriber, 0),
             Spread::Shares => (publisher % self.subscribers == subscriber, publisher / self.subscribers),
             Spread::Copies => (subscriber % self.publishers == publisher, 0),
         };
         (is_heard && publisher < self.publishers).then_some(place)
+    }
+
+    /// All topics, for the members of a shared subscription together.
+    fn group_filter(&self) -> String {
+        let pattern = self.names.pattern.as_ref().map(Pattern::as_filter).unwrap_or_default();
+        format!("$share/{}/{pattern}", self.names.group.as_deref().unwrap_or_default())
     }
 
     fn expanded(&self, number: u32, member: Member) -> String {
@@ -138,6 +148,8 @@ enum Spread {
     Shares,
     /// Each subscriber has one topic; each topic has several subscribers.
     Copies,
+    /// Each message is for one of the subscribers, and the broker says which.
+    Group,
 }
 
 #[cfg(test)]
@@ -147,7 +159,12 @@ mod tests {
     fn roster(pattern: &str, publishers: u32, subscribers: u32) -> Roster {
         let pattern = (!pattern.is_empty()).then(|| Pattern::new(pattern));
         let (prefix, username) = ("b-".to_owned(), "me".to_owned());
-        Roster::new(Names { prefix, username, first_number: 10, pattern }, publishers, subscribers, 3)
+        Roster::new(
+            Names { prefix, username, first_number: 10, pattern, group: None },
+            publishers,
+            subscribers,
+            3,
+        )
     }
 
     /// Whatever the numbers: who is subscribed to a publisher's topic is who counts its messages, each at
@@ -175,6 +192,14 @@ mod tests {
                 assert_eq!(copies, expected, "{pattern} {publishers} {subscribers}");
             }
         }
+    }
+
+    #[test]
+    fn a_group_hears_each_message_once() {
+        let mut roster = roster("t/%i/x", 3, 2);
+        roster.names.group = Some("g".to_owned());
+        let roster = Roster::new(roster.names, 3, 2, 1);
+        assert_eq!((roster.filters(0), roster.copies(2)), (vec!["$share/g/t/+/x".to_owned()], 1));
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl Stream {
     #[inline]
     pub fn take(&mut self, sequence: u64) -> Arrival {
         if sequence == self.next {
-            self.next += 1;
+            // The last number there is comes from who is not one of us.
+            self.next = self.next.saturating_add(1);
             return Arrival::Next { skipped: 0 };
         }
         self.take_out_of_turn(sequence)
@@ -128,6 +129,13 @@ mod tests {
         assert_eq!(stream.take(u64::MAX), Arrival::Next { skipped: u64::MAX });
         assert_eq!(stream.take(1 << 50), Arrival::Late);
         assert_eq!(stream.missing.unwrap().ranges.len(), 2);
+    }
+
+    #[test]
+    fn the_largest_number_is_one_like_others() {
+        let mut stream = Stream::from(u64::MAX);
+        assert_eq!(stream.take(u64::MAX), Arrival::Next { skipped: 0 });
+        assert_eq!(stream.take(u64::MAX - 1), Arrival::Duplicate);
     }
 
     #[test]

@@ -186,7 +186,10 @@ impl Worker {
         for index in dirty.drain(..) {
             self.send(index, live);
         }
-        self.dirty = dirty;
+        // What was listed meanwhile stays.
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
     }
 
     fn send(&mut self, index: u32, live: &mut Live) {

@@ -32,6 +32,9 @@ pub enum ClientError {
     Input(String),
     #[error("cannot write to standard output: {0}")]
     Output(String),
+    /// The system does not give what is needed, or we have a mistake.
+    #[error("{0}")]
+    System(String),
 }
 
 impl ClientError {
@@ -40,7 +43,7 @@ impl ClientError {
     /// wrong command line ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Denied(_) | Self::Input(_) | Self::Output(_) => 1,
+            Self::Denied(_) | Self::Input(_) | Self::Output(_) | Self::System(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } => 14,
             Self::Refused { said, version: Version::V5 } => said.reason.code(),

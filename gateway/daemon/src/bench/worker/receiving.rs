@@ -200,23 +200,24 @@ impl Worker {
             tally.arrived_from = now;
         }
         live.delivery.record(now.saturating_sub(stamp.at));
+        // Between the members of a group there is no order: each arrival stands for itself.
+        let is_group = self.run.group.is_some();
         let copies = match arrival {
             Arrival::Next { skipped } => {
                 tally.missing = tally.missing.saturating_add(i64::try_from(skipped).unwrap_or(i64::MAX));
-                skipped.saturating_add(1)
+                if is_group { 1 } else { skipped.saturating_add(1) }
             }
             Arrival::Late => {
-                // Between the members of a group there is no order.
-                tally.out_of_order += u64::from(self.run.group.is_none());
+                tally.out_of_order += u64::from(!is_group);
                 tally.missing = tally.missing.saturating_sub(1);
-                return;
+                u64::from(is_group)
             }
             Arrival::Duplicate => {
                 tally.duplicates += 1;
-                return;
+                0
             }
         };
-        if self.run.roster.publishers > 0 {
+        if copies > 0 && self.run.roster.publishers > 0 {
             self.settle(stamp.publisher, copies, now);
         }
     }
