@@ -56,6 +56,7 @@ mod timers;
 mod trie;
 mod turn;
 mod unread;
+mod vacancy;
 
 pub use attachment::{Attachment, Drained};
 pub use audit::Audit;

@@ -9,6 +9,7 @@ use crate::lock::MutexGuard;
 use crate::outbox::{Entry, Gone, Outbox, Tail};
 use crate::session::{Named, State};
 use crate::turn::Turn;
+use crate::vacancy::Vacancy;
 use crate::{Attachment, Bus, Counter, DropReason, Promise, Session, SessionOptions};
 
 /// What is left of a session that has ended.
@@ -260,6 +261,7 @@ impl Bus {
             let is_in_use = is_current && session.state.lock().is_attached();
             if is_current && !is_in_use {
                 sessions.remove(&session.client_id);
+                sessions.give_back();
             }
             is_in_use
         };
@@ -297,7 +299,9 @@ impl Bus {
         self.counters.add(Counter::SessionsEnded, 1);
         self.counters.count_dropped(session, [(DropReason::SessionEnded, gone)]);
         if session.is_durable() {
-            self.durable.lock().remove(&session.number);
+            let mut durable = self.durable.lock();
+            durable.remove(&session.number);
+            durable.give_back();
         }
         Some(Remains {
             session: session.clone(),

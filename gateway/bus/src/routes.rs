@@ -11,6 +11,7 @@ use crate::group::{Group, Groups};
 use crate::priorities::Priorities;
 use crate::subscribers::Subscribers;
 use crate::trie::Trie;
+use crate::vacancy::Vacancy;
 
 /// Who subscribed to what. Exact filters are found by hash, wildcards by trie.
 pub(crate) struct Routes {
@@ -188,6 +189,7 @@ impl Routes {
             self.wildcard.remove(filter.path());
         } else if is_empty {
             self.exact.remove(filter.path());
+            self.exact.give_back();
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crate::Session;
+use crate::vacancy::Vacancy;
 
 /// Moments to look at sessions that are away.
 ///
@@ -73,7 +74,9 @@ impl Timers {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.session))
+        let next = self.heap.pop().map(|Reverse(entry)| (entry.at, entry.session));
+        self.heap.give_back();
+        next
     }
 }
 

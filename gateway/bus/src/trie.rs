@@ -2,6 +2,8 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
+use crate::vacancy::Vacancy;
+
 /// Wildcard filters by level, so that matching costs by the depth of the topic and the wildcards
 /// on its way, not by the number of filters.
 ///
@@ -119,6 +121,10 @@ impl<V: Default> Trie<V> {
             self.unlink(parent, level);
             self.nodes[parent as usize].uses -= 1;
             at = parent;
+        }
+        if self.len == 0 {
+            self.nodes = vec![Node::default()];
+            self.free = Vec::new();
         }
     }
 
@@ -239,10 +245,12 @@ impl<V: Default> Trie<V> {
         }
         let Some(entry) = self.levels.get_mut(level) else { return };
         self.edges.remove(&(parent, entry.id));
+        self.edges.give_back();
         entry.uses -= 1;
         if entry.uses == 0 {
             self.free_levels.push(entry.id);
             self.levels.remove(level);
+            self.levels.give_back();
         }
     }
 }

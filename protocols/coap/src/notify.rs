@@ -50,7 +50,11 @@ impl Endpoint {
             };
         }
         if let (Some(id), true) = (outgoing.id, count > 1) {
-            self.observations.parcels.push(Parcel { id, remaining: count, delivered: false });
+            self.observations.parcels.get_or_insert_default().push(Parcel {
+                id,
+                remaining: count,
+                delivered: false,
+            });
         }
         let mut superseded = Vec::new();
         for observation in self.observations.list.iter_mut().filter(|observation| is_for(observation)) {
@@ -177,16 +181,19 @@ impl Endpoint {
 
     /// One observation is done with a delivery.
     pub(crate) fn settle(&mut self, id: DeliveryId, settlement: Settlement, out: &mut dyn Sink) {
-        let Some(index) = self.observations.parcels.iter().position(|parcel| parcel.id == id) else {
+        let parcels = self.observations.parcels.as_deref_mut().into_iter().flatten();
+        let Some((index, parcel)) = parcels.enumerate().find(|(_, parcel)| parcel.id == id) else {
             out.settle(id, settlement);
             return;
         };
-        let Some(parcel) = self.observations.parcels.get_mut(index) else { return };
         parcel.remaining -= 1;
         parcel.delivered |= settlement == Settlement::Delivered;
         if parcel.remaining == 0 {
-            let parcel = self.observations.parcels.swap_remove(index);
             out.settle(id, if parcel.delivered { Settlement::Delivered } else { settlement });
+            if let Some(parcels) = &mut self.observations.parcels {
+                parcels.swap_remove(index);
+            }
+            self.observations.parcels.take_if(|parcels| parcels.is_empty());
         }
     }
 }

@@ -16,11 +16,11 @@ use gateway_model::{
     DeliveryId, Message, Qos, Reason, Request, RetainHandling, Settlement, Sink, Subscription, Ticket,
     TopicFilter,
 };
+use smallvec::SmallVec;
 
 use crate::endpoint::Endpoint;
 use crate::exchange::Tag;
 use crate::message::{Code, Token, add_uint, number};
-use crate::ongoing::push;
 use crate::pending::{Read, What};
 use crate::queue::Queue;
 use crate::request::{Asked, ReplyTo};
@@ -66,8 +66,11 @@ pub(crate) struct Parcel {
 /// All observations of a peer.
 #[derive(Default)]
 pub(crate) struct Observations {
-    pub(crate) list: Vec<Observation>,
-    pub(crate) parcels: Vec<Parcel>,
+    /// Nearly always one, which is held in place.
+    pub(crate) list: SmallVec<[Observation; 1]>,
+    /// Of few peers there are any.
+    #[allow(clippy::box_collection)]
+    pub(crate) parcels: Option<Box<Vec<Parcel>>>,
     next_number: u64,
     next_identifier: u32,
     /// Where the search for the next notification begins, so that all get their turn.
@@ -110,7 +113,8 @@ impl Observations {
             waiting: Queue::default(),
             confirmed_at: now,
         };
-        push(&mut self.list, observation);
+        self.list.reserve_exact(1);
+        self.list.push(observation);
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
@@ -253,9 +257,7 @@ impl Endpoint {
     ) {
         let Some(index) = self.observations.list.iter().position(|o| o.number == number) else { return };
         let observation = self.observations.list.remove(index);
-        if self.observations.list.is_empty() {
-            self.observations.list = Vec::new();
-        }
+        self.observations.list.shrink_to_fit();
         self.exchanges.withdraw(now, Tag(number), out.wire());
         let waiting = observation.waiting.into_iter().map(|waiting| waiting.delivery);
         for id in waiting.chain(observation.outstanding).flatten() {

@@ -34,15 +34,24 @@ pub(crate) struct Device {
     awake_until: Option<Instant>,
     asleep: bool,
     pub(crate) active: Option<Box<Active>>,
-    pub(crate) observations: Vec<Observation>,
-    /// What the gateway itself wants from the device, before any command.
-    pub(crate) wishes: VecDeque<Wish>,
+    /// What is observed, if anything is.
+    pub(crate) watched: Option<Box<Watched>>,
     pub(crate) next_tag: u64,
-    /// What was last kept of `observed_to_keep`.
-    kept_observed: Box<[Path]>,
     /// The observations may have changed since.
     observations_noted: bool,
 }
+
+/// What a device is to tell by itself. Many devices are asked for nothing.
+#[derive(Default)]
+pub(crate) struct Watched {
+    pub(crate) observations: Vec<Observation>,
+    /// What the gateway itself wants from the device, before any command.
+    pub(crate) wishes: VecDeque<Wish>,
+    /// What was last kept of `observed_to_keep`.
+    kept: Vec<Path>,
+}
+
+static NOTHING: Watched = Watched { observations: Vec::new(), wishes: VecDeque::new(), kept: Vec::new() };
 
 /// A request of the gateway's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +75,8 @@ impl Device {
             awake_until: None,
             asleep: false,
             active: None,
-            observations: Vec::new(),
-            wishes: VecDeque::new(),
+            watched: None,
             next_tag: 0,
-            kept_observed: Box::default(),
             observations_noted: false,
             registration,
             config,
@@ -90,14 +97,14 @@ impl Device {
         out: &mut dyn Sink,
     ) {
         self.take_back(now, exchanges, out);
-        for observation in self.observations.drain(..) {
-            exchanges.forget(observation.token);
+        if let Some(watched) = &mut self.watched {
+            watched.observations.drain(..).for_each(|observation| exchanges.forget(observation.token));
+            watched.wishes.clear();
         }
         self.formats = Formats::new(registration.version);
         self.expires = now + lifetime(&registration);
         self.registration = registration;
         self.listed = listed;
-        self.wishes.clear();
         self.wish_for_observations();
     }
 
@@ -117,9 +124,7 @@ impl Device {
     /// Observes again what another address observed: its tokens are not ours.
     pub(crate) fn resume_observations(&mut self, observed: &[Path]) {
         for wish in observed.iter().map(|path| Wish::Observe(*path)) {
-            if !self.wishes.contains(&wish) {
-                self.wishes.push_back(wish);
-            }
+            self.wish(wish);
         }
     }
 
@@ -131,43 +136,67 @@ impl Device {
 
     /// What is observed or about to be.
     fn observed(&self) -> impl Iterator<Item = Path> + '_ {
-        let wished = self.wishes.iter().filter_map(|wish| match wish {
+        let Watched { observations, wishes, .. } = self.watched();
+        let wished = wishes.iter().filter_map(|wish| match wish {
             Wish::Observe(path) => Some(*path),
             Wish::Read(_) => None,
         });
         let under_way = self.active.as_ref().and_then(|active| active.observed());
-        self.observations.iter().map(Observation::path).chain(under_way).chain(wished)
+        observations.iter().map(Observation::path).chain(under_way).chain(wished)
     }
 
     /// What has to be kept of the observations: not those that begin by themselves.
-    fn observed_to_keep(&self) -> Box<[Path]> {
+    fn observed_to_keep(&self) -> Vec<Path> {
         let is_asked_for = |path: &Path| !self.config.auto_observed().any(|auto| auto == *path);
         let mut observed: Vec<Path> = self.observed().filter(is_asked_for).collect();
         observed.sort_unstable();
         observed.dedup();
-        observed.into()
+        observed
     }
 
     /// Whether the observations are others than were kept.
     pub(crate) fn has_observations_to_keep(&mut self) -> bool {
-        std::mem::take(&mut self.observations_noted) && self.observed_to_keep() != self.kept_observed
+        let noted = std::mem::take(&mut self.observations_noted);
+        let differ = noted && self.observed_to_keep() != self.watched().kept;
+        self.watched.take_if(|watched| watched.is_nothing());
+        differ
     }
 
     /// What is to be kept with the session, now.
     pub(crate) fn kept(&mut self, address: SocketAddr) -> Bytes {
-        self.kept_observed = self.observed_to_keep();
+        let observed = self.observed_to_keep();
+        if observed != self.watched().kept {
+            self.watched_mut().kept.clone_from(&observed);
+        }
         let kept = Kept {
             location: self.listed.location,
             address,
             registration: self.registration.clone(),
-            observed: self.kept_observed.clone(),
+            observed: observed.into(),
         };
         kept.encode()
     }
 
     fn wish_for_observations(&mut self) {
         let wanted = self.config.auto_observed().filter(|path| self.registration.objects.has(*path));
-        self.wishes.extend(wanted.map(Wish::Observe).collect::<Vec<_>>());
+        let wanted: Vec<_> = wanted.map(Wish::Observe).collect();
+        wanted.into_iter().for_each(|wish| self.wish(wish));
+    }
+
+    /// Wants it, unless it does already.
+    pub(crate) fn wish(&mut self, wish: Wish) {
+        let wishes = &mut self.watched_mut().wishes;
+        if !wishes.contains(&wish) {
+            wishes.push_back(wish);
+        }
+    }
+
+    pub(crate) fn watched(&self) -> &Watched {
+        self.watched.as_deref().unwrap_or(&NOTHING)
+    }
+
+    pub(crate) fn watched_mut(&mut self) -> &mut Watched {
+        self.watched.get_or_insert_default()
     }
 
     /// Something came from the device: it listens for a while. True if it was asleep.
@@ -265,6 +294,12 @@ impl Device {
             let publish = translate::answer(topic, answer, correlation);
             warn_if_refused("answer", out.publish(IGNORED, publish, None));
         }
+    }
+}
+
+impl Watched {
+    fn is_nothing(&self) -> bool {
+        self.observations.is_empty() && self.wishes.is_empty() && self.kept.is_empty()
     }
 }
 

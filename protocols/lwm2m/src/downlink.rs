@@ -80,7 +80,7 @@ impl Observation {
 impl Device {
     /// Whether a command may be sent now.
     pub(crate) fn is_ready(&self) -> bool {
-        self.active.is_none() && self.wishes.is_empty() && !self.is_asleep()
+        self.active.is_none() && self.watched().wishes.is_empty() && !self.is_asleep()
     }
 
     /// Takes a message from the outbox as a command.
@@ -117,7 +117,8 @@ impl Device {
     /// Sends the gateway's own next request, if nothing is under way.
     pub(crate) fn pump(&mut self, now: Instant, exchanges: &mut Exchanges, out: &mut dyn Sink) {
         while self.active.is_none() && !self.is_asleep() {
-            let Some(wish) = self.wishes.pop_front() else { return };
+            let next = self.watched.as_mut().and_then(|watched| watched.wishes.pop_front());
+            let Some(wish) = next else { return };
             let (action, path) = match wish {
                 Wish::Observe(path) => (Action::Observe, path),
                 Wish::Read(path) => (Action::Read, path),
@@ -172,15 +173,16 @@ impl Device {
                 active.upload = Some(Upload::new(Format::Text.number(), payload, self.config.block_bytes));
             }
             Action::Cancel => {
-                let found = self.observations.iter().position(|o| o.path == active.path);
+                let found = self.watched().observations.iter().position(|o| o.path == active.path);
                 let place = found
                     .ok_or_else(|| Answer::failed("4.04", format!("{} is not observed", active.path)))?;
-                active.token = Some(self.observations.swap_remove(place).token);
+                active.token = Some(self.watched_mut().observations.swap_remove(place).token);
                 self.note_observations();
             }
             Action::Observe => {
-                let renews = self.observations.iter().any(|o| o.path == active.path);
-                if !renews && self.observations.len() >= self.config.observations_max {
+                let observations = &self.watched().observations;
+                let renews = observations.iter().any(|o| o.path == active.path);
+                if !renews && observations.len() >= self.config.observations_max {
                     return Err(Answer::failed(
                         "bad_command",
                         "observations_max is reached: cancel one first",
@@ -340,7 +342,8 @@ impl Device {
         response: &Datagram<'_>,
         exchanges: &mut Exchanges,
     ) {
-        self.observations.retain(|observation| {
+        let observations = &mut self.watched_mut().observations;
+        observations.retain(|observation| {
             let keep = observation.path != active.path;
             if !keep {
                 exchanges.forget(observation.token);
@@ -348,7 +351,7 @@ impl Device {
             keep
         });
         let newest = (response.uint(number::OBSERVE, 3).unwrap_or(0), now);
-        self.observations.push(Observation { path: active.path, tag: active.tag, token, newest });
+        observations.push(Observation { path: active.path, tag: active.tag, token, newest });
         self.note_observations();
     }
 
@@ -360,14 +363,15 @@ impl Device {
         response: &Datagram<'_>,
         out: &mut dyn Sink,
     ) {
-        let Some(place) = self.observations.iter().position(|observation| observation.tag == tag) else {
+        let observations = &mut self.watched_mut().observations;
+        let Some(place) = observations.iter().position(|observation| observation.tag == tag) else {
             return;
         };
-        let Some(observation) = self.observations.get_mut(place) else { return };
+        let Some(observation) = observations.get_mut(place) else { return };
         let path = observation.path;
         if !observing {
             // An error, or an answer without Observe, is the last (RFC 7641 section 3.2).
-            self.observations.swap_remove(place);
+            observations.swap_remove(place);
             self.note_observations();
         } else {
             let sequence = response.uint(number::OBSERVE, 3).unwrap_or(0);
@@ -380,9 +384,7 @@ impl Device {
             return;
         }
         if Block::of(response, number::BLOCK2).is_ok_and(|block| block.is_some_and(|block| block.more)) {
-            if !self.wishes.contains(&Wish::Read(path)) {
-                self.wishes.push_back(Wish::Read(path));
-            }
+            self.wish(Wish::Read(path));
             return;
         }
         let payload = Bytes::copy_from_slice(response.payload);

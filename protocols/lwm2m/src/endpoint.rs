@@ -11,6 +11,7 @@
 //! ```
 
 mod keeping;
+mod owed;
 mod resuming;
 mod send;
 
@@ -31,8 +32,7 @@ use protocol_coap::message::{Code, add_uint, number, with_payload};
 
 use crate::config::Config;
 use crate::device::{Device, lifetime};
-use crate::endpoint::keeping::Waiting;
-use crate::endpoint::send::PendingSend;
+use crate::endpoint::owed::Owed;
 use crate::location::Location;
 use crate::registration::{Registration, Update};
 use crate::registry::{Listed, Pin, Registry};
@@ -64,10 +64,8 @@ pub(crate) struct Endpoint {
     /// Bodies on their way in, if there are any.
     uploads: Option<Box<Uploads>>,
     stage: Stage,
-    /// Sends whose values are not yet durable.
-    sends: Vec<PendingSend>,
-    /// Answers that wait until the registration is kept.
-    waiting: Vec<Waiting>,
+    /// What waits for the store, if anything does.
+    owed: Option<Box<Owed>>,
     /// The registration as it is now is not kept yet, but will be under this ticket.
     keeping: Option<Ticket>,
     next_ticket: u64,
@@ -133,8 +131,7 @@ impl Endpoint {
             seed,
             serial: 0,
             stage: Stage::Unregistered { until: now + UNREGISTERED },
-            sends: Vec::new(),
-            waiting: Vec::new(),
+            owed: None,
             keeping: None,
             next_ticket: NUMBERED_MIN,
             config,
@@ -184,7 +181,7 @@ impl Endpoint {
             }
         };
         let asked = (origin, block);
-        if self.waiting.len() + self.sends.len() >= ANSWERS_WAITING_MAX {
+        if self.owed.as_ref().map_or(0, |owed| owed.len()) >= ANSWERS_WAITING_MAX {
             let text = "too many requests wait for the store";
             return self.refuse(now, asked, Code::SERVICE_UNAVAILABLE, text, out);
         }
@@ -407,7 +404,7 @@ impl Endpoint {
 
     /// What the device could not be asked stays in its queue.
     fn end(&mut self, now: Instant, close: Close, out: &mut dyn Sink) {
-        self.waiting = Vec::new();
+        self.forget_answers();
         if let Stage::Registered(mut device) = std::mem::replace(&mut self.stage, Stage::Closed) {
             device.take_back(now, &mut self.exchanges, out);
         }
@@ -441,7 +438,7 @@ impl Endpoint {
     }
 
     fn pump(&mut self, now: Instant, out: &mut dyn Sink) {
-        let is_answered = self.waiting.is_empty();
+        let is_answered = self.is_answered();
         if let Stage::Registered(device) = &mut self.stage {
             // A device that is not registered yet, as far as it knows, need not answer requests.
             if is_answered {
@@ -506,17 +503,17 @@ impl Adapter for Endpoint {
             Event::Settled(_) => {}
             Event::Closed => {
                 self.stage = Stage::Closed;
-                self.waiting = Vec::new();
+                self.forget_answers();
             }
         }
         self.pump(now, out);
     }
 
     fn deliver(&mut self, now: Instant, outbox: &mut dyn Deliveries, out: &mut dyn Sink) {
-        let Stage::Registered(device) = &mut self.stage else { return };
-        if !self.waiting.is_empty() {
+        if !self.is_answered() {
             return;
         }
+        let Stage::Registered(device) = &mut self.stage else { return };
         while device.is_ready() && out.has_room() {
             let Some(outgoing) = outbox.next(now) else { return };
             if outgoing.released {

@@ -47,7 +47,7 @@ impl Endpoint {
         out: &mut dyn Sink,
     ) {
         match self.keeping {
-            Some(ticket) => self.waiting.push(Waiting { ticket, asked, created }),
+            Some(ticket) => self.owed().waiting.push(Waiting { ticket, asked, created }),
             None => self.answer_kept(now, asked, created, out),
         }
     }
@@ -69,9 +69,11 @@ impl Endpoint {
             self.answer(now, asked, Code::DELETED, out);
             return self.end(now, Close { expiry: Some(Expiry::Immediately), ..Close::GOODBYE }, out);
         }
+        let Some(owed) = &mut self.owed else { return };
         let (done, others): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|waiting| waiting.ticket == ticket);
-        self.waiting = others;
+            std::mem::take(&mut owed.waiting).into_iter().partition(|waiting| waiting.ticket == ticket);
+        owed.waiting = others;
+        self.rest();
         for Waiting { asked, created, .. } in done {
             self.answer_kept(now, asked, created, out);
         }

@@ -49,7 +49,7 @@ impl Endpoint {
         if left == 0 {
             self.accepted(now, &send, out);
         } else {
-            self.sends.push(send);
+            self.owed().sends.push(send);
         }
     }
 
@@ -72,14 +72,16 @@ impl Endpoint {
     }
 
     pub(super) fn published(&mut self, now: Instant, ticket: Ticket, reason: Reason, out: &mut dyn Sink) {
-        let Some(place) = self.sends.iter().position(|send| send.ticket == ticket) else { return };
-        let Some(send) = self.sends.get_mut(place) else { return };
+        let Some(sends) = self.owed.as_mut().map(|owed| &mut owed.sends) else { return };
+        let Some(place) = sends.iter().position(|send| send.ticket == ticket) else { return };
+        let Some(send) = sends.get_mut(place) else { return };
         send.left -= 1;
         if reason.is_error() {
             send.refused = send.refused.or(Some(reason));
         }
         if send.left == 0 {
-            let send = self.sends.swap_remove(place);
+            let send = sends.swap_remove(place);
+            self.rest();
             self.accepted(now, &send, out);
         }
     }

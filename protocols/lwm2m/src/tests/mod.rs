@@ -260,3 +260,12 @@ fn answer(code: Code, content_format: Option<u16>, payload: &[u8]) -> Packet {
 fn text(packet: &Packet) -> &str {
     std::str::from_utf8(&packet.payload).unwrap()
 }
+
+/// Registrations are what there is most of: what each costs here, beyond its session.
+#[test]
+fn a_registration_is_small() {
+    let endpoint = size_of::<crate::endpoint::Endpoint>();
+    let device = size_of::<crate::device::Device>();
+    let registration = size_of::<crate::registration::Registration>();
+    assert!(endpoint + device + registration <= 376, "{endpoint}, {device} and {registration} bytes");
+}
