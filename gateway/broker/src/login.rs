@@ -224,14 +224,13 @@ mod tests {
         let gauges = world.broker.gauges.listener("lines");
         let mut connection = Connection::new(carrier, Box::new(Glutton), client, signal.clone(), gauges);
         let (mut pool, mut scratch, moment) = (Pool::default(), [0; 1024], clock::moment());
-        pipe.lock().to_gateway.extend([0; 4096]);
-        pipe.lock().wake();
+        pipe.lock().put(&[0; 4096]);
         connection.read(&mut world, &mut pool, &mut scratch, moment);
-        assert_eq!((pipe.lock().to_gateway.len(), signal.take()), (4096, 0));
+        assert_eq!((pipe.lock().unread(), signal.take()), (4096, 0));
         connection.decided(&mut world, &mut pool, moment, allowed("press"));
         assert_eq!(signal.take() & IO, IO, "what came meanwhile is looked at");
         connection.read(&mut world, &mut pool, &mut scratch, moment);
-        assert!(pipe.lock().to_gateway.len() < 4096);
+        assert!(pipe.lock().unread() < 4096);
     }
 
     /// Takes whatever comes.

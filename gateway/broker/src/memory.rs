@@ -15,8 +15,8 @@ pub(crate) struct Memory(pub(crate) Arc<Mutex<Pipe>>);
 /// What lies between the bench and one connection.
 #[derive(Default)]
 pub(crate) struct Pipe {
-    pub(crate) to_gateway: VecDeque<u8>,
-    pub(crate) from_gateway: Vec<u8>,
+    /// Only while there is something, or memory for it: peers of a bench may be a million.
+    under_way: Option<Box<UnderWay>>,
     /// The peer has closed.
     pub(crate) cut: bool,
     /// The peer takes nothing.
@@ -26,20 +26,17 @@ pub(crate) struct Pipe {
     waker: Option<Waker>,
 }
 
+#[derive(Default)]
+struct UnderWay {
+    to_gateway: VecDeque<u8>,
+    from_gateway: Vec<u8>,
+}
+
 impl Memory {
     pub(crate) fn read(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Read {
         let mut pipe = self.0.lock();
-        let count = pipe.to_gateway.len().min(scratch.len());
+        let count = pipe.take(scratch);
         if count > 0 {
-            let (front, back) = pipe.to_gateway.as_slices();
-            let (from_front, from_back) = scratch[..count].split_at_mut(count.min(front.len()));
-            from_front.copy_from_slice(&front[..from_front.len()]);
-            from_back.copy_from_slice(&back[..from_back.len()]);
-            pipe.to_gateway.drain(..count);
-            if pipe.to_gateway.is_empty() {
-                // Peers of a bench may be a million.
-                pipe.to_gateway = VecDeque::new();
-            }
             return Read::Scratch(count);
         }
         if pipe.cut {
@@ -58,7 +55,10 @@ impl Memory {
             pipe.waker = Some(cx.waker().clone());
             return Ok(false);
         }
-        wire.slices().for_each(|slice| pipe.from_gateway.extend_from_slice(slice));
+        if !wire.is_empty() {
+            let from_gateway = &mut pipe.under_way.get_or_insert_default().from_gateway;
+            wire.slices().for_each(|slice| from_gateway.extend_from_slice(slice));
+        }
         wire.clear();
         Ok(true)
     }
@@ -75,6 +75,47 @@ impl Drop for Memory {
 }
 
 impl Pipe {
+    /// Bytes on the bench's side.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.under_way.get_or_insert_default().to_gateway.extend(bytes);
+        self.wake();
+    }
+
+    /// How much the gateway has not read yet.
+    #[cfg(test)]
+    pub(crate) fn unread(&self) -> usize {
+        self.under_way.as_ref().map_or(0, |under_way| under_way.to_gateway.len())
+    }
+
+    /// What the gateway has written, in exchange for memory for what it will write.
+    pub(crate) fn swap(&mut self, into: &mut Vec<u8>) {
+        std::mem::swap(&mut self.under_way.get_or_insert_default().from_gateway, into);
+        self.rest();
+    }
+
+    /// Bytes for the gateway, as many as there are and fit.
+    fn take(&mut self, scratch: &mut [u8]) -> usize {
+        let Some(under_way) = &mut self.under_way else { return 0 };
+        let to_gateway = &mut under_way.to_gateway;
+        let count = to_gateway.len().min(scratch.len());
+        let (front, back) = to_gateway.as_slices();
+        let (from_front, from_back) = scratch[..count].split_at_mut(count.min(front.len()));
+        from_front.copy_from_slice(&front[..from_front.len()]);
+        from_back.copy_from_slice(&back[..from_back.len()]);
+        to_gateway.drain(..count);
+        if to_gateway.is_empty() {
+            *to_gateway = VecDeque::new();
+        }
+        self.rest();
+        count
+    }
+
+    fn rest(&mut self) {
+        let is_nothing =
+            |under_way: &UnderWay| under_way.to_gateway.is_empty() && under_way.from_gateway.capacity() == 0;
+        self.under_way.take_if(|under_way| is_nothing(under_way));
+    }
+
     /// Something has changed on the bench's side.
     pub(crate) fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {

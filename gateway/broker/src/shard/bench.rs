@@ -145,8 +145,7 @@ impl Bench {
     /// peers have sent.
     pub fn put(&mut self, line: Line, bytes: &[u8]) {
         let mut pipe = self.lines[line.0].lock();
-        pipe.to_gateway.extend(bytes);
-        pipe.wake();
+        pipe.put(bytes);
     }
 
     /// Does everything that is to be done at this moment.
@@ -164,14 +163,16 @@ impl Bench {
 
     /// What has come for the peer since the last look.
     pub fn received(&mut self, line: Line) -> Vec<u8> {
-        std::mem::take(&mut self.lines[line.0].lock().from_gateway)
+        let mut received = Vec::new();
+        self.lines[line.0].lock().swap(&mut received);
+        received
     }
 
     /// The same in `into`, whose memory takes in what comes next: for whoever measures, nothing is
     /// allocated.
     pub fn receive_into(&mut self, line: Line, into: &mut Vec<u8>) {
         into.clear();
-        std::mem::swap(into, &mut self.lines[line.0].lock().from_gateway);
+        self.lines[line.0].lock().swap(into);
     }
 
     /// Whether the gateway has closed: nothing more will come.
