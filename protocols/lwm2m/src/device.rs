@@ -19,7 +19,7 @@ use crate::path::Path;
 use crate::registration::{Registration, Update};
 use crate::registry::Listed;
 use crate::request::Formats;
-use crate::translate::{self, Source, State, Topics};
+use crate::translate::{self, Description, Source, State, Topics};
 
 /// Invariants: at most one request is `active` (NSTART 1, and a device in queue mode must be asked
 /// one thing at a time); while `asleep` nothing new is sent.
@@ -240,13 +240,15 @@ impl Device {
     }
 
     pub(crate) fn publish_event(&self, name: &'static str, out: &mut dyn Sink) {
-        let payload = match name {
-            "register" | "update" => translate::description(&self.registration),
-            _ => json!({"ep": &*self.registration.endpoint}),
+        let Ok(topic) = self.topics().event(name, out) else { return };
+        let registration = &*self.registration;
+        let event = match name {
+            "register" | "update" => {
+                translate::event(topic, &Description { registration, address: None, state: None })
+            }
+            _ => translate::event(topic, &json!({"ep": &*registration.endpoint})),
         };
-        if let Ok(topic) = self.topics().event(name, out) {
-            warn_if_refused(name, out.publish(IGNORED, translate::event(topic, &payload), None));
-        }
+        warn_if_refused(name, out.publish(IGNORED, event, None));
     }
 
     /// Publishes values under `ticket`. Returns how many of them are not yet durable, and the first

@@ -1,6 +1,5 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use protocol_coap::datagram::Datagram;
 use protocol_coap::link_format::{self, Link, LinkFormatError};
@@ -198,15 +197,13 @@ impl Version {
             _ => None,
         }
     }
-}
 
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Self::V1_0 => "1.0",
             Self::V1_1 => "1.1",
             Self::V1_2 => "1.2",
-        })
+        }
     }
 }
 

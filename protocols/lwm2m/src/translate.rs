@@ -9,13 +9,14 @@ use bytes::Bytes;
 use gateway_model::{
     FilterError, PayloadFormat, Properties, Publish, Qos, Sink, Topic, TopicError, TopicFilter,
 };
-use serde_json::{Map, Value as Json, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value as Json};
 
 use crate::codec::Reading;
 use crate::config::PayloadMode;
 use crate::objects;
 use crate::path::Path;
-use crate::registration::{Objects, Registration};
+use crate::registration::{Object, Objects, Registration};
 
 const JSON: &str = "application/json";
 /// Times below are relative to now (RFC 8428 section 4.5.3).
@@ -133,17 +134,13 @@ pub(crate) fn status(
     registration: &Registration,
     address: SocketAddr,
 ) -> Publish {
-    let mut status = description(registration);
-    if let Json::Object(fields) = &mut status {
-        fields.insert("state".into(), state.name().into());
-        fields.insert("address".into(), address.to_string().into());
-    }
-    retained(topic, status.to_string(), JSON)
+    let description = Description { address: Some(address), state: Some(state.name()), registration };
+    retained(topic, text_of(&description), JSON)
 }
 
 /// An event: what happened to a device.
-pub(crate) fn event(topic: Topic, payload: &Json) -> Publish {
-    with_type(topic, payload.to_string(), JSON)
+pub(crate) fn event(topic: Topic, payload: &impl Serialize) -> Publish {
+    with_type(topic, text_of(payload), JSON)
 }
 
 /// The answer to a command.
@@ -155,29 +152,59 @@ pub(crate) fn answer(topic: Topic, payload: &Json, correlation: Option<Bytes>) -
     publish
 }
 
-/// What a registration says, for people and programs.
-pub(crate) fn description(registration: &Registration) -> Json {
-    json!({
-        "ep": &*registration.endpoint,
-        "lwm2m": registration.version.to_string(),
-        "lifetime": registration.lifetime_secs,
-        "binding": &*registration.binding,
-        "queue": registration.queue_mode,
-        "sms": registration.sms.as_deref(),
-        "objects": objects_json(&registration.objects.unpack()),
-    })
+/// What a registration says, for people and programs; its keys are sorted.
+pub(crate) struct Description<'a> {
+    pub(crate) registration: &'a Registration,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) state: Option<&'static str>,
 }
 
-fn objects_json(objects: &Objects) -> Json {
-    let describe = |object: &crate::registration::Object| {
-        let mut fields = Map::new();
-        if let Some(version) = &object.version {
-            fields.insert("ver".into(), (&**version).into());
+impl Serialize for Description<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { registration, address, state } = self;
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(address) = address {
+            map.serialize_entry("address", address)?;
         }
-        fields.insert("instances".into(), object.instances.iter().copied().collect());
-        Json::Object(fields)
-    };
-    Json::Object(objects.by_id.iter().map(|(id, object)| (id.to_string(), describe(object))).collect())
+        map.serialize_entry("binding", &*registration.binding)?;
+        map.serialize_entry("ep", &*registration.endpoint)?;
+        map.serialize_entry("lifetime", &registration.lifetime_secs)?;
+        map.serialize_entry("lwm2m", registration.version.name())?;
+        map.serialize_entry("objects", &Listed(&registration.objects.unpack()))?;
+        map.serialize_entry("queue", &registration.queue_mode)?;
+        map.serialize_entry("sms", &registration.sms.as_deref())?;
+        if let Some(state) = state {
+            map.serialize_entry("state", state)?;
+        }
+        map.end()
+    }
+}
+
+/// Objects by identifier.
+struct Listed<'a>(&'a Objects);
+
+/// One of them.
+struct ListedObject<'a>(&'a Object);
+
+impl Serialize for Listed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.by_id.iter().map(|(id, object)| (id, ListedObject(object))))
+    }
+}
+
+impl Serialize for ListedObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("instances", &self.0.instances)?;
+        if let Some(version) = &self.0.version {
+            map.serialize_entry("ver", &**version)?;
+        }
+        map.end()
+    }
+}
+
+fn text_of(payload: &impl Serialize) -> String {
+    serde_json::to_string(payload).expect("texts, numbers and keys that are texts are JSON")
 }
 
 /// How long the gateway waits before it calls a vanished device offline: a device that comes back
