@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_model::{Outcome, Reason, Sink, Ticket};
+use gateway_model::{Outcome, Reason, Sink, Ticket, Topic};
 use protocol_coap::exchange::Exchanges;
 use serde_json::{Value as Json, json};
 
@@ -27,6 +27,8 @@ pub(crate) struct Device {
     pub(crate) config: Arc<Config>,
     pub(crate) registration: Arc<Registration>,
     pub(crate) formats: Formats,
+    /// Of its status. It shares the text with the will, and with what is retained.
+    status: Topic,
     /// Where its registration is: the part after `rd/`.
     pub(crate) listed: Listed,
     expires: Instant,
@@ -67,9 +69,11 @@ impl Device {
         config: Arc<Config>,
         registration: Arc<Registration>,
         listed: Listed,
+        status: Topic,
     ) -> Self {
         let mut device = Self {
             formats: Formats::new(registration.version),
+            status,
             listed,
             expires: now + lifetime(&registration),
             awake_until: None,
@@ -233,10 +237,8 @@ impl Device {
     }
 
     pub(crate) fn publish_status(&self, state: State, address: SocketAddr, out: &mut dyn Sink) {
-        if let Ok(topic) = self.topics().status(out) {
-            let status = translate::status(topic, state, &self.registration, address);
-            warn_if_refused("status", out.publish(IGNORED, status, None));
-        }
+        let status = translate::status(self.status.clone(), state, &self.registration, address);
+        warn_if_refused("status", out.publish(IGNORED, status, None));
     }
 
     pub(crate) fn publish_event(&self, name: &'static str, out: &mut dyn Sink) {
@@ -283,7 +285,7 @@ impl Device {
     pub(crate) fn publish_answer(
         &self,
         words: &str,
-        response_topic: Option<gateway_model::Topic>,
+        response_topic: Option<Topic>,
         correlation: Option<Bytes>,
         answer: &Json,
         out: &mut dyn Sink,

@@ -320,7 +320,10 @@ impl Endpoint {
 
     /// The device lives at this address from now on.
     fn settle(&mut self, now: Instant, registration: Arc<Registration>, listed: Listed, out: &mut dyn Sink) {
-        let device = Device::new(now, self.config.clone(), registration, listed);
+        // The session was opened with it.
+        let topics = Topics::new(&self.config.topic_prefix, &registration.endpoint);
+        let Ok(status) = topics.status(out) else { return };
+        let device = Device::new(now, self.config.clone(), registration, listed, status);
         if let Ok(filter) = device.topics().commands() {
             // A retained command would be obeyed again at every registration.
             let subscription = Subscription {
