@@ -245,9 +245,8 @@ impl Connection {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Open => {
-                let metered = self.client.meter.as_ref().and_then(|meter| meter.until);
                 let adapter = self.adapter.next_timeout().filter(|_| !self.is_held_back());
-                [adapter, self.stalls_at(), metered].into_iter().flatten().min()
+                [adapter, self.stalls_at(), self.hears_at()].into_iter().flatten().min()
             }
             Phase::Flushing(until) | Phase::Lingering(until) => Some(**until),
             Phase::Gone => None,
@@ -264,7 +263,7 @@ impl Connection {
                     self.gauges.stall(&self.client.peer);
                     return self.carrier_closed(world, pool, moment);
                 }
-                if self.client.meter.as_ref().is_some_and(|meter| is_due(meter.until)) {
+                if is_due(self.hears_at()) {
                     self.signal.raise(crate::signal::IO);
                 }
                 if is_due(self.adapter.next_timeout()) && !self.is_held_back() {

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use gateway_bus::Moment;
 
 use super::{Connection, Phase, Pool, UNREAD_MAX};
@@ -18,7 +20,7 @@ impl Connection {
             if !reads {
                 return;
             }
-            if self.wire.as_ref().is_some_and(|wire| wire.len() > UNREAD_MAX) {
+            if self.has_much_unsent() {
                 return; // flushing raises the signal again
             }
             if self.is_open() && self.client.is_served_elsewhere() {
@@ -34,7 +36,8 @@ impl Connection {
             if self.ended {
                 return self.stream_ended(world, pool, moment);
             }
-            if self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
+            // What is thrown away needs no measure.
+            if self.is_open() && self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
                 return; // its timer raises the signal again
             }
             if self.client.principal.is_some() {
@@ -54,6 +57,18 @@ impl Connection {
         }
         // There may be more; the others come first.
         self.signal.raise(signal::IO);
+    }
+
+    /// Whether the peer has to take something before it is heard again.
+    fn has_much_unsent(&self) -> bool {
+        self.wire.as_ref().is_some_and(|wire| wire.len() > UNREAD_MAX)
+    }
+
+    /// When the pause of a client over its rate ends, unless something else keeps it from being read:
+    /// whoever ends that raises the signal, and a timer that has come would come again and again.
+    pub(super) fn hears_at(&self) -> Option<Instant> {
+        let waits = self.has_much_unsent() || self.client.paused || self.client.is_served_elsewhere();
+        self.client.meter.as_ref()?.until.filter(|_| !waits)
     }
 
     /// Bytes for the adapter; if a rate is limited, as many as it allows now.

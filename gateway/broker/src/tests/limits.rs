@@ -1,6 +1,13 @@
 //! What one client may do to the others: nothing.
 
+use gateway_bus::Moment;
+
 use super::*;
+use crate::connection::{Connection, Pool};
+use crate::memory::{Memory, Pipe};
+use crate::meter::Meter;
+use crate::signal::{ReadyQueue, Signal};
+use crate::turn::{self, World};
 
 #[test]
 fn a_client_over_its_message_rate_is_slowed_down_and_loses_nothing() {
@@ -31,6 +38,56 @@ fn a_client_that_is_slowed_down_is_not_taken_for_silent() {
     (0..60).for_each(|_| talker.say("pub t 1"));
     (0..60).for_each(|_| hearer.hear_message("t", 1));
     assert_eq!(talker.0.read(&mut [0]).unwrap(), 0, "in the end it is silent");
+    bench.stop();
+}
+
+/// What it still sends is thrown away at any rate: closed with unread bytes, the socket would destroy what
+/// the client was told at last.
+#[test]
+fn a_client_over_its_rate_may_say_the_rest_when_it_is_closed() {
+    let limits = ClientLimits { message_rate_max: Some(20), ..ClientLimits::default() };
+    let bench = Bench::with(limits);
+    let mut talker = bench.connect("talker");
+    // One piece, a few messages over the rate, and an error.
+    talker.say(&format!("{}nonsense", "pub t 1\n".repeat(25)));
+    assert_eq!(talker.hear(), "");
+    talker.0.get_mut().write_all(&vec![b'x'; 16_000_000]).unwrap();
+    bench.stop();
+}
+
+/// When its pause is over and it has to take something first, that is waited for, not looked for.
+#[test]
+fn a_client_over_its_rate_that_takes_nothing_costs_nothing() {
+    let limits = ClientLimits { byte_rate_max: Some(64_000), write_stall: None, ..ClientLimits::default() };
+    let bench = Bench::with(limits);
+    let queue = Arc::<ReadyQueue>::default();
+    let (mut world, mut pool) = (World::new(bench.broker.clone(), Box::new(|_| ()), &queue), Pool::default());
+    let mut moment = Moment { instant: Instant::now(), unix_millis: 0 };
+    let peer = Peer::new(([127, 0, 0, 1], 10_000).into(), "lines".into());
+    let adapter = Lines.connect(moment.instant, &peer, 0);
+    let mut client = turn::Client::new(peer, true, 1);
+    client.meter = Meter::new(moment.instant, &bench.broker.client_limits);
+    let pipe = Arc::<parking_lot::Mutex<Pipe>>::default();
+    let carrier = crate::carrier::Carrier::Memory(Memory(pipe.clone()));
+    let gauges = bench.broker.gauges.listener("lines");
+    let mut connection = Connection::new(carrier, adapter, client, Signal::new(&queue, 0), gauges);
+
+    // The answers to a second's worth are more than may wait.
+    pipe.lock().stalled = true;
+    pipe.lock().put("who\n".repeat(20_000).as_bytes());
+    connection.read(&mut world, &mut pool, &mut vec![0; 100_000], moment);
+    connection.flush(&mut world, &mut pool, moment);
+    let until = connection.client.meter.as_ref().unwrap().until.expect("it is over its rate");
+    moment.instant = until;
+    assert_eq!(connection.next_timeout(), None, "nothing happens before it takes something");
+    // It goes on as soon as it does.
+    pipe.lock().stalled = false;
+    connection.flush(&mut world, &mut pool, moment);
+    connection.read(&mut world, &mut pool, &mut vec![0; 100_000], moment);
+    connection.flush(&mut world, &mut pool, moment);
+    let mut answers = Vec::new();
+    pipe.lock().swap(&mut answers);
+    assert!(answers.len() > 18 * 16_000, "{} bytes, which is a second's worth", answers.len());
     bench.stop();
 }
 
