@@ -91,6 +91,9 @@ const ACCEPTOR_KEY: u32 = 1 << 30;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Rounds of deliver and write for one connection in one pass.
 const ROUNDS_MAX: usize = 8;
+/// Steps of handshakes between two passes. That of TLS with the key takes a millisecond; with one at a time,
+/// a fleet that comes back while others are busy would run out of its time.
+const HANDSHAKE_STEPS_MAX: u32 = 8;
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
 /// Starts `count` shards, each on its own thread.
@@ -107,10 +110,10 @@ pub fn start_shards(broker: &Arc<Broker>, count: usize, seed: u64) -> std::io::R
     let (handles, seeds): (Vec<_>, Vec<_>) = (0..count.max(1)).map(handle).unzip();
     let shards = Shards { handles: handles.into(), turn: Arc::default(), descriptors: Arc::default() };
     for (index, seed) in seeds.into_iter().enumerate() {
-        // One pass, then one look at the sockets: the task is the whole load of its runtime.
+        // After each pass, a look at the sockets. The shard is the whole load of its runtime, but for handshakes.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .event_interval(1)
+            .event_interval(HANDSHAKE_STEPS_MAX)
             .max_blocking_threads(1)
             .build()?;
         let shard = {

@@ -1,5 +1,5 @@
 //! The driver on real sockets, with a line protocol in place of a real one: `open NAME`,
-//! `who`, `sub FILTER`, `pub TOPIC BYTES`, `stall`, `boom`. Every wait is for an event, bounded by a read timeout.
+//! `who`, `sub FILTER`, `pub TOPIC BYTES`, `stall`, `nap FILLING`, `boom`. Every wait is for an event, bounded by a read timeout.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -72,6 +72,7 @@ impl Adapter for Line {
             }
             ["alive", millis] => self.silence_max = Some(Duration::from_millis(millis.parse().unwrap())),
             ["stall"] => drop(STALL.lock()),
+            ["nap", _] => std::thread::sleep(Duration::from_millis(10)),
             ["boom"] => panic!("the test asked for it"),
             _ => out.close(Close::because(Reason::ProtocolError)),
         }
@@ -124,6 +125,10 @@ impl Bench {
     }
 
     fn with(client_limits: ClientLimits) -> Self {
+        Self::of(client_limits, 2)
+    }
+
+    fn of(client_limits: ClientLimits, shards: usize) -> Self {
         let limits = DoorLimits {
             topic_levels_max: 8,
             topic_bytes_max: 64,
@@ -133,7 +138,7 @@ impl Bench {
         let access = Access::new(gateway_access::Config::default());
         let broker = Broker::new(Bus::new(Limits::default(), 1), access, limits, 2);
         let broker = Arc::new(broker.with_client_limits(client_limits));
-        let shards = start_shards(&broker, 2, 3).unwrap();
+        let shards = start_shards(&broker, shards, 3).unwrap();
         let address = { internet(bind(&broker, &shards, settings(LOOPBACK)).unwrap()) };
         Self { broker, shards, address }
     }

@@ -168,3 +168,32 @@ fn a_handshake_that_does_not_end_is_ended_and_bounded() {
     bench.await_metric("tidegate_handshakes_failed_total{listener=\"lines\",step=\"timed_out\"}", 10);
     bench.stop();
 }
+
+/// A handshake is a task beside the shard's own: a few steps of many are done in each pass.
+#[test]
+fn handshakes_come_to_their_end_while_others_are_busy() {
+    let bench = Bench::of(ClientLimits::default(), 1);
+    let address = bench.listen(ListenerSettings { proxy_protocol: true, ..settings(LOOPBACK) });
+    let mut busy = bench.connect("busy");
+    let is_done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let done = is_done.clone();
+    let flood = std::thread::spawn(move || {
+        // As long as what is read at once: the shard is in one pass after the other.
+        let nap = format!("nap {}", "x".repeat(64 * 1024 - 5));
+        (0..200).for_each(|_| busy.say(&nap));
+        busy.say("who");
+        busy.hear();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    let mut clients: Vec<Client> = (0..60).map(|_| Client::new(address)).collect();
+    for client in &mut clients {
+        client.say("PROXY TCP4 127.0.0.1 127.0.0.1 7 7\r\nopen c");
+    }
+    for client in &mut clients {
+        // All have the same name; who is not the last hears of that next.
+        assert_eq!(client.hear(), "opened c");
+    }
+    assert!(!is_done.load(std::sync::atomic::Ordering::SeqCst), "only the end of the flood let them in");
+    flood.join().unwrap();
+    bench.stop();
+}
