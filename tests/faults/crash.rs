@@ -108,7 +108,8 @@ fn a_gateway_without_a_store_is_found_out(world: &mut World) -> Outcome {
         // What was retained last may have been cleared: that is as it should be, whatever was lost.
         for life in 0..LIVES_MAX {
             let settings = Settings::set(&["store.durability=memory"]);
-            let life = Life::run(world, Plan { settings, least: 200, patience, ..Plan::new(seed + life, 1) })?;
+            let life =
+                Life::run(world, Plan { settings, least: 200, patience, ..Plan::new(seed + life, 1) })?;
             hidden.retain(|fault| !life.has(*fault));
             if hidden.is_empty() {
                 return Ok(());
