@@ -41,6 +41,8 @@ crate::cases!("crash":
 /// Kills of one gateway, and how many gateways live at a time.
 const ROUNDS: usize = 10;
 const AT_A_TIME: usize = 4;
+/// Of a gateway that loses everything.
+const LIVES_MAX: u64 = 5;
 
 fn nothing_acknowledged_is_lost_when_it_is_killed(_: &mut World) -> Outcome {
     let crashes = crashes()?;
@@ -100,11 +102,22 @@ fn what_the_system_has_survives_a_kill(world: &mut World) -> Outcome {
 fn a_gateway_without_a_store_is_found_out(world: &mut World) -> Outcome {
     let seed = random::seed();
     repeatable(seed, None, "crash::a_gateway_without_a_store_is_found_out", || {
-        let (settings, patience) = (Settings::set(&["store.durability=memory"]), Duration::from_secs(1));
-        let life = Life::run(world, Plan { settings, least: 200, patience, ..Plan::new(seed, 1) })?;
-        for fault in [Fault::SessionGone, Fault::Lost, Fault::Retained] {
-            ensure!(life.has(fault), "{fault:?} was not found, but\n{}", life.report());
+        let patience = Duration::from_secs(1);
+        let mut hidden = vec![Fault::SessionGone, Fault::Lost, Fault::Retained];
+        let mut reports = String::new();
+        // What was retained last may have been cleared: that is as it should be, whatever was lost.
+        for life in 0..LIVES_MAX {
+            let settings = Settings::set(&["store.durability=memory"]);
+            let life =
+                Life::run(world, Plan { settings, least: 200, patience, ..Plan::new(seed + life, 1) })?;
+            hidden.retain(|fault| !life.has(*fault));
+            if hidden.is_empty() {
+                return Ok(());
+            }
+            reports += &life.report();
+            life.stop()?;
         }
+        ensure!(hidden.is_empty(), "{hidden:?} were not found, but\n{reports}");
         Ok(())
     })
 }

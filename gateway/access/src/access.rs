@@ -120,7 +120,7 @@ impl Access {
             ))
         } else if let Some(authentication) = login.authentication {
             self.begin_exchange(login, authentication)
-        } else if let Some(name) = &login.peer.certificate_name {
+        } else if let Some(name) = login.peer.certificate_name() {
             by_certificate(login, name)
         } else if let (Some(username), true) = (&login.credentials.username, self.has_names()) {
             self.by_username(login, username)
@@ -175,8 +175,8 @@ impl Access {
             let text = "no such authentication method; there is SCRAM-SHA-256";
             return Err(refuse(Reason::BadAuthenticationMethod, text));
         }
-        let (offered, certified) = (&login.credentials.username, &login.peer.certificate_name);
-        let other_name = match (offered.as_deref(), certified.as_deref()) {
+        let (offered, certified) = (&login.credentials.username, login.peer.certificate_name());
+        let other_name = match (offered.as_deref(), certified.map(|name| &**name)) {
             (Some(offered), Some(certified)) if offered != certified => {
                 return Err(refuse(Reason::BadUserNameOrPassword, OTHER_THAN_CERTIFICATE));
             }
@@ -244,13 +244,13 @@ impl Access {
         if let Some(verdict) = self.by_client_list(login) {
             return verdict;
         }
-        let own = self.anonymous_at.get(&*login.peer.listener);
+        let own = self.anonymous_at.get(&**login.peer.listener());
         let anonymous = own.copied().unwrap_or(self.config.anonymous);
         if is_welcome(anonymous, login.peer, login.listener_is_loopback) {
             return Ok(allow(Identity::default()));
         }
         let setting = match own {
-            Some(_) => format!("listener.{}.anonymous", login.peer.listener),
+            Some(_) => format!("listener.{}.anonymous", login.peer.listener()),
             None => "access.anonymous".to_owned(),
         };
         // The text names the setting: the client's operator and the gateway's are often one person.

@@ -82,7 +82,7 @@ impl Principal {
 
 fn subject<'a>(peer: &'a Peer, client_id: &'a ClientId, identity: &'a Identity) -> Subject<'a> {
     let address = peer.address.ip();
-    Subject { identity, client_id: client_id.as_str(), address, listener: &peer.listener }
+    Subject { identity, client_id: client_id.as_str(), address, listener: peer.listener() }
 }
 
 impl Broker {

@@ -1,3 +1,4 @@
+mod partial;
 mod reading;
 mod writing;
 
@@ -10,11 +11,13 @@ use gateway_bus::{Drained, Moment};
 use gateway_model::{Adapter, Close, Event, Reason, Reply, WireBuffer};
 use gateway_store::Place;
 
+use self::partial::Partial;
 use self::writing::Blocked;
 pub(crate) use self::writing::Pool;
 use crate::carrier::Carrier;
 use crate::gauges::ListenerGauges;
 use crate::services::mount::Mounted;
+use crate::shard::Tick;
 use crate::signal::Signal;
 use crate::turn::{Client, Turn, World};
 use crate::waiting::{Awaited, What};
@@ -30,12 +33,12 @@ pub(crate) struct Connection {
     pub(crate) signal: Arc<Signal>,
     pub(crate) gauges: Arc<ListenerGauges>,
     /// Bytes that the adapter has not consumed yet.
-    partial: Vec<u8>,
+    partial: Partial,
     pub(crate) wire: Option<Box<WireBuffer>>,
     /// The socket takes no more.
     blocked: Option<Box<Blocked>>,
     /// The earliest entry for this connection among the shard's timers.
-    pub(crate) armed: Option<Instant>,
+    pub(crate) armed: Option<Tick>,
     pub(crate) phase: Phase,
     /// It is on the shard's list of connections to serve in this pass.
     pub(crate) touched: bool,
@@ -78,7 +81,7 @@ impl Connection {
             client,
             signal,
             gauges,
-            partial: Vec::new(),
+            partial: Partial::default(),
             wire: None,
             blocked: None,
             armed: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_config::Bind;
-use gateway_model::{Peer, Protocol};
+use gateway_model::{Origin, Peer, Protocol};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
@@ -98,6 +98,8 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Arc<Tls>>,
     /// Only this machine can reach it.
     pub(crate) local: bool,
+    /// Of all its peers that show no certificate.
+    origin: Arc<Origin>,
     pub(crate) gauges: Arc<ListenerGauges>,
     connect_rate: Option<Mutex<Bucket>>,
     _file: Option<SocketFile>,
@@ -120,6 +122,7 @@ impl Listener {
             trusted_proxies: settings.trusted_proxies.clone(),
             tls: settings.tls.clone(),
             local: settings.bind.is_local(),
+            origin: Arc::new(Origin { listener: settings.name.clone(), certificate_name: None }),
             gauges,
             connect_rate: settings.connect_rate_max.map(|rate| Mutex::new(Bucket::new(now, rate))),
             _file: file,
@@ -127,7 +130,7 @@ impl Listener {
     }
 
     pub(crate) fn peer(&self, address: SocketAddr) -> Peer {
-        Peer::new(address, self.name.clone())
+        Peer { address, origin: self.origin.clone() }
     }
 
     /// Takes a place for a new connection if there is one. If not, it is counted and logged.

@@ -23,13 +23,13 @@ impl Refusals {
     pub(crate) fn log(&self, now: Instant, peer: &Peer, refusal: &Refusal) {
         let (address, reason) = (peer.address.ip(), refusal.reason);
         let is_source = |source: &Source| {
-            source.address == address && source.reason == reason && source.listener == peer.listener
+            source.address == address && source.reason == reason && source.listener == *peer.listener()
         };
-        let source = || Source { address, listener: peer.listener.clone(), reason };
+        let source = || Source { address, listener: peer.listener().clone(), reason };
         let due = self.logged.lock().due(now, is_source, source);
         let Some(LeftOut { suppressed, unlogged }) = due else { return };
         tracing::warn!(
-            peer = %peer.address, listener = %peer.listener, %reason, suppressed, unlogged,
+            peer = %peer.address, listener = %peer.listener(), %reason, suppressed, unlogged,
             "connection refused: {}", refusal.text
         );
     }

@@ -185,7 +185,7 @@ impl Services {
         open: &mut Open,
     ) -> Result<Option<Arc<Mount>>, Refusal> {
         let who = Who { client_id: client_id.as_str(), username: identity.username.as_deref() };
-        let mount = match self.mountpoints.get(&*peer.listener) {
+        let mount = match self.mountpoints.get(&**peer.listener()) {
             None => None,
             Some(mountpoint) => Some(Arc::new(mount_of(mountpoint, peer, who)?)),
         };
@@ -236,7 +236,7 @@ impl Services {
         clients.anonymous.fetch_add(u64::from(principal.identity.username.is_none()), Ordering::Relaxed);
         clients.connections_max.fetch_max(clients.connections(), Ordering::Relaxed);
         if let Some(turn) = turn {
-            let port = self.listeners.read().get(&*peer.listener).map_or(0, |listening| listening.port);
+            let port = self.listeners.read().get(&**peer.listener()).map_or(0, |listening| listening.port);
             turn.connected(moment, peer, port, asked, principal, opened);
         }
         self.auto_subscriptions.subscribe(&broker.bus, moment.instant, asked.protocol, principal)
@@ -309,7 +309,7 @@ fn mount_of(mountpoint: &Placeholders, peer: &Peer, who: Who<'_>) -> Result<Moun
             true => Reason::ClientIdentifierNotValid,
             false => Reason::NotAuthorized,
         },
-        text: format!("listener.{}.mountpoint {:?}: {text}", peer.listener, mountpoint.as_str()).into(),
+        text: format!("listener.{}.mountpoint {:?}: {text}", peer.listener(), mountpoint.as_str()).into(),
     };
     let filled = mountpoint.fill(who.client_id, who.username, |_| "");
     let filled = filled.map_err(|error| refusal(error.to_string()))?;

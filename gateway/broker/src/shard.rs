@@ -17,8 +17,6 @@
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod bench;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,6 +33,8 @@ use parking_lot::Mutex;
 use tokio::time::Sleep;
 
 use self::datagrams::{address_of, is_forgettable};
+pub(crate) use self::timers::Tick;
+use self::timers::{Entry, Timers};
 use crate::acceptor::{Acceptor, LooseListener};
 use crate::broker::scramble;
 use crate::carrier::Carrier;
@@ -54,6 +54,7 @@ use crate::{Broker, clock};
 
 mod accept;
 mod datagrams;
+mod timers;
 
 /// All shards; a clone is a handle.
 #[derive(Clone)]
@@ -197,7 +198,7 @@ struct Shard {
     acceptors: Vec<Acceptor>,
     /// Connections whose handshake is under way.
     greeting: usize,
-    timers: BinaryHeap<Reverse<(Instant, u32, u32)>>,
+    timers: Timers,
     sleep: Pin<Box<Sleep>>,
     pool: Pool,
     scratch: Vec<u8>,
@@ -225,7 +226,7 @@ impl Shard {
             sockets: Vec::new(),
             acceptors: Vec::new(),
             greeting: 0,
-            timers: BinaryHeap::new(),
+            timers: Timers::new(now),
             sleep: Box::pin(tokio::time::sleep_until(now.into())),
             pool: Pool::default(),
             scratch: vec![0; SCRATCH_BYTES],
@@ -421,11 +422,7 @@ impl Shard {
     }
 
     fn fire(&mut self, moment: Moment) {
-        while let Some(Reverse((at, key, generation))) = self.timers.peek().copied() {
-            if at > moment.instant {
-                break;
-            }
-            self.timers.pop();
+        while let Some(Entry { at, key, generation }) = self.timers.pop_due(moment.instant) {
             let mut due = false;
             self.with(key, |connection, world, pool, _| {
                 // An entry that an earlier one has replaced says nothing any more.
@@ -510,35 +507,22 @@ impl Shard {
             self.remove(key, *connection);
             return;
         }
-        if let Some(at) = connection.next_timeout()
+        if let Some(at) = connection.next_timeout().map(|at| self.timers.tick(at))
             && connection.armed.is_none_or(|armed| at < armed)
         {
             connection.armed = Some(at);
-            self.timers.push(Reverse((at, key, connection.client.generation)));
+            self.timers.push(Entry { at, key, generation: connection.client.generation });
         }
         self.slots[key as usize] = Some(connection);
     }
 
-    /// Entries of earlier deadlines stay in the heap; before they outnumber the connections by far
-    /// it is made anew, so that its size is theirs and not that of their traffic.
     fn tidy_timers(&mut self) {
-        const SPARE: usize = 256;
-        let connections = self.slots.len() - self.free.len();
-        if self.timers.len() <= 2 * connections + SPARE {
-            return;
-        }
-        let counts = |&Reverse((at, key, generation)): &Reverse<(Instant, u32, u32)>| {
-            let connection = self.slots[key as usize].as_ref();
-            connection.is_some_and(|one| one.armed == Some(at) && one.client.generation == generation)
+        let counts = |entry: &Entry| {
+            let connection = self.slots[entry.key as usize].as_ref();
+            connection
+                .is_some_and(|one| one.armed == Some(entry.at) && one.client.generation == entry.generation)
         };
-        // Of those that count a connection may have several that are the same. Slots are not walked: where
-        // a fleet was there are many and all are empty.
-        let mut entries = std::mem::take(&mut self.timers).into_vec();
-        entries.retain(counts);
-        entries.sort_unstable();
-        entries.dedup();
-        entries.shrink_to(2 * entries.len() + SPARE);
-        self.timers = entries.into();
+        self.timers.tidy(self.slots.len() - self.free.len(), counts);
     }
 
     fn remove(&mut self, key: u32, connection: Connection) {
@@ -560,7 +544,7 @@ impl Shard {
     }
 
     fn sleep_until_due(&mut self, cx: &mut Context<'_>, moment: Moment) {
-        let due = self.timers.peek().map_or(self.trim_at, |Reverse((at, _, _))| *at).min(self.trim_at);
+        let due = self.timers.next().map_or(self.trim_at, |at| at.min(self.trim_at));
         let resume = self.acceptors.iter().filter_map(|acceptor| acceptor.paused_until).min();
         let due = resume.map_or(due, |resume| resume.min(due));
         // Never earlier than the next millisecond: that is the timer's resolution.

@@ -57,7 +57,7 @@ impl Adapter for Line {
                 out.request(Ticket(0), Request::Open(Box::new(open)));
             }
             ["who"] => {
-                let name = self.peer.certificate_name.as_deref().unwrap_or("-");
+                let name = self.peer.certificate_name().map_or("-", |name| &**name);
                 out.wire().extend(format!("{} {name}\n", self.peer.address).as_bytes());
             }
             ["sub", filter] => {

@@ -80,6 +80,13 @@ pub struct Peer {
     /// Where it connects from, or where a trusted proxy says it does. The peer of a Unix socket
     /// shows as 127.0.0.1 with port 0.
     pub address: SocketAddr,
+    /// By what way it came: one for all who have nothing else to show.
+    pub origin: Arc<Origin>,
+}
+
+/// What a peer is known by besides its address.
+#[derive(Clone, Debug)]
+pub struct Origin {
     /// The listener's name in the configuration.
     pub listener: Arc<str>,
     /// The name in its verified certificate, if the listener takes identities from there.
@@ -89,7 +96,17 @@ pub struct Peer {
 impl Peer {
     /// A peer without a certificate.
     pub fn new(address: SocketAddr, listener: Arc<str>) -> Self {
-        Self { address, listener, certificate_name: None }
+        Self { address, origin: Arc::new(Origin { listener, certificate_name: None }) }
+    }
+
+    /// The listener's name in the configuration.
+    pub fn listener(&self) -> &Arc<str> {
+        &self.origin.listener
+    }
+
+    /// The name in its verified certificate, if the listener takes identities from there.
+    pub fn certificate_name(&self) -> Option<&Arc<str>> {
+        self.origin.certificate_name.as_ref()
     }
 }
 

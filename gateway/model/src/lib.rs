@@ -27,7 +27,7 @@ pub mod testing;
 mod topic;
 mod wire;
 
-pub use adapter::{Adapter, Close, Event, Outcome, Peer, Protocol, Reply, Request, Sink, Ticket};
+pub use adapter::{Adapter, Close, Event, Origin, Outcome, Peer, Protocol, Reply, Request, Sink, Ticket};
 pub use bridge::{Bridge, BridgeState, Receipt, Settle};
 pub use client_id::{ClientId, ClientIdError};
 pub use delayed::Delayed;

@@ -54,7 +54,7 @@ impl Mqtt {
 impl Protocol for Mqtt {
     /// Nothing in MQTT needs randomness: the seed is not used.
     fn connect(&self, now: Instant, peer: &Peer, _seed: u64) -> Box<dyn Adapter> {
-        tracing::trace!(address = %peer.address, listener = %peer.listener, "connected");
+        tracing::trace!(address = %peer.address, listener = %peer.listener(), "connected");
         Box::new(connection::Connection::new(now, Arc::clone(&self.shared)))
     }
 

@@ -2,7 +2,7 @@ mod topics;
 
 use bytes::Bytes;
 use gateway_config::Secret;
-use gateway_model::{ClientId, Credentials};
+use gateway_model::{ClientId, Credentials, Origin};
 
 use super::*;
 use crate::{Client, HashForm, PasswordFile, User};
@@ -54,7 +54,8 @@ impl Attempt {
     }
 
     fn certificate(mut self, name: &str) -> Self {
-        self.peer.certificate_name = Some(name.into());
+        let listener = self.peer.listener().clone();
+        self.peer.origin = Arc::new(Origin { listener, certificate_name: Some(name.into()) });
         self
     }
 

@@ -112,14 +112,14 @@ impl Connection {
         if self.partial.is_empty() {
             let consumed = self.feed(world, pool, moment, bytes);
             if consumed < bytes.len() && !self.carrier.is_datagram() {
-                self.partial.extend_from_slice(&bytes[consumed..]);
+                self.partial.extend(&bytes[consumed..]);
             }
             return;
         }
-        self.partial.extend_from_slice(bytes);
-        let partial = std::mem::take(&mut self.partial);
+        self.partial.extend(bytes);
+        let partial = self.partial.take();
         let consumed = self.feed(world, pool, moment, &partial);
-        self.keep(partial, consumed);
+        self.partial.keep(partial, consumed);
     }
 
     /// Calls the adapter until it neither consumes nor is answered. Returns what it consumed.
@@ -142,9 +142,9 @@ impl Connection {
     /// Shows the adapter again what it left over.
     pub(super) fn feed_partial(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
         if !self.partial.is_empty() && self.client.closing.is_none() {
-            let partial = std::mem::take(&mut self.partial);
+            let partial = self.partial.take();
             let consumed = self.feed(world, pool, moment, &partial);
-            self.keep(partial, consumed);
+            self.partial.keep(partial, consumed);
         }
     }
 
@@ -180,10 +180,5 @@ impl Connection {
         if !self.waits_for_the_store(world) {
             self.signal.raise(signal::IO);
         }
-    }
-
-    /// Keeps what was not consumed, in no more memory than it needs.
-    fn keep(&mut self, partial: Vec<u8>, consumed: usize) {
-        self.partial = if consumed == 0 { partial } else { partial[consumed..].to_vec() };
     }
 }

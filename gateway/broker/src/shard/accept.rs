@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use gateway_bus::Moment;
-use gateway_model::Peer;
+use gateway_model::Origin;
 
 use super::{ACCEPTOR_KEY, Arrival, Shard};
 use crate::acceptor::{Acceptor, LooseListener};
@@ -110,7 +110,11 @@ impl Shard {
         self.greeting -= 1;
         match greeted {
             Some(Greeted { carrier, address, certificate_name }) if !self.stopping => {
-                let peer = Peer { certificate_name, ..listener.peer(address) };
+                let mut peer = listener.peer(address);
+                if certificate_name.is_some() {
+                    let listener = listener.name.clone();
+                    peer.origin = Arc::new(Origin { listener, certificate_name });
+                }
                 self.connect(carrier, peer, listener, moment);
             }
             _ => listener.gauges.leave(),

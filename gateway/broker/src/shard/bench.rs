@@ -204,7 +204,7 @@ impl Bench {
         loop {
             let bus = self.broker.poll_at(self.moment);
             self.run();
-            let shard = self.shard.timers.peek().map(|entry| entry.0.0);
+            let shard = self.shard.timers.next();
             let due = [bus, shard].into_iter().flatten().min().unwrap_or(end).min(end);
             // What is due already has been done; an entry that stays behind says nothing.
             let next = due.max(self.moment.instant + Duration::from_millis(1)).min(end);
