@@ -1,5 +1,6 @@
 //! The driver on real sockets, with a line protocol in place of a real one: `open NAME`,
-//! `who`, `sub FILTER`, `pub TOPIC BYTES`, `stall`, `nap FILLING`, `boom`. Every wait is for an event, bounded by a read timeout.
+//! `who`, `sub FILTER`, `pub TOPIC BYTES`, `stall`, `toil FILLING`, `boom`. Every wait is for an event,
+//! bounded by a read timeout.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -49,6 +50,7 @@ struct Line {
 impl Adapter for Line {
     fn receive(&mut self, now: Instant, bytes: &[u8], out: &mut dyn Sink) -> usize {
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return 0 };
+        let begun = Instant::now();
         self.heard = now;
         let line = std::str::from_utf8(&bytes[..end]).unwrap();
         match line.split(' ').collect::<Vec<_>>()[..] {
@@ -72,7 +74,7 @@ impl Adapter for Line {
             }
             ["alive", millis] => self.silence_max = Some(Duration::from_millis(millis.parse().unwrap())),
             ["stall"] => drop(STALL.lock()),
-            ["nap", _] => std::thread::sleep(Duration::from_millis(10)),
+            ["toil", _] => while begun.elapsed() < Duration::from_millis(10) {},
             ["boom"] => panic!("the test asked for it"),
             _ => out.close(Close::because(Reason::ProtocolError)),
         }

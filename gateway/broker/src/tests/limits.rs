@@ -179,8 +179,8 @@ fn handshakes_come_to_their_end_while_others_are_busy() {
     let done = is_done.clone();
     let flood = std::thread::spawn(move || {
         // As long as what is read at once: the shard is in one pass after the other.
-        let nap = format!("nap {}", "x".repeat(64 * 1024 - 5));
-        (0..200).for_each(|_| busy.say(&nap));
+        let toil = format!("toil {}", "x".repeat(64 * 1024 - 6));
+        (0..200).for_each(|_| busy.say(&toil));
         busy.say("who");
         busy.hear();
         done.store(true, std::sync::atomic::Ordering::SeqCst);
