@@ -36,56 +36,46 @@ pub(crate) enum Read {
 
 impl Carrier {
     pub(crate) fn read(&mut self, signal: &Arc<Signal>, scratch: &mut [u8]) -> Read {
-        if let Self::Direct(socket) = self {
-            return socket.read(scratch);
-        }
-        let waker = signal.waker();
-        let cx = &mut Context::from_waker(&waker);
         match self {
+            Self::Direct(socket) => socket.read(scratch),
             Self::Stream(stream) => {
                 let mut buffer = ReadBuf::new(scratch);
-                match Pin::new(&mut **stream).poll_read(cx, &mut buffer) {
+                match raising(signal, |cx| Pin::new(&mut **stream).poll_read(cx, &mut buffer)) {
                     Poll::Ready(Ok(())) if buffer.filled().is_empty() => Read::Closed,
                     Poll::Ready(Ok(())) => Read::Scratch(buffer.filled().len()),
                     Poll::Ready(Err(_)) => Read::Closed,
                     Poll::Pending => Read::Pending,
                 }
             }
-            Self::WebSocket(socket) => socket.read(cx),
-            Self::Direct(_) | Self::Datagram(_) => Read::Pending,
+            Self::WebSocket(socket) => raising(signal, |cx| socket.read(cx)),
+            Self::Datagram(_) => Read::Pending,
             #[cfg(any(test, feature = "testing"))]
-            Self::Memory(memory) => memory.read(cx, scratch),
+            Self::Memory(memory) => raising(signal, |cx| memory.read(cx, scratch)),
         }
     }
 
     /// Writes as much as the socket takes; true when everything is out, else the signal is raised
     /// when it takes more. Datagrams are not written here.
     pub(crate) fn write(&mut self, signal: &Arc<Signal>, wire: &mut WireBuffer) -> io::Result<bool> {
-        if let Self::Direct(socket) = self {
-            return socket.write(wire);
-        }
-        let waker = signal.waker();
-        let cx = &mut Context::from_waker(&waker);
         match self {
-            Self::Stream(stream) => stream.write(cx, wire),
-            Self::WebSocket(socket) => socket.write(cx, wire),
-            Self::Direct(_) | Self::Datagram(_) => Ok(true),
+            Self::Direct(socket) => socket.write(wire),
+            Self::Stream(stream) => raising(signal, |cx| stream.write(cx, wire)),
+            Self::WebSocket(socket) => raising(signal, |cx| socket.write(cx, wire)),
+            Self::Datagram(_) => Ok(true),
             #[cfg(any(test, feature = "testing"))]
-            Self::Memory(memory) => memory.write(cx, wire),
+            Self::Memory(memory) => raising(signal, |cx| memory.write(cx, wire)),
         }
     }
 
     /// Says that nothing more will be written.
     pub(crate) fn shutdown(&mut self, signal: &Arc<Signal>) {
-        let waker = signal.waker();
-        let cx = &mut Context::from_waker(&waker);
         match self {
             Self::Direct(socket) => socket.shutdown(),
-            Self::Stream(stream) => stream.shutdown(cx),
-            Self::WebSocket(socket) => {
+            Self::Stream(stream) => raising(signal, |cx| stream.shutdown(cx)),
+            Self::WebSocket(socket) => raising(signal, |cx| {
                 socket.say_goodbye(cx, None);
                 socket.stream_mut().shutdown(cx);
-            }
+            }),
             Self::Datagram(_) => {}
             #[cfg(any(test, feature = "testing"))]
             Self::Memory(memory) => memory.shutdown(),
@@ -136,4 +126,9 @@ impl Carrier {
     pub(crate) fn is_datagram(&self) -> bool {
         matches!(self, Self::Datagram(_))
     }
+}
+
+/// Calls what the runtime watches: it raises the signal when it is worth another try.
+fn raising<R>(signal: &Arc<Signal>, call: impl FnOnce(&mut Context<'_>) -> R) -> R {
+    call(&mut Context::from_waker(&signal.waker()))
 }

@@ -7,9 +7,10 @@
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Makes room while there is one thread, which costs nothing. Later on it grows on a thread of its own.
-pub fn reserve_descriptors() {
-    grow(RESERVED);
+/// Makes room while there is one thread, which costs nothing: for all that are allowed, if those are few.
+/// Later on it grows on a thread of its own.
+pub fn reserve_descriptors(allowed: u64) {
+    grow(u32::try_from(allowed).unwrap_or(RESERVED).min(RESERVED));
 }
 
 /// How large the table is, as far as we made it so.
@@ -43,7 +44,7 @@ impl Descriptors {
 /// The table has as many places as its highest descriptor needs, and never fewer again.
 fn grow(size: u32) {
     // Where so many are not allowed, so many are not needed.
-    let _ = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), size as RawFd - 1);
+    let _ = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), size.saturating_sub(1) as RawFd);
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The driver: one thread, one tokio runtime and one task per core, which owns that core's
 //! connections.
 //!
-//! A socket's waker and a session's notifier are the same [`Signal`]: both put a number on the
-//! shard's list. One wake-up of the shard is one pass over that list:
+//! The shard's [`Poller`] says which plain sockets are ready. The waker of every other socket and a
+//! session's notifier are the same [`Signal`]: both put a number on the shard's list. One wake-up of the
+//! shard is one pass over what was found and over that list:
 //!
 //! ```text
 //!   1  arrivals, due timers, what has become durable

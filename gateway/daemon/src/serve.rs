@@ -28,8 +28,9 @@ pub fn run(settings: &Settings) -> Result<()> {
         tracing::warn!("{warning}");
     }
     // Every connection is a descriptor; what the system allows is there to be used.
-    let _ = rlimit::increase_nofile_limit(u64::MAX);
-    gateway_broker::reserve_descriptors();
+    if let Ok(allowed) = rlimit::increase_nofile_limit(u64::MAX) {
+        gateway_broker::reserve_descriptors(allowed);
+    }
     let _lock = lock_data_dir(&settings.node.data_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(settings))

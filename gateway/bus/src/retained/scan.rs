@@ -77,51 +77,53 @@ impl<'a> Iterator for Scan<'a> {
             if self.filter.matches(topic) {
                 return Some(kept);
             }
-            go_on(&mut self.target, self.filter.path(), topic);
+            if !go_on(&mut self.target, self.filter.path(), topic) {
+                self.ahead = Range::default();
+                return None;
+            }
         }
     }
 }
 
-/// Sets `target` to where the next match may be, behind a topic that does not match.
-fn go_on(target: &mut String, path: &str, topic: &Topic) {
+/// Sets `target` to where the next match may be, behind a topic that does not match; false if there is none.
+fn go_on(target: &mut String, path: &str, topic: &Topic) -> bool {
     target.clear();
     let mut levels = topic.split('/');
     // Bytes of the topic whose levels agree with the filter, each with its slash.
     let mut agreed = 0;
     for (depth, wanted) in path.split('/').enumerate() {
-        let Some(level) = levels.next() else { return };
+        let Some(level) = levels.next() else { return true };
         // A filter that begins with a wildcard leaves out `$SYS` and the like: one after the other.
         let is_reserved = depth == 0 && topic.starts_with('$');
         if wanted == "#" || is_reserved {
-            return;
+            return true;
         }
         if wanted != "+" && wanted != level {
             let before = &topic[..agreed];
             target.push_str(before);
             target.push_str(wanted);
             if target.as_str() > topic.as_str() {
-                return;
+                return true;
             }
             // `a-b` is between `a` and `a/b`.
             target.push('/');
-            if target.as_str() > topic.as_str() {
-                return;
-            }
-            return leave(target, before);
+            return target.as_str() > topic.as_str() || leave(target, before);
         }
         agreed += level.len() + 1;
     }
     // The topic goes on where the filter ends.
-    leave(target, &topic[..agreed]);
+    leave(target, &topic[..agreed])
 }
 
-/// Sets `target` behind everything that begins so, which ends with a slash or is nothing.
-fn leave(target: &mut String, prefix: &str) {
+/// Sets `target` behind everything that begins so: a prefix that ends with a slash. False if it is empty,
+/// and so everything begins so.
+fn leave(target: &mut String, prefix: &str) -> bool {
     const BEHIND_SLASH: char = '0';
     target.clear();
-    let Some(levels) = prefix.strip_suffix('/') else { return };
+    let Some(levels) = prefix.strip_suffix('/') else { return false };
     target.push_str(levels);
     target.push(BEHIND_SLASH);
+    true
 }
 
 /// What every matching topic begins with: `a/b/+` gives `a/b/`, but `a/#` gives `a`, which it
@@ -215,6 +217,8 @@ mod tests {
             );
         }
         assert_eq!(looks("hall/#").0, 20_000);
+        // What begins like the first level, and goes on without a slash.
+        assert!(looks("hal/#").1 < 2 * STEPS && looks("hal/+").1 < 2 * STEPS);
         assert!(looks("hall/+").1 < 200 * 2 * (STEPS + 1));
     }
 }
