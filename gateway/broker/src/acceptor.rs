@@ -8,14 +8,12 @@ use mio::net::{TcpListener, UnixListener};
 use crate::direct::LooseSocket;
 use crate::listener::Listener;
 use crate::poller::Poller;
-use crate::signal::Signal;
 
 /// A shard's share in a listening socket. Every shard has one, so that whichever has time accepts,
 /// and none can keep others waiting.
 pub(crate) struct Acceptor {
     socket: ListeningSocket,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) signal: Arc<Signal>,
     /// The system could not give us a connection; when to ask again.
     pub(crate) paused_until: Option<Instant>,
 }
@@ -47,22 +45,22 @@ impl Acceptor {
     pub(crate) fn new(
         socket: LooseListener,
         listener: Arc<Listener>,
-        signal: Arc<Signal>,
         poller: &Poller,
+        key: u32,
     ) -> io::Result<Self> {
         let socket = match socket {
             LooseListener::Tcp(socket) => {
                 let mut socket = TcpListener::from_std(socket);
-                poller.watch_reading(&mut socket, signal.key())?;
+                poller.watch_reading(&mut socket, key)?;
                 ListeningSocket::Tcp(socket)
             }
             LooseListener::Unix(socket) => {
                 let mut socket = UnixListener::from_std(socket);
-                poller.watch_reading(&mut socket, signal.key())?;
+                poller.watch_reading(&mut socket, key)?;
                 ListeningSocket::Unix(socket)
             }
         };
-        Ok(Self { socket, listener, signal, paused_until: None })
+        Ok(Self { socket, listener, paused_until: None })
     }
 
     /// The next connection, or `None` if there is none now; then the poller says when there is, or a

@@ -63,7 +63,7 @@ pub fn start_bridge(broker: &Arc<Broker>, session: BridgeSession, bridge: Box<dy
     // Nobody waits to hear that any of this is durable: it is done anew at every start.
     let (attachment, _) = broker
         .bus
-        .open(moment, client_id(&session.name), open, options, bell.clone())
+        .open(moment, client_id(&session.name), open, options, bell.clone().into())
         .expect("there is always room for the gateway's own sessions");
     let mut old = broker.bus.filters(&attachment);
     let (kept, new): (Vec<_>, Vec<_>) =
@@ -96,7 +96,8 @@ pub fn retire_bridges(broker: &Broker, is_known: impl Fn(&str) -> bool) -> Vec<(
         if view.subscriptions > 0 {
             let open = Open { clean_start: false, expiry: Expiry::Never, ..Open::transient() };
             let options = SessionOptions { queue: Some(UNLIMITED), ..SessionOptions::default() };
-            let opened = broker.bus.open(moment, view.client_id, open, options, Arc::<Bell>::default());
+            let opened =
+                broker.bus.open(moment, view.client_id, open, options, Arc::<Bell>::default().into());
             let (attachment, _) = opened.ok()?;
             let _ = broker.bus.unsubscribe(&attachment, &broker.bus.filters(&attachment));
             broker.bus.detach(moment, &attachment, false, None);

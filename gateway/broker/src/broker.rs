@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gateway_access::{Access, Allowed, Denial, FileError, Identity, Loaded, Login, Subject, Verdict};
 use gateway_bus::{Attachment, Bus, Moment, Promise, RouteCache, SessionOptions};
 use gateway_model::{
-    ClientId, Close, Delayed, Expiry, Message, Notify, Open, Opened, Peer, Protocol, Publish, Reason,
+    ClientId, Close, Delayed, Expiry, Message, Notifier, Open, Opened, Peer, Protocol, Publish, Reason,
     Refusal, Subscription, Topic, TopicFilter,
 };
 use gateway_store::Room;
@@ -172,7 +172,7 @@ impl Broker {
         peer: &Peer,
         mut open: Open,
         allowed: Allowed,
-        notify: Arc<dyn Notify>,
+        notify: Notifier,
     ) -> Result<(Principal, Promise<Opened>), Refusal> {
         let identity = allowed.identity;
         let client_id = open.client_id.take().unwrap_or_else(|| self.assign());
@@ -182,7 +182,7 @@ impl Broker {
             .map_err(|refusal| self.refuse(moment, peer, refusal))?;
         if let Some(will) = &open.will {
             let refusal = |reason| Refusal { reason, text: "the will's topic is refused".into() };
-            self.check_will(moment, &subject(peer, &client_id, &identity), &will.publish)
+            self.check_will(moment, &subject(peer, &client_id, &identity), &will.will().publish)
                 .map_err(|reason| self.refuse(moment, peer, refusal(reason)))?;
         }
         let asked = Asked::of(&open);

@@ -16,9 +16,9 @@ use self::writing::Blocked;
 pub(crate) use self::writing::Pool;
 use crate::carrier::Carrier;
 use crate::gauges::ListenerGauges;
+use crate::ready_queue::IO;
 use crate::services::mount::Mounted;
 use crate::shard::Tick;
-use crate::signal::Signal;
 use crate::turn::{Client, Turn, World};
 use crate::waiting::{Awaited, What};
 
@@ -30,7 +30,6 @@ pub(crate) struct Connection {
     pub(crate) carrier: Carrier,
     pub(crate) adapter: Box<dyn Adapter>,
     pub(crate) client: Client,
-    pub(crate) signal: Arc<Signal>,
     pub(crate) gauges: Arc<ListenerGauges>,
     /// Bytes that the adapter has not consumed yet.
     partial: Partial,
@@ -72,14 +71,12 @@ impl Connection {
         carrier: Carrier,
         adapter: Box<dyn Adapter>,
         client: Client,
-        signal: Arc<Signal>,
         gauges: Arc<ListenerGauges>,
     ) -> Self {
         Self {
             carrier,
             adapter,
             client,
-            signal,
             gauges,
             partial: Partial::default(),
             wire: None,
@@ -111,7 +108,7 @@ impl Connection {
         self.answer(world, pool, moment);
         self.feed_partial(world, pool, moment);
         // Nothing was read meanwhile.
-        self.signal.raise(crate::signal::IO);
+        world.raise(&mut self.client, IO);
     }
 
     /// What the peer may be told now that the store has come so far.
@@ -136,7 +133,7 @@ impl Connection {
                     self.client.opening = false;
                     self.client.settled = true;
                     // Nothing was read meanwhile.
-                    self.signal.raise(crate::signal::IO);
+                    world.raise(&mut self.client, IO);
                 }
                 Event::Reply(ticket, *reply)
             }
@@ -149,7 +146,7 @@ impl Connection {
         // Once for all answers of this pass, of which there may be a thousand.
         self.hears_again = !self.partial.is_empty();
         if self.hears_again || self.ended {
-            self.signal.raise(crate::signal::IO);
+            world.raise(&mut self.client, IO);
         }
     }
 
@@ -163,7 +160,7 @@ impl Connection {
         if self.client.subscribing.is_none() {
             self.feed_partial(world, pool, moment);
             // Nothing was read meanwhile.
-            self.signal.raise(crate::signal::IO);
+            world.raise(&mut self.client, IO);
         }
     }
 
@@ -232,7 +229,7 @@ impl Connection {
             self.client.settled = true;
         } else if self.client.delivers_at < place {
             self.client.delivers_at = place;
-            let (key, generation) = (self.signal.key(), self.client.generation);
+            let (key, generation) = (self.client.key, self.client.generation);
             world.waiting.push(Awaited { place, key, generation, what: What::Deliver });
         }
     }
@@ -267,7 +264,7 @@ impl Connection {
                     return self.carrier_closed(world, pool, moment);
                 }
                 if is_due(self.hears_at()) {
-                    self.signal.raise(crate::signal::IO);
+                    world.raise(&mut self.client, IO);
                 }
                 if is_due(self.adapter.next_timeout()) && !self.is_held_back() {
                     self.handle(world, pool, moment, Event::Timeout);
@@ -315,14 +312,7 @@ impl Connection {
         call: impl FnOnce(&mut dyn Adapter, &mut Turn<'_>) -> R,
     ) -> Option<R> {
         let mut wire = self.wire.take().unwrap_or_else(|| pool.take());
-        let mut turn = Turn {
-            world,
-            moment,
-            wire: &mut wire,
-            client: &mut self.client,
-            signal: &self.signal,
-            delivering: false,
-        };
+        let mut turn = Turn { world, moment, wire: &mut wire, client: &mut self.client, delivering: false };
         let adapter = &mut *self.adapter;
         let result = catch_unwind(AssertUnwindSafe(|| call(adapter, &mut turn))).ok();
         if result.is_none() {

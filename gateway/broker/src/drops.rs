@@ -132,7 +132,7 @@ mod tests {
         for number in 0..sessions {
             let client_id = gateway_model::ClientId::parse(&format!("away {number}")).unwrap();
             let open = Open { expiry: Expiry::Never, ..Open::transient() };
-            let opened = broker.bus.open(moment, client_id, open, Default::default(), Arc::new(Deaf));
+            let opened = broker.bus.open(moment, client_id, open, Default::default(), Arc::new(Deaf).into());
             let attachment = opened.unwrap().0;
             let filter = TopicFilter::parse("#").unwrap();
             let subscriptions = vec![Subscription::new(filter, Qos::AtLeastOnce)];
@@ -180,7 +180,7 @@ mod tests {
         let names = ["a", "b"].map(|name| gateway_model::ClientId::parse(name).unwrap());
         let open = |name: &gateway_model::ClientId| {
             let open = Open { clean_start: false, expiry: Expiry::Never, ..Open::transient() };
-            broker.bus.open(moment, name.clone(), open, Default::default(), Arc::new(Deaf)).unwrap().0
+            broker.bus.open(moment, name.clone(), open, Default::default(), Arc::new(Deaf).into()).unwrap().0
         };
         for name in &names {
             let attachment = open(name);

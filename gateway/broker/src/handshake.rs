@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_rustls::TlsAcceptor;
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Watched};
 use crate::direct::DirectSocket;
 use crate::forwarded::is_trusted;
 use crate::gauges::Handshake;
@@ -108,14 +108,14 @@ async fn steps(
             Stream::Plain(socket) => {
                 Carrier::Direct(DirectSocket::new(socket.loosen().map_err(HandshakeError::Ended)?))
             }
-            stream => Carrier::Stream(Box::new(stream)),
+            stream => Carrier::Stream(Box::new(Watched::new(stream))),
         };
         return Ok(Greeted { carrier, address, certificate_name });
     };
     let bytes_max = (*message_bytes_max, *stranger_bytes_max);
     let upgraded = websocket::open(stream, address, listener, upgrade, bytes_max).await;
     let (socket, address) = upgraded.map_err(HandshakeError::WebSocket)?;
-    Ok(Greeted { carrier: Carrier::WebSocket(Box::new(socket)), address, certificate_name })
+    Ok(Greeted { carrier: Carrier::WebSocket(Box::new(Watched::new(socket))), address, certificate_name })
 }
 
 /// Reads a PROXY header and not a byte more: what follows belongs to TLS or the protocol.

@@ -102,7 +102,7 @@ impl Turn<'_> {
                     return self.refused(login, Refusal { reason: Reason::ServerBusy, text });
                 }
                 self.client.login = Some(Box::new(login));
-                let (key, generation) = (self.signal.key(), self.client.generation);
+                let (key, generation) = (self.client.key, self.client.generation);
                 (self.world.offload)(SlowLogin { key, generation, work });
             }
         }
@@ -113,7 +113,8 @@ impl Turn<'_> {
         let Some(open) = login.open else {
             return self.allowed_again(login.ticket, allowed);
         };
-        let opened = broker.admit(self.moment, &self.client.peer, *open, allowed, self.signal.clone());
+        let notifier = self.world.notifier(self.client);
+        let opened = broker.admit(self.moment, &self.client.peer, *open, allowed, notifier);
         match opened {
             Ok((principal, opened)) => {
                 self.client.principal = Some(principal);
@@ -170,7 +171,7 @@ mod tests {
     use crate::clock;
     use crate::connection::{Connection, Pool};
     use crate::memory::{Memory, Pipe};
-    use crate::signal::IO;
+    use crate::ready_queue::IO;
     use crate::tests::desk::Desk;
 
     /// Lets in whoever says "please".
@@ -217,18 +218,18 @@ mod tests {
     /// A stranger could else make the gateway hold whatever it sends behind its CONNECT.
     #[test]
     fn nothing_is_read_from_a_client_whose_login_another_thread_decides() {
-        let Desk { mut world, mut client, signal, offloaded: _offloaded } = Desk::new();
+        let Desk { mut world, mut client, offloaded: _offloaded } = Desk::new();
         client.login = Some(Box::new(opening()));
         let pipe = Arc::<Mutex<Pipe>>::default();
         let carrier = Carrier::Memory(Memory(pipe.clone()));
         let gauges = world.broker.gauges.listener("lines");
-        let mut connection = Connection::new(carrier, Box::new(Glutton), client, signal.clone(), gauges);
+        let mut connection = Connection::new(carrier, Box::new(Glutton), client, gauges);
         let (mut pool, mut scratch, moment) = (Pool::default(), [0; 1024], clock::moment());
         pipe.lock().put(&[0; 4096]);
         connection.read(&mut world, &mut pool, &mut scratch, moment);
-        assert_eq!((pipe.lock().unread(), signal.take()), (4096, 0));
+        assert_eq!((pipe.lock().unread(), connection.client.raised), (4096, 0));
         connection.decided(&mut world, &mut pool, moment, allowed("press"));
-        assert_eq!(signal.take() & IO, IO, "what came meanwhile is looked at");
+        assert_eq!(connection.client.raised & IO, IO, "what came meanwhile is looked at");
         connection.read(&mut world, &mut pool, &mut scratch, moment);
         assert!(pipe.lock().unread() < 4096);
     }

@@ -2,12 +2,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
 use gateway_model::WireBuffer;
 use parking_lot::Mutex;
 
 use crate::carrier::Read;
+use crate::ready_queue::{IO, ReadyQueue};
 
 /// A carrier without a socket, for the bench: one end of a [`Pipe`].
 pub(crate) struct Memory(pub(crate) Arc<Mutex<Pipe>>);
@@ -23,7 +23,9 @@ pub(crate) struct Pipe {
     pub(crate) stalled: bool,
     /// The gateway writes nothing more.
     pub(crate) shut: bool,
-    waker: Option<Waker>,
+    /// Whom to tell when something has changed on the bench's side, if he waits for that.
+    watcher: Option<(Arc<ReadyQueue>, u32)>,
+    waits: bool,
 }
 
 #[derive(Default)]
@@ -33,7 +35,11 @@ struct UnderWay {
 }
 
 impl Memory {
-    pub(crate) fn read(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Read {
+    pub(crate) fn watch(&self, queue: &Arc<ReadyQueue>, key: u32) {
+        self.0.lock().watcher = Some((queue.clone(), key));
+    }
+
+    pub(crate) fn read(&self, scratch: &mut [u8]) -> Read {
         let mut pipe = self.0.lock();
         let count = pipe.take(scratch);
         if count > 0 {
@@ -42,17 +48,17 @@ impl Memory {
         if pipe.cut {
             return Read::Closed;
         }
-        pipe.waker = Some(cx.waker().clone());
+        pipe.waits = true;
         Read::Pending
     }
 
-    pub(crate) fn write(&self, cx: &mut Context<'_>, wire: &mut WireBuffer) -> io::Result<bool> {
+    pub(crate) fn write(&self, wire: &mut WireBuffer) -> io::Result<bool> {
         let mut pipe = self.0.lock();
         if pipe.cut {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if pipe.stalled && !wire.is_empty() {
-            pipe.waker = Some(cx.waker().clone());
+            pipe.waits = true;
             return Ok(false);
         }
         if !wire.is_empty() {
@@ -118,8 +124,8 @@ impl Pipe {
 
     /// Something has changed on the bench's side.
     pub(crate) fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        if let (true, Some((queue, key))) = (std::mem::take(&mut self.waits), &self.watcher) {
+            queue.raise(*key, IO);
         }
     }
 }

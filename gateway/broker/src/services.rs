@@ -25,7 +25,7 @@ use gateway_access::Identity;
 use gateway_bus::{Moment, RouteCache};
 use gateway_model::{
     ClientId, Close, Delayed, Open, Opened, Peer, Placeholders, Protocol, Publish, Reason, Refusal,
-    Subscription, Topic, TopicFilter,
+    Subscription, Topic, TopicFilter, Will,
 };
 use gateway_store::Place;
 use parking_lot::{Mutex, RwLock};
@@ -189,9 +189,14 @@ impl Services {
             None => None,
             Some(mountpoint) => Some(Arc::new(mount_of(mountpoint, peer, who)?)),
         };
-        if let Some(will) = &mut open.will {
-            self.rename_will(mount.as_deref(), who, &mut will.publish)
+        if let Some(testament) = &mut open.will {
+            let Will { mut publish, delay } = testament.will();
+            let topic = publish.topic.clone();
+            self.rename_will(mount.as_deref(), who, &mut publish)
                 .map_err(|reason| Refusal { reason, text: "the will's topic cannot be renamed".into() })?;
+            if mount.is_some() || publish.topic != topic {
+                *testament = Will { publish, delay }.into();
+            }
         }
         Ok(mount)
     }

@@ -1,9 +1,9 @@
 //! The driver: one thread, one tokio runtime and one task per core, which owns that core's
 //! connections.
 //!
-//! The shard's [`Poller`] says which plain sockets are ready. The waker of every other socket and a
-//! session's notifier are the same [`Signal`]: both put a number on the shard's list. One wake-up of the
-//! shard is one pass over what was found and over that list:
+//! The shard's [`Poller`] says which plain sockets are ready. The waker of every other socket and the
+//! notifier of a session put a key on the shard's [`ReadyQueue`]. One wake-up of the shard is one pass
+//! over what was found and over that list:
 //!
 //! ```text
 //!   1  arrivals, due timers, what has become durable
@@ -47,7 +47,7 @@ use crate::listener::Listener;
 use crate::login::SlowLogin;
 use crate::meter::Meter;
 use crate::poller::{Poller, Ready};
-use crate::signal::{IO, OUTBOX, ReadyQueue, Signal, WORK};
+use crate::ready_queue::{IO, OUTBOX, Raised, ReadyQueue, WORK};
 use crate::sockets::{DatagramSocket, Medium};
 use crate::turn::{Client, World};
 use crate::waiting::Awaited;
@@ -205,7 +205,7 @@ struct Shard {
     scratch: Vec<u8>,
     /// Connections to serve at the end of this pass.
     touched: Vec<u32>,
-    ready: Vec<u32>,
+    ready: Vec<Raised>,
     generation: u32,
     seed: u64,
     trim_at: Instant,
@@ -281,8 +281,8 @@ impl Shard {
         for _ in 0..2 {
             let mut ready = std::mem::take(&mut self.ready);
             queue.take(&mut ready);
-            for key in ready.drain(..) {
-                self.serve(key, 0, moment);
+            for Raised { key, what } in ready.drain(..) {
+                self.serve(key, what, moment);
             }
             self.ready = ready;
         }
@@ -373,9 +373,8 @@ impl Shard {
             self.slots.push(None);
             (self.slots.len() - 1) as u32
         });
-        if let Carrier::Direct(socket) = &mut carrier
-            && let Err(error) = socket.watch(&self.poller, key)
-        {
+        let queue = &self.shards.handles[self.index].queue;
+        if let Err(error) = carrier.watch(&self.poller, queue, key) {
             accept::lose(listener, &error);
             self.free.push(key);
             return None;
@@ -383,17 +382,16 @@ impl Shard {
         self.generation = self.generation.wrapping_add(1);
         self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let adapter = listener.protocol.connect(moment.instant, &peer, scramble(self.seed));
-        let mut client = Client::new(peer, listener.local, self.generation);
-        let signal = Signal::new(&self.handle().queue, key);
+        let mut client = Client::new(peer, listener.local, key, self.generation);
         client.is_datagram = carrier.is_datagram();
         if !carrier.is_datagram() {
             client.meter = Meter::new(moment.instant, &self.world.broker.client_limits);
         }
         // Of the others the poller says whether there is anything to read.
         if !matches!(carrier, Carrier::Direct(_) | Carrier::Datagram(_)) {
-            signal.raise(IO);
+            self.world.raise(&mut client, IO);
         }
-        let connection = Connection::new(carrier, adapter, client, signal, listener.gauges.clone());
+        let connection = Connection::new(carrier, adapter, client, listener.gauges.clone());
         self.slots[key as usize] = Some(Box::new(connection));
         self.touch(key);
         Some(key)
@@ -457,7 +455,7 @@ impl Shard {
             return;
         }
         self.with(key, |connection, world, pool, scratch| {
-            let raised = connection.signal.take() | what;
+            let raised = std::mem::take(&mut connection.client.raised) | what;
             connection.client.settled |= raised & OUTBOX != 0;
             if raised & WORK != 0 {
                 connection.go_on(world, pool, moment);
@@ -500,7 +498,7 @@ impl Shard {
             }
             connection.client.settled = true;
             if round == ROUNDS_MAX {
-                connection.signal.raise(OUTBOX);
+                world.raise(&mut connection.client, OUTBOX);
                 break;
             }
         }

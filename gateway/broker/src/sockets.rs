@@ -9,13 +9,11 @@ use mio::net::UdpSocket;
 use crate::listener::Listener;
 use crate::peers::Peers;
 use crate::poller::Poller;
-use crate::signal::Signal;
 
 /// A datagram socket of one shard and the peers that talk to it.
 pub(crate) struct DatagramSocket {
     medium: Medium,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) signal: Arc<Signal>,
     /// The connection of each source address.
     pub(crate) peers: Peers,
 }
@@ -49,15 +47,15 @@ impl DatagramSocket {
     pub(crate) fn new(
         mut medium: Medium,
         listener: Arc<Listener>,
-        signal: Arc<Signal>,
         poller: &Poller,
+        key: u32,
     ) -> io::Result<Self> {
         match &mut medium {
-            Medium::System(socket) => poller.watch_reading(socket, signal.key())?,
+            Medium::System(socket) => poller.watch_reading(socket, key)?,
             #[cfg(any(test, feature = "testing"))]
             Medium::Memory(_) => {}
         }
-        Ok(Self { medium, listener, signal, peers: Peers::default() })
+        Ok(Self { medium, listener, peers: Peers::default() })
     }
 
     /// The next datagram, or `None` if there is none now; then the poller says when there is.

@@ -8,7 +8,7 @@ use gateway_bus::Promise;
 use gateway_model::{Reason, Reply, Subscription, Ticket};
 use gateway_store::Place;
 
-use crate::signal::WORK;
+use crate::ready_queue::WORK;
 use crate::turn::{Turn, World};
 
 /// Subscriptions of one request that are not made yet.
@@ -40,7 +40,7 @@ impl Turn<'_> {
         let Promise { value: reasons, place } = made;
         let rest = rest.into_iter();
         self.client.subscribing = Some(Box::new(Subscribing { ticket, rest, reasons, place }));
-        self.signal.raise(WORK);
+        self.world.raise(self.client, WORK);
     }
 
     /// The next piece, if there is one.
@@ -57,7 +57,7 @@ impl Turn<'_> {
             return self.promise(ticket, Promise { value: Reply::Subscribed(reasons), place });
         }
         self.client.subscribing = Some(subscribing);
-        self.signal.raise(WORK);
+        self.world.raise(self.client, WORK);
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
         assert!(subscribe(&mut desk, 2 * PIECE + 1).is_none());
         for made in [PIECE, 2 * PIECE] {
             assert_eq!(desk.world.broker.bus.subscription_count(), made);
-            assert_eq!(desk.signal.take() & WORK, WORK, "it comes again");
+            assert_eq!(std::mem::take(&mut desk.client.raised) & WORK, WORK, "it comes again");
             assert!(desk.client.is_served_elsewhere(), "nothing is read meanwhile");
             let reply = desk.turn(|turn| turn.go_on_subscribing());
             assert_eq!(reply.is_some(), made == 2 * PIECE);
@@ -109,6 +109,6 @@ mod tests {
         let mut desk = desk();
         let reply = subscribe(&mut desk, PIECE);
         assert!(matches!(reply, Some(Reply::Subscribed(reasons)) if reasons.len() == PIECE));
-        assert_eq!(desk.signal.take() & WORK, 0);
+        assert_eq!(desk.client.raised & WORK, 0);
     }
 }

@@ -327,10 +327,10 @@ fn a_will_passes_the_same_door_as_a_publish() {
     let peer = Peer::new(bench.address, "lines".into());
     let open = |topic: &str| {
         let publish = Publish::new(gateway_model::Topic::parse(topic).unwrap(), "x");
-        let will = Some(Box::new(gateway_model::Will { publish, delay: Duration::ZERO }));
+        let will = Some(gateway_model::Will { publish, delay: Duration::ZERO }.into());
         let open = Open { will, ..Open::transient() };
         let moment = crate::clock::moment();
-        let opened = bench.broker.admit(moment, &peer, open, Allowed::default(), Arc::new(Deaf));
+        let opened = bench.broker.admit(moment, &peer, open, Allowed::default(), Arc::new(Deaf).into());
         opened.map(|_| ()).map_err(|refusal| refusal.reason)
     };
     assert_eq!(open("a/b"), Ok(()));

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use gateway_bus::{Moment, Promise, RouteCache};
 use gateway_model::{
-    Close, DeliveryId, Outcome, Peer, Publish, Qos, Reason, Reply, Request, Settled, Settlement, Sink,
-    Ticket, Topic, TopicError, WireBuffer,
+    Close, DeliveryId, Notifier, Outcome, Peer, Publish, Qos, Reason, Reply, Request, Settled, Settlement,
+    Sink, Ticket, Topic, TopicError, WireBuffer,
 };
 use gateway_store::Place;
 
 use crate::login::{PendingLogin, SlowLogin};
 use crate::meter::Meter;
+use crate::ready_queue::ReadyQueue;
 use crate::services::NameCache;
-use crate::signal::{ReadyQueue, Signal};
 use crate::subscribing::Subscribing;
 use crate::traffic::Traffic;
 use crate::waiting::{Awaited, Owed, Waiting, What};
@@ -24,7 +24,6 @@ pub(crate) struct Turn<'a> {
     pub(crate) moment: Moment,
     pub(crate) wire: &'a mut WireBuffer,
     pub(crate) client: &'a mut Client,
-    pub(crate) signal: &'a Arc<Signal>,
     /// Inside `deliver` the session is locked: requests wait until it is over.
     pub(crate) delivering: bool,
 }
@@ -40,6 +39,7 @@ pub(crate) struct World {
     /// What may not be told yet.
     pub(crate) waiting: Waiting,
     deferred: Vec<Deferred>,
+    queue: Arc<ReadyQueue>,
     /// Has a login decided elsewhere; the verdict comes back through [`Turn::resume`].
     pub(crate) offload: Box<dyn Fn(SlowLogin) + Send>,
 }
@@ -76,12 +76,16 @@ pub(crate) struct Client {
     pub(crate) behind: bool,
     /// Of a client whose rate is limited.
     pub(crate) meter: Option<Box<Meter>>,
+    /// Its slot.
+    pub(crate) key: u32,
     /// Distinguishes this connection from an earlier one in the same slot.
     pub(crate) generation: u32,
+    /// What it raised itself since the last look; it is on the shard's list.
+    pub(crate) raised: u8,
 }
 
 impl Client {
-    pub(crate) fn new(peer: Peer, local: bool, generation: u32) -> Self {
+    pub(crate) fn new(peer: Peer, local: bool, key: u32, generation: u32) -> Self {
         Self {
             peer,
             local,
@@ -97,7 +101,9 @@ impl Client {
             settled: false,
             behind: false,
             meter: None,
+            key,
             generation,
+            raised: 0,
         }
     }
 }
@@ -132,8 +138,22 @@ impl World {
             replies: VecDeque::new(),
             waiting,
             deferred: Vec::new(),
+            queue: queue.clone(),
             offload,
         }
+    }
+
+    /// Has the client looked at again, in this pass or the next.
+    pub(crate) fn raise(&self, client: &mut Client, what: u8) {
+        if client.raised == 0 {
+            self.queue.raise(client.key, what);
+        }
+        client.raised |= what;
+    }
+
+    /// Tells of what a client's session has for it.
+    pub(crate) fn notifier(&self, client: &Client) -> Notifier {
+        Notifier::new(self.queue.clone(), client.key)
     }
 }
 
@@ -183,7 +203,7 @@ impl Turn<'_> {
 
     #[cold]
     fn wait(&mut self, place: Place, what: What) {
-        let (key, generation) = (self.signal.key(), self.client.generation);
+        let (key, generation) = (self.client.key, self.client.generation);
         self.world.waiting.push(Awaited { place, key, generation, what });
     }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use gateway_model::{DeliveryId, Notify, Reason, Reply, Ticket};
 use gateway_store::{Place, Room, Store};
 
-use crate::signal::ReadyQueue;
+use crate::ready_queue::ReadyQueue;
 
 /// What waits for the store in one shard.
 pub(crate) struct Waiting {

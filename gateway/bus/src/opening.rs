@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use gateway_model::{ClientId, Expiry, Moment, Notify, Open, Opened, Reason, TopicFilter, Will};
+use gateway_model::{ClientId, Expiry, Moment, Notifier, Open, Opened, Reason, Testament, TopicFilter};
 use gateway_store::Record;
 
 use crate::lock::MutexGuard;
@@ -26,7 +26,7 @@ struct Remains {
     gone: Vec<Gone>,
     /// What nobody takes, as far as it was not at hand.
     tail: Option<Tail>,
-    will: Option<Box<Will>>,
+    will: Option<Arc<dyn Testament>>,
 }
 
 /// How many filters of a session that ends are taken out of the routes under one lock.
@@ -49,7 +49,7 @@ impl Bus {
         client_id: ClientId,
         open: Open,
         options: SessionOptions,
-        notify: Arc<dyn Notify>,
+        notify: Notifier,
     ) -> Result<(Attachment, Promise<Opened>), Reason> {
         let expiry = self.grant(&client_id, open.expiry);
         let window_max = options.in_flight_max.unwrap_or(self.limits.in_flight_max);
@@ -95,7 +95,7 @@ impl Bus {
             }
             state.outbox.set_limits(options.queue.unwrap_or(self.limits.queue));
             state.owner = options.owner;
-            state.will = open.will;
+            state.set_will(open.will);
             state.set_expiry(expiry);
             let held = state.held();
             (session.attach(&mut state, notify, window, took_over), held)
@@ -107,7 +107,7 @@ impl Bus {
         if session_present {
             self.come_back(&mut turn, &session);
         }
-        will.into_iter().for_each(|will| self.publish_will(&mut turn, moment, &client_id, *will));
+        will.into_iter().for_each(|will| self.publish_will(&mut turn, moment, &client_id, &*will));
         self.write_open(&mut turn, moment, &session, session_present);
         let opened = Opened { client_id, session_present, expiry, held, authentication_data: None };
         Ok((attachment, turn.promise(opened)))
@@ -131,7 +131,7 @@ impl Bus {
         if let Some(expiry) = expiry {
             state.set_expiry(self.grant(&session.client_id, expiry));
         }
-        let will = state.will.take().filter(|_| publish_will);
+        let will = state.take_will().filter(|_| publish_will);
         let expiry = state.expiry();
         if expiry == Expiry::Immediately {
             drop(state);
@@ -141,9 +141,9 @@ impl Bus {
         // What others of a group may take goes to them first.
         let groups = state.outbox.groups();
         let now_due = match will {
-            Some(will) if !will.delay.is_zero() => {
-                state.deadlines.get_or_insert_default().will = Some(moment.instant + will.delay);
-                state.will = Some(will);
+            Some(will) if !will.delay().is_zero() => {
+                state.deadlines.get_or_insert_default().will = Some(moment.instant + will.delay());
+                state.set_will(Some(will));
                 None
             }
             will => will,
@@ -164,7 +164,7 @@ impl Bus {
                 self.leave_alone(&mut turn, session, state);
             }
         }
-        now_due.into_iter().for_each(|will| self.publish_will(&mut turn, moment, &session.client_id, *will));
+        now_due.into_iter().for_each(|will| self.publish_will(&mut turn, moment, &session.client_id, &*will));
         self.write_away(&mut turn, moment, session);
         true
     }
@@ -179,7 +179,7 @@ impl Bus {
             let mut state = session.state.lock();
             let Some((will_is_due, is_expired)) = state.look(at, moment.instant) else { continue };
             // A session that ends is the last moment for its will (MQTT 5.0 section 3.1.2.5).
-            let will = if will_is_due || is_expired { state.will.take() } else { None };
+            let will = if will_is_due || is_expired { state.take_will() } else { None };
             if let (false, Some(deadlines)) = (is_expired, &mut state.deadlines) {
                 self.timers.lock().arm(&session, deadlines);
             }
@@ -187,7 +187,7 @@ impl Bus {
             if is_expired {
                 self.remove(&mut turn, moment, &session, will);
             } else if let Some(will) = will {
-                self.publish_will(&mut turn, moment, &session.client_id, *will);
+                self.publish_will(&mut turn, moment, &session.client_id, &*will);
                 if session.is_durable() {
                     turn.append_lazily(&Record::Willed { session: session.number });
                 }
@@ -232,13 +232,13 @@ impl Bus {
 
     /// The connection of a session that goes on is replaced. A will is due unless it may wait for
     /// exactly this (MQTT 5.0 section 3.1.3.2.2), or if it was before, and nobody has looked since.
-    fn take_over(&self, state: &mut State, now: Instant) -> Option<Box<Will>> {
-        let will = state.will.take();
+    fn take_over(&self, state: &mut State, now: Instant) -> Option<Arc<dyn Testament>> {
+        let will = state.take_will();
         if !state.evict() {
             return will.filter(|_| state.is_will_overdue(now));
         }
         self.counters.add(Counter::SessionsTakenOver, 1);
-        will.filter(|will| will.delay.is_zero())
+        will.filter(|will| will.delay().is_zero())
     }
 
     /// A session waits for its client: what is not kept for one goes.
@@ -252,7 +252,13 @@ impl Bus {
     }
 
     /// Ends a session that nobody holds, and publishes a will that is due.
-    fn remove(&self, turn: &mut Turn<'_>, moment: Moment, session: &Arc<Session>, will: Option<Box<Will>>) {
+    fn remove(
+        &self,
+        turn: &mut Turn<'_>,
+        moment: Moment,
+        session: &Arc<Session>,
+        will: Option<Arc<dyn Testament>>,
+    ) {
         let is_in_use = {
             let mut sessions = self.sessions.lock();
             let is_current = |present: &Named| Arc::ptr_eq(&present.0, session);
@@ -272,7 +278,7 @@ impl Bus {
                 self.settle_estate(turn, moment, Remains { will, ..remains });
             }
             None => {
-                will.into_iter().for_each(|will| self.publish_will(turn, moment, &session.client_id, *will));
+                will.into_iter().for_each(|will| self.publish_will(turn, moment, &session.client_id, &*will));
             }
         }
     }
@@ -290,7 +296,7 @@ impl Bus {
         let (gone, tail) = state.outbox.clear(&mut turn.changes);
         state.account(&self.budget);
         let filters = std::mem::take(&mut state.subscriptions).into_filters();
-        let will = state.will.take();
+        let will = state.take_will();
         drop(state);
         turn.collect_end();
         if was_held {
@@ -329,7 +335,7 @@ impl Bus {
             self.generation.fetch_add(1, Ordering::Release);
         }
         self.bequeath(turn, &session, shared, gone);
-        will.into_iter().for_each(|will| self.publish_will(turn, moment, &session.client_id, *will));
+        will.into_iter().for_each(|will| self.publish_will(turn, moment, &session.client_id, &*will));
         if session.is_durable() {
             // Whoever makes it end by opening another one waits for this: a crash is not to bring it back.
             let end = Record::Ended { session: session.number };
@@ -344,7 +350,7 @@ impl Bus {
         self.set_clock(moment);
         if is_known {
             let state = session.state.lock();
-            let (owner, expiry, will) = (state.owner, state.expiry(), state.will.clone());
+            let (owner, expiry, will) = (state.owner, state.expiry(), state.will());
             drop(state);
             turn.append(&Record::Attached { session: session.number, owner, expiry, will });
         } else {
@@ -359,7 +365,7 @@ impl Bus {
         }
         self.set_clock(moment);
         let state = session.state.lock();
-        let (expiry, away, will) = (state.expiry(), state.away(moment), state.will.clone());
+        let (expiry, away, will) = (state.expiry(), state.away(moment), state.will());
         drop(state);
         let session = session.number;
         turn.append_lazily(&Record::Away { session, expiry, away: away.unwrap_or_default(), will });

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use gateway_model::{ClientId, Delayed, Message, Publish, Qos, Reason, Stored, Topic, Will};
+use gateway_model::{ClientId, Delayed, Message, Publish, Qos, Reason, Stored, Testament, Topic};
 use gateway_store as store;
 
 use crate::bus::REVIEW_EVERY;
@@ -124,9 +124,15 @@ impl Bus {
 
     /// A will to `$delayed/` is held back from now on. Nobody could be told of a refusal: what must
     /// be stored is, from the room that is kept for ends.
-    pub(crate) fn publish_will(&self, turn: &mut Turn<'_>, moment: Moment, client_id: &ClientId, will: Will) {
+    pub(crate) fn publish_will(
+        &self,
+        turn: &mut Turn<'_>,
+        moment: Moment,
+        client_id: &ClientId,
+        will: &dyn Testament,
+    ) {
         self.counters.add(Counter::WillsPublished, 1);
-        let mut publish = will.publish;
+        let mut publish = will.will().publish;
         let topic = publish.topic.clone();
         let reason = match Delayed::parse(&topic) {
             Some(Ok(Delayed { delay, topic })) => {

@@ -115,7 +115,7 @@ impl Bus {
         let mut state = session.state.lock();
         state.owner = record.owner;
         state.set_expiry(record.expiry);
-        state.will = record.will.clone();
+        state.set_will(record.will.clone().map(|will| (*will).into()));
         record.subscriptions.iter().for_each(|one| state.subscriptions.insert(one.clone()));
         state.restore_rare(record.held.clone(), record.kept.clone());
         let (will, expiry) = match &record.away {

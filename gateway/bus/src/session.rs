@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_model::{ClientId, Expiry, Message, Moment, Notify, Qos, Will};
+use gateway_model::{ClientId, Expiry, Message, Moment, Notifier, NotifyMany, Qos, Testament, Will};
 use gateway_store::{Away, Copy, SessionRecord, Shared};
 
 use crate::budget::Budget;
@@ -30,7 +30,6 @@ pub struct Session {
 pub(crate) struct State {
     pub(crate) outbox: Outbox,
     pub(crate) subscriptions: Subscriptions,
-    pub(crate) will: Option<Box<Will>>,
     expiry: Lifetime,
     /// See [`crate::SessionOptions::owner`].
     pub(crate) owner: u32,
@@ -38,8 +37,10 @@ pub(crate) struct State {
     pub(crate) rare: Option<Box<Rare>>,
     /// What waits while the session is away; none for most.
     pub(crate) deadlines: Option<Box<Deadlines>>,
-    /// The connection that holds the session; `None` while it is away.
-    notify: Option<Arc<dyn Notify>>,
+    /// Whoever looks after the connection that holds the session; `None` while it is away.
+    notify: Option<Arc<dyn NotifyMany>>,
+    /// That connection's, there.
+    notify_key: u32,
     /// Counts attachments, so that a connection that lost the session cannot touch it.
     pub(crate) epoch: u32,
     /// The connection knows that there is something to deliver.
@@ -57,6 +58,7 @@ pub(crate) struct Rare {
     pub(crate) held: BTreeSet<NonZeroU16>,
     /// What the protocol keeps with the session.
     pub(crate) kept: Option<Box<[u8]>>,
+    will: Option<Arc<dyn Testament>>,
 }
 
 /// An [`Expiry`] in half the space: milliseconds, with the largest number for ever.
@@ -92,12 +94,12 @@ impl Session {
         let state = State {
             outbox,
             subscriptions: Subscriptions::default(),
-            will: None,
             expiry: Lifetime::from(Expiry::Immediately),
             owner: 0,
             rare: None,
             deadlines: None,
             notify: None,
+            notify_key: 0,
             epoch: 0,
             notified: false,
             steps: 0,
@@ -220,7 +222,7 @@ impl Session {
             client_id: self.client_id.clone(),
             owner: state.owner,
             expiry: state.expiry(),
-            will: state.will.clone(),
+            will: state.will(),
             away: state.away(moment),
             next_ordinal: state.outbox.next_ordinal(),
             subscriptions: state.subscriptions.to_vec(),
@@ -237,12 +239,12 @@ impl Session {
     pub(crate) fn attach(
         self: &Arc<Self>,
         state: &mut State,
-        notify: Arc<dyn Notify>,
+        notify: Notifier,
         window: u16,
         took_over: bool,
     ) -> Attachment {
         state.evict();
-        state.notify = Some(notify);
+        (state.notify, state.notify_key) = (Some(notify.many), notify.key);
         if let Some(deadlines) = &mut state.deadlines {
             (deadlines.will, deadlines.expiry) = (None, None);
         }
@@ -283,6 +285,21 @@ impl State {
         self.deadlines.as_ref().and_then(|deadlines| deadlines.will).is_some_and(|due| due <= now)
     }
 
+    pub(crate) fn set_will(&mut self, will: Option<Arc<dyn Testament>>) {
+        if will.is_some() || self.rare.is_some() {
+            self.rare.get_or_insert_default().will = will;
+        }
+    }
+
+    pub(crate) fn take_will(&mut self) -> Option<Arc<dyn Testament>> {
+        self.rare.as_mut()?.will.take()
+    }
+
+    /// As the log has it.
+    pub(crate) fn will(&self) -> Option<Box<Will>> {
+        Some(Box::new(self.rare.as_ref()?.will.as_ref()?.will()))
+    }
+
     pub(crate) fn held(&self) -> Vec<NonZeroU16> {
         self.rare.iter().flat_map(|rare| rare.held.iter().copied()).collect()
     }
@@ -309,7 +326,8 @@ impl State {
     pub(crate) fn restore_rare(&mut self, held: Vec<NonZeroU16>, kept: Option<Bytes>) {
         if !held.is_empty() || kept.is_some() {
             let kept = kept.as_deref().map(Into::into);
-            self.rare = Some(Box::new(Rare { held: held.into_iter().collect(), kept }));
+            let rare = self.rare.get_or_insert_default();
+            (rare.held, rare.kept) = (held.into_iter().collect(), kept);
         }
     }
 
@@ -401,7 +419,7 @@ impl State {
             && let Some(notify) = &self.notify
         {
             self.notified = true;
-            notify.notify();
+            notify.notify(self.notify_key);
         }
     }
 
@@ -410,7 +428,7 @@ impl State {
         self.epoch = self.epoch.wrapping_add(1);
         let previous = self.notify.take();
         if let Some(notify) = &previous {
-            notify.notify();
+            notify.notify(self.notify_key);
         }
         previous.is_some()
     }

@@ -135,6 +135,37 @@ pub trait Notify: Send + Sync {
     fn notify(&self);
 }
 
+/// A [`Notify`] for many, which it tells apart by numbers.
+pub trait NotifyMany: Send + Sync {
+    fn notify(&self, key: u32);
+}
+
+/// Tells one of many: what a million of them share is there once.
+#[derive(Clone)]
+pub struct Notifier {
+    pub many: Arc<dyn NotifyMany>,
+    pub key: u32,
+}
+
+impl Notifier {
+    pub fn new(many: Arc<dyn NotifyMany>, key: u32) -> Self {
+        Self { many, key }
+    }
+}
+
+/// One of its own.
+impl<N: Notify + 'static> From<Arc<N>> for Notifier {
+    fn from(one: Arc<N>) -> Self {
+        struct Alone<N>(Arc<N>);
+        impl<N: Notify> NotifyMany for Alone<N> {
+            fn notify(&self, _: u32) {
+                self.0.notify();
+            }
+        }
+        Self::new(Arc::new(Alone(one)), 0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

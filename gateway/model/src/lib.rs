@@ -31,14 +31,16 @@ pub use adapter::{Adapter, Close, Event, Origin, Outcome, Peer, Protocol, Reply,
 pub use bridge::{Bridge, BridgeState, Receipt, Settle};
 pub use client_id::{ClientId, ClientIdError};
 pub use delayed::Delayed;
-pub use delivery::{Deliveries, DeliveryId, Identifiers, Notify, Outgoing, Settled, Settlement};
+pub use delivery::{
+    Deliveries, DeliveryId, Identifiers, Notifier, Notify, NotifyMany, Outgoing, Settled, Settlement,
+};
 pub use filter::{FilterError, TopicFilter};
 pub use message::{Message, PayloadFormat, Properties, Publish, Stored};
 pub use moment::{Moment, UnixMillis};
 pub use placeholders::{FillError, PlaceholderError, Placeholders};
 pub use qos::Qos;
 pub use reason::Reason;
-pub use session::{Authentication, Credentials, Expiry, Open, Opened, Refusal, Will};
+pub use session::{Authentication, Credentials, Expiry, Open, Opened, Refusal, Testament, Will};
 pub use subscription::{RetainHandling, Subscription};
 pub use topic::{Topic, TopicError};
 pub use wire::WireBuffer;

@@ -1,4 +1,6 @@
+use std::fmt;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +21,7 @@ pub struct Open {
     pub expiry: Expiry,
     /// How many deliveries above QoS 0 may be unsettled at a time; at least 1.
     pub receive_maximum: u16,
-    pub will: Option<Box<Will>>,
+    pub will: Option<Arc<dyn Testament>>,
     /// The protocol and version spoken, as in [`crate::Adapter::protocol`]; for people to read.
     pub protocol: &'static str,
     /// The keep-alive the client asked for; 0 is none. For people to read.
@@ -50,8 +52,8 @@ pub struct Credentials {
     pub password: Option<Bytes>,
 }
 
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credentials({})", if self.username.is_some() { "named" } else { "anonymous" })
     }
 }
@@ -65,8 +67,8 @@ pub struct Authentication {
     pub data: Option<Bytes>,
 }
 
-impl std::fmt::Debug for Authentication {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Authentication({})", self.method)
     }
 }
@@ -107,4 +109,30 @@ pub struct Will {
     pub publish: Publish,
     /// How long to wait for the client to come back first (MQTT 5.0 section 3.1.3.2.2).
     pub delay: Duration,
+}
+
+/// What a session has for its will: the will itself, or something smaller of which it is made when
+/// somebody looks at it. Of a million sessions few ever need theirs.
+pub trait Testament: fmt::Debug + Send + Sync {
+    /// The same each time.
+    fn will(&self) -> Will;
+
+    /// See [`Will::delay`].
+    fn delay(&self) -> Duration;
+}
+
+impl Testament for Will {
+    fn will(&self) -> Will {
+        self.clone()
+    }
+
+    fn delay(&self) -> Duration {
+        self.delay
+    }
+}
+
+impl From<Will> for Arc<dyn Testament> {
+    fn from(will: Will) -> Self {
+        Arc::new(will)
+    }
 }

@@ -292,7 +292,7 @@ impl Endpoint {
             clean_start: false,
             expiry: Expiry::After(lifetime(registration)),
             receive_maximum: 1,
-            will: Some(Box::new(Will { publish: offline, delay: OFFLINE_DELAY })),
+            will: Some(Will { publish: offline, delay: OFFLINE_DELAY }.into()),
             protocol: self.protocol(),
             ..Open::transient()
         })

@@ -134,7 +134,7 @@ impl Connection {
             clean_start: packet.clean_start,
             expiry,
             receive_maximum: properties.receive_maximum,
-            will: packet.will.as_ref().map(will).transpose()?.map(Box::new),
+            will: packet.will.as_ref().map(will).transpose()?.map(Into::into),
             protocol: packet.version.name(),
             keep_alive_secs: packet.keep_alive_secs,
         })

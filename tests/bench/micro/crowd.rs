@@ -64,7 +64,8 @@ impl Crowd {
 }
 
 fn open(bus: &Bus, moment: Moment, client_id: ClientId) -> Attachment {
-    let opened = bus.open(moment, client_id, Open::transient(), SessionOptions::default(), Arc::new(Silent));
+    let opened =
+        bus.open(moment, client_id, Open::transient(), SessionOptions::default(), Arc::new(Silent).into());
     opened.expect("there is room").0
 }
 

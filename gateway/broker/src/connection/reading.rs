@@ -5,7 +5,7 @@ use gateway_bus::Moment;
 use super::{Connection, Phase, Pool, UNREAD_MAX};
 use crate::carrier::Read;
 use crate::meter::Meter;
-use crate::signal;
+use crate::ready_queue::IO;
 use crate::turn::World;
 
 /// Reads for one connection in one pass: a packet per WebSocket frame should not cost a pass each.
@@ -21,29 +21,29 @@ impl Connection {
                 return;
             }
             if self.has_much_unsent() {
-                return; // flushing raises the signal again
+                return; // flushing raises it again
             }
             if self.is_open() && self.client.is_served_elsewhere() {
-                return; // who serves it raises the signal again; until then its bytes stay in the socket
+                return; // who serves it raises it again; until then its bytes stay in the socket
             }
             if std::mem::take(&mut self.hears_again) {
                 self.feed_partial(world, pool, moment);
                 continue;
             }
             if self.is_open() && self.waits_for_the_store(world) {
-                return; // when the store has caught up, the shard raises the signal again
+                return; // when the store has caught up, the shard raises it again
             }
             if self.ended {
                 return self.stream_ended(world, pool, moment);
             }
             // What is thrown away needs no measure.
             if self.is_open() && self.client.meter.is_some() && !self.receive_held(world, pool, moment) {
-                return; // its timer raises the signal again
+                return; // its timer raises it again
             }
             if self.client.principal.is_some() {
                 self.carrier.lift_bound();
             }
-            match self.carrier.read(&self.signal, scratch) {
+            match self.carrier.read(scratch) {
                 Read::Scratch(count) => {
                     self.receive_metered(world, pool, moment, &scratch[..count]);
                     if count == scratch.len() {
@@ -56,7 +56,7 @@ impl Connection {
             }
         }
         // There may be more; the others come first.
-        self.signal.raise(signal::IO);
+        world.raise(&mut self.client, IO);
     }
 
     /// Whether the peer has to take something before it is heard again.
@@ -65,7 +65,7 @@ impl Connection {
     }
 
     /// When the pause of a client over its rate ends, unless something else keeps it from being read:
-    /// whoever ends that raises the signal, and a timer that has come would come again and again.
+    /// whoever ends that raises it, and a timer that has come would come again and again.
     pub(super) fn hears_at(&self) -> Option<Instant> {
         let waits = self.has_much_unsent() || self.client.paused || self.client.is_served_elsewhere();
         self.client.meter.as_ref()?.until.filter(|_| !waits)
@@ -169,7 +169,7 @@ impl Connection {
         }
         if !self.client.paused {
             self.client.paused = true;
-            world.waiting.pause(self.signal.key(), self.client.generation);
+            world.waiting.pause(self.client.key, self.client.generation);
         }
         true
     }
@@ -178,7 +178,7 @@ impl Connection {
     pub(crate) fn resume_reading(&mut self, world: &mut World) {
         self.client.paused = false;
         if !self.waits_for_the_store(world) {
-            self.signal.raise(signal::IO);
+            world.raise(&mut self.client, IO);
         }
     }
 }

@@ -5,7 +5,7 @@ use gateway_bus::Moment;
 use gateway_model::WireBuffer;
 
 use super::{Connection, Phase, UNREAD_MAX};
-use crate::signal;
+use crate::ready_queue::IO;
 use crate::turn::World;
 
 const FLUSH_TIME: Duration = Duration::from_secs(5);
@@ -29,8 +29,8 @@ impl Connection {
         if !self.write(world, pool, moment) {
             if self.is_open() {
                 self.is_deaf = true;
-                self.discard(pool);
-                self.signal.raise(signal::IO);
+                self.discard(world, pool);
+                world.raise(&mut self.client, IO);
             } else {
                 self.carrier_closed(world, pool, moment);
             }
@@ -38,12 +38,12 @@ impl Connection {
         if matches!(self.phase, Phase::Flushing(_)) && !self.is_blocked() {
             let failed = self.client.closing.as_ref().is_some_and(|close| close.reason.is_error());
             if !failed && self.carrier.says_goodbye() {
-                self.carrier.shutdown(&self.signal);
+                self.carrier.shutdown();
             }
             self.phase = if failed && !self.carrier.is_datagram() {
-                self.carrier.shutdown(&self.signal);
+                self.carrier.shutdown();
                 // Reading starts again, to throw away.
-                self.signal.raise(signal::IO);
+                world.raise(&mut self.client, IO);
                 Phase::Lingering(Box::new(moment.instant + LINGER_TIME))
             } else {
                 Phase::Gone
@@ -84,12 +84,12 @@ impl Connection {
             return true;
         }
         if self.is_deaf {
-            self.discard(pool);
+            self.discard(world, pool);
             return true;
         }
         let mut wire = self.wire.take().unwrap_or_default();
         let before = wire.len();
-        let result = self.carrier.write(&self.signal, &mut wire);
+        let result = self.carrier.write(&mut wire);
         let written = (before - wire.len()) as u64;
         self.gauges.bytes_out.fetch_add(written, Ordering::Relaxed);
         match result {
@@ -97,7 +97,7 @@ impl Connection {
             _ => self.blocked = None,
         }
         if before > UNREAD_MAX && wire.len() <= UNREAD_MAX {
-            self.signal.raise(signal::IO);
+            world.raise(&mut self.client, IO);
         }
         if wire.is_empty() {
             pool.put(wire);
@@ -108,12 +108,12 @@ impl Connection {
     }
 
     /// Throws away what was to be written.
-    fn discard(&mut self, pool: &mut Pool) {
+    fn discard(&mut self, world: &World, pool: &mut Pool) {
         self.blocked = None;
         let Some(wire) = self.wire.take() else { return };
         self.gauges.bytes_unsent.fetch_add(wire.len() as u64, Ordering::Relaxed);
         if wire.len() > UNREAD_MAX {
-            self.signal.raise(signal::IO);
+            world.raise(&mut self.client, IO);
         }
         pool.put(wire);
     }

@@ -113,7 +113,7 @@ impl Scene {
 
     fn try_open(&self, listener: &str, open: Open) -> Result<Principal, Refusal> {
         let peer = peer(listener);
-        let admitted = self.broker.admit(self.moment, &peer, open, Allowed::default(), Arc::new(Deaf));
+        let admitted = self.broker.admit(self.moment, &peer, open, Allowed::default(), Arc::new(Deaf).into());
         admitted.map(|(principal, _)| principal)
     }
 
@@ -187,8 +187,13 @@ fn a_session_is_resumed_by_the_user_who_opened_it_only() {
     let present = |username: Option<&str>| {
         let identity = Identity { username: username.map(Into::into), ..Identity::default() };
         let allowed = Allowed { identity, ..Allowed::default() };
-        let admitted =
-            scene.broker.admit(scene.moment, &peer("plain"), lasting("device"), allowed, Arc::new(Deaf));
+        let admitted = scene.broker.admit(
+            scene.moment,
+            &peer("plain"),
+            lasting("device"),
+            allowed,
+            Arc::new(Deaf).into(),
+        );
         admitted.unwrap().1.value.session_present
     };
     let users = [Some("press"), Some("press"), Some("lathe"), None, None, Some("press")];
@@ -219,7 +224,7 @@ fn a_will_is_renamed_too() {
     let observer = scene.open("observer");
     scene.subscribe(&observer, "#");
     let publish = Publish::new(Topic::parse("will").unwrap(), "x");
-    let will = || Some(Box::new(Will { publish: publish.clone(), delay: Duration::ZERO }));
+    let will = || Some(Will { publish: publish.clone(), delay: Duration::ZERO }.into());
     let device = scene.try_open("site", Open { will: will(), ..open("device") }).unwrap();
     scene.broker.detach(scene.moment, &device, None);
     assert_eq!(scene.topics(&observer), ["m/gone/device"]);
@@ -237,7 +242,7 @@ fn a_delayed_will_is_renamed_by_the_topic_it_comes_to() {
     let observer = scene.open("observer");
     scene.subscribe(&observer, "#");
     let publish = Publish::new(Topic::parse("$delayed/5/a/1").unwrap(), "x");
-    let will = Some(Box::new(Will { publish, delay: Duration::ZERO }));
+    let will = Some(Will { publish, delay: Duration::ZERO }.into());
     let device = scene.try_open("site", Open { will, ..open("device") }).unwrap();
     scene.broker.detach(scene.moment, &device, None);
     assert!(scene.topics(&observer).is_empty());

@@ -16,7 +16,7 @@ use crate::carrier::Carrier;
 use crate::direct::{DirectSocket, LooseSocket};
 use crate::handshake::{self, Greeted};
 use crate::listener::Listener;
-use crate::signal::{IO, Signal};
+use crate::ready_queue::IO;
 use crate::stream::Socket;
 
 /// Connections accepted from one listener in one pass.
@@ -24,10 +24,12 @@ const ACCEPTS_MAX: usize = 64;
 
 impl Shard {
     pub(super) fn open_acceptor(&mut self, socket: LooseListener, listener: Arc<Listener>) {
-        let signal = Signal::new(&self.handle().queue, ACCEPTOR_KEY | self.acceptors.len() as u32);
-        signal.raise(IO);
-        match Acceptor::new(socket, listener.clone(), signal, &self.poller) {
-            Ok(acceptor) => self.acceptors.push(acceptor),
+        let key = ACCEPTOR_KEY | self.acceptors.len() as u32;
+        match Acceptor::new(socket, listener.clone(), &self.poller, key) {
+            Ok(acceptor) => {
+                self.acceptors.push(acceptor);
+                self.handle().queue.raise(key, IO);
+            }
             Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
         }
     }
@@ -36,11 +38,8 @@ impl Shard {
         for count in 0.. {
             // None is left once the shard is stopping.
             let Some(acceptor) = self.acceptors.get_mut(index as usize) else { return };
-            if count == 0 {
-                acceptor.signal.take();
-            }
             if count == ACCEPTS_MAX {
-                return acceptor.signal.raise(IO);
+                return self.handle().queue.raise(ACCEPTOR_KEY | index, IO);
             }
             let Some((socket, address)) = acceptor.accept(moment.instant) else { return };
             self.shards.descriptors.note(socket.as_raw_fd());
@@ -59,10 +58,10 @@ impl Shard {
 
     /// Listeners that the system had no connection for are asked again.
     pub(super) fn resume_accepting(&mut self, moment: Moment) {
-        for acceptor in &mut self.acceptors {
+        for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
             if acceptor.paused_until.is_some_and(|until| until <= moment.instant) {
                 acceptor.paused_until = None;
-                acceptor.signal.raise(IO);
+                self.shards.handles[self.index].queue.raise(ACCEPTOR_KEY | index as u32, IO);
             }
         }
     }

@@ -7,13 +7,13 @@ use gateway_bus::Moment;
 use gateway_model::{ClientId, Protocol, Publish, Reason};
 use parking_lot::Mutex;
 
-use super::{Arrival, Shard, ShardHandle, Shards};
+use super::{Arrival, SOCKET_KEY, Shard, ShardHandle, Shards};
 use crate::Broker;
 use crate::carrier::Carrier;
 use crate::listener::{self, Listener, ListenerSettings};
 use crate::login::SlowLogin;
 use crate::memory::{Air, Memory, Pipe};
-use crate::signal::IO;
+use crate::ready_queue::IO;
 use crate::sockets::Medium;
 
 /// The real gateway without sockets, threads and a running clock: one shard with its connections,
@@ -120,7 +120,7 @@ impl Bench {
         datagrams.into_iter().for_each(|(from, datagram)| air.put(from, datagram.as_ref()));
         drop(air);
         // As the poller would.
-        self.shard.sockets[port.0].signal.raise(IO);
+        self.shard.handle().queue.raise(SOCKET_KEY | port.0 as u32, IO);
         self.run();
     }
 

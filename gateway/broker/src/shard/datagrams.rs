@@ -9,7 +9,7 @@ use super::{SOCKET_KEY, Shard};
 use crate::carrier::Carrier;
 use crate::connection::Connection;
 use crate::listener::Listener;
-use crate::signal::{IO, Signal};
+use crate::ready_queue::IO;
 use crate::sockets::{DatagramSocket, Medium};
 
 /// Datagrams of one socket in one pass, so that a flood leaves time for the others.
@@ -17,20 +17,21 @@ const DATAGRAMS_MAX: usize = 256;
 
 impl Shard {
     pub(super) fn open_socket(&mut self, medium: Medium, listener: Arc<Listener>) {
-        let signal = Signal::new(&self.handle().queue, SOCKET_KEY | self.sockets.len() as u32);
-        signal.raise(IO);
-        match DatagramSocket::new(medium, listener.clone(), signal, &self.poller) {
-            Ok(socket) => self.sockets.push(socket),
+        let key = SOCKET_KEY | self.sockets.len() as u32;
+        match DatagramSocket::new(medium, listener.clone(), &self.poller, key) {
+            Ok(socket) => {
+                self.sockets.push(socket);
+                self.handle().queue.raise(key, IO);
+            }
             Err(error) => tracing::error!(listener = %listener.name, "listening ended: {error}"),
         }
     }
 
     pub(super) fn receive_datagrams(&mut self, index: u32, moment: Moment) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        self.sockets[index as usize].signal.take();
         for count in 0.. {
             if count == DATAGRAMS_MAX {
-                self.sockets[index as usize].signal.raise(IO);
+                self.handle().queue.raise(SOCKET_KEY | index, IO);
                 break;
             }
             let Some((length, address)) = self.sockets[index as usize].receive(&mut scratch) else { break };

@@ -5,7 +5,7 @@ use gateway_bus::{Bus, Limits};
 use gateway_model::{Peer, Reply, Ticket, WireBuffer};
 
 use crate::login::SlowLogin;
-use crate::signal::{ReadyQueue, Signal};
+use crate::ready_queue::ReadyQueue;
 use crate::turn::{Client, Turn, World};
 use crate::{Broker, DoorLimits, clock};
 
@@ -13,7 +13,6 @@ use crate::{Broker, DoorLimits, clock};
 pub(crate) struct Desk {
     pub(crate) world: World,
     pub(crate) client: Client,
-    pub(crate) signal: Arc<Signal>,
     pub(crate) offloaded: mpsc::Receiver<SlowLogin>,
 }
 
@@ -33,10 +32,9 @@ impl Desk {
         let broker = Broker::new(bus, Access::new(Config::default()), Self::LIMITS, 2);
         let (sender, offloaded) = mpsc::channel();
         let offload = Box::new(move |login| sender.send(login).unwrap());
-        let client = Client::new(Peer::new(([127, 0, 0, 1], 1).into(), "lines".into()), true, 3);
+        let client = Client::new(Peer::new(([127, 0, 0, 1], 1).into(), "lines".into()), true, 5, 3);
         let queue = Arc::<ReadyQueue>::default();
-        let signal = Signal::new(&queue, 5);
-        Self { world: World::new(Arc::new(broker), offload, &queue), client, signal, offloaded }
+        Self { world: World::new(Arc::new(broker), offload, &queue), client, offloaded }
     }
 
     /// The reply, if there is one.
@@ -47,7 +45,6 @@ impl Desk {
             world: &mut self.world,
             wire: &mut wire,
             client: &mut self.client,
-            signal: &self.signal,
             delivering: false,
         });
         self.world.replies.pop_front().map(|(ticket, reply)| {

@@ -6,7 +6,7 @@ use super::*;
 use crate::connection::{Connection, Pool};
 use crate::memory::{Memory, Pipe};
 use crate::meter::Meter;
-use crate::signal::{ReadyQueue, Signal};
+use crate::ready_queue::ReadyQueue;
 use crate::turn::{self, World};
 
 #[test]
@@ -65,12 +65,12 @@ fn a_client_over_its_rate_that_takes_nothing_costs_nothing() {
     let mut moment = Moment { instant: Instant::now(), unix_millis: 0 };
     let peer = Peer::new(([127, 0, 0, 1], 10_000).into(), "lines".into());
     let adapter = Lines.connect(moment.instant, &peer, 0);
-    let mut client = turn::Client::new(peer, true, 1);
+    let mut client = turn::Client::new(peer, true, 0, 1);
     client.meter = Meter::new(moment.instant, &bench.broker.client_limits);
     let pipe = Arc::<parking_lot::Mutex<Pipe>>::default();
     let carrier = crate::carrier::Carrier::Memory(Memory(pipe.clone()));
     let gauges = bench.broker.gauges.listener("lines");
-    let mut connection = Connection::new(carrier, adapter, client, Signal::new(&queue, 0), gauges);
+    let mut connection = Connection::new(carrier, adapter, client, gauges);
 
     // The answers to a second's worth are more than may wait.
     pipe.lock().stalled = true;

@@ -50,7 +50,7 @@ impl Peerless {
             ["open", name] => {
                 let client_id = ClientId::parse(name).ok();
                 let publish = Publish::new(Topic::parse("wills").unwrap(), name.to_string());
-                let will = Some(Box::new(Will { publish, delay: Duration::ZERO }));
+                let will = Some(Will { publish, delay: Duration::ZERO }.into());
                 let expiry = Expiry::Never;
                 let open = Open { client_id, clean_start: false, expiry, will, ..Open::transient() };
                 out.request(Ticket(0), Request::Open(Box::new(open)));

@@ -157,7 +157,8 @@ impl Scene {
 
     pub(super) fn try_open(&self, name: &str, open: Open) -> Result<Client, Reason> {
         let bell = Arc::new(Bell::default());
-        let (attachment, opened) = self.bus.open(self.moment, id(name), open, self.options, bell.clone())?;
+        let (attachment, opened) =
+            self.bus.open(self.moment, id(name), open, self.options, bell.clone().into())?;
         Ok(Client { attachment, opened: opened.value, bell })
     }
 
@@ -288,7 +289,7 @@ pub(super) fn lasting(expiry: Expiry) -> Open {
 
 pub(super) fn with_will(open: Open, topic: &str, delay_secs: u64) -> Open {
     let publish = publish(topic, "will", Qos::AtLeastOnce);
-    Open { will: Some(Box::new(Will { publish, delay: secs_of(delay_secs) })), ..open }
+    Open { will: Some(Will { publish, delay: secs_of(delay_secs) }.into()), ..open }
 }
 
 pub(super) fn publish(topic: &str, text: &str, qos: Qos) -> Publish {

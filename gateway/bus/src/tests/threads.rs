@@ -392,7 +392,8 @@ fn in_time(run: impl FnOnce() + Send + 'static) {
 
 fn connect(bus: &Bus, moment: Moment, name: &str, open: Open) -> Line {
     let (sender, bell) = channel();
-    let opened = bus.open(moment, id(name), open, SessionOptions::default(), Arc::new(Doorbell(sender)));
+    let opened =
+        bus.open(moment, id(name), open, SessionOptions::default(), Arc::new(Doorbell(sender)).into());
     Line { attachment: opened.unwrap().0, bell }
 }
 

@@ -131,7 +131,9 @@ fn the_expiry_given_with_the_goodbye_bounds_the_delay() {
 fn a_will_may_be_retained_and_reach_its_own_session() {
     let mut scene = Scene::new();
     let mut open = with_will(lasting(NEVER), "wills/a", 0);
-    open.will.as_mut().unwrap().publish.retain = true;
+    let mut will = open.will.unwrap().will();
+    will.publish.retain = true;
+    open.will = Some(will.into());
     let client = scene.open("a", open);
     scene.subscribe(&client, "wills/a", Qos::AtLeastOnce);
     scene.lose(&client);

@@ -74,7 +74,7 @@ fn open_carries_what_connect_says() {
     assert_eq!(open.credentials.password.as_deref(), Some(&b"p"[..]));
     assert_eq!((open.clean_start, open.receive_maximum), (true, 20));
     assert_eq!(open.expiry, Expiry::After(Duration::from_secs(10)));
-    let will = open.will.unwrap();
+    let will = open.will.unwrap().will();
     assert_eq!(will.delay, Duration::from_secs(5));
     assert_eq!((&*will.publish.topic, &will.publish.payload[..]), ("w", &b"bye"[..]));
     assert_eq!((will.publish.qos, will.publish.retain), (Qos::AtLeastOnce, true));

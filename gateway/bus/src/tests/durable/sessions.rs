@@ -47,7 +47,7 @@ fn what_was_not_durable_was_not_promised() {
     let mut scene = scene();
     let (_, opened) = scene
         .bus
-        .open(scene.moment, id("a"), lasting(Expiry::Never), SessionOptions::default(), super::bell())
+        .open(scene.moment, id("a"), lasting(Expiry::Never), SessionOptions::default(), super::bell().into())
         .unwrap();
     assert!(!scene.is_kept(opened.place), "nobody has written it yet");
     assert_eq!(scene.crash(0).sessions, 0);
@@ -290,7 +290,7 @@ fn a_clean_start_is_told_when_the_old_session_is_gone_for_ever() {
     scene.commit();
     let (_, opened) = scene
         .bus
-        .open(scene.moment, id("a"), Open::transient(), SessionOptions::default(), super::bell())
+        .open(scene.moment, id("a"), Open::transient(), SessionOptions::default(), super::bell().into())
         .unwrap();
     assert!(!scene.is_kept(opened.place), "a crash would bring the old one back");
     scene.commit();

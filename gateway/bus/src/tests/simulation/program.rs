@@ -233,7 +233,7 @@ impl Program {
     ) {
         self.log(format!("open {client} clean {clean_start} expiry {expiry:?} window {window} {will:?}"));
         let to_will = |(body, delay): &(Body, u64)| {
-            Box::new(Will { publish: self.to_publish(body), delay: wait_of(client, *delay) })
+            Will { publish: self.to_publish(body), delay: wait_of(client, *delay) }.into()
         };
         let open = Open {
             clean_start,
