@@ -38,6 +38,7 @@ mod login;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 mod meter;
+mod outgoing;
 mod peers;
 mod permit;
 mod poller;

@@ -290,6 +290,7 @@ impl Shard {
             self.settle_down(key, moment);
         }
         self.touched = touched;
+        self.sockets.iter_mut().for_each(DatagramSocket::flush);
         self.tidy_timers();
     }
 

@@ -7,6 +7,7 @@ use gateway_model::WireBuffer;
 use mio::net::UdpSocket;
 
 use crate::listener::Listener;
+use crate::outgoing::{Outgoing, Sent};
 use crate::peers::Peers;
 use crate::poller::Poller;
 
@@ -16,6 +17,7 @@ pub(crate) struct DatagramSocket {
     pub(crate) listener: Arc<Listener>,
     /// The connection of each source address.
     pub(crate) peers: Peers,
+    outgoing: Outgoing,
 }
 
 /// What datagrams travel through.
@@ -34,11 +36,15 @@ impl Medium {
         }
     }
 
-    fn send(&self, datagram: &[u8], address: SocketAddr) -> io::Result<usize> {
+    fn send(&self, outgoing: &mut Outgoing) -> Sent {
         match self {
-            Self::System(socket) => socket.send_to(datagram, address),
+            Self::System(socket) => outgoing.send(socket),
             #[cfg(any(test, feature = "testing"))]
-            Self::Memory(air) => Ok(air.lock().send(datagram, address)),
+            Self::Memory(air) => {
+                let (mut air, mut sent) = (air.lock(), Sent::default());
+                outgoing.drain(|address, datagram| sent.bytes += air.send(datagram, address) as u64);
+                sent
+            }
         }
     }
 }
@@ -55,7 +61,7 @@ impl DatagramSocket {
             #[cfg(any(test, feature = "testing"))]
             Medium::Memory(_) => {}
         }
-        Ok(Self { medium, listener, peers: Peers::default() })
+        Ok(Self { medium, listener, peers: Peers::default(), outgoing: Outgoing::default() })
     }
 
     /// The next datagram, or `None` if there is none now; then the poller says when there is.
@@ -70,18 +76,23 @@ impl DatagramSocket {
         }
     }
 
-    /// Sends what is written. A datagram that the socket cannot take now is lost, as the network
-    /// may lose any; protocols that care retransmit.
-    pub(crate) fn send(&self, address: SocketAddr, wire: &WireBuffer) {
+    /// Puts what is written on its way; it is sent with the rest of the pass.
+    pub(crate) fn send(&mut self, address: SocketAddr, wire: &WireBuffer) {
         for datagram in wire.datagrams() {
-            match self.medium.send(datagram, address) {
-                Ok(count) => {
-                    self.listener.gauges.bytes_out.fetch_add(count as u64, Ordering::Relaxed);
-                }
-                Err(_) => {
-                    self.listener.gauges.datagrams_lost.fetch_add(1, Ordering::Relaxed);
-                }
+            self.outgoing.push(address, datagram);
+            if self.outgoing.is_full() {
+                self.flush();
             }
         }
+    }
+
+    /// Sends what is on its way.
+    pub(crate) fn flush(&mut self) {
+        if self.outgoing.is_empty() {
+            return;
+        }
+        let Sent { bytes, lost } = self.medium.send(&mut self.outgoing);
+        self.listener.gauges.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        self.listener.gauges.datagrams_lost.fetch_add(lost, Ordering::Relaxed);
     }
 }

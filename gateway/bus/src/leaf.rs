@@ -164,8 +164,7 @@ pub(crate) mod tests {
     fn a_subscriber_is_replaced() {
         for others in [0, 1, FEW_MAX as u64, 100] {
             let mut leaf = Leaf::default();
-            (1..=others)
-                .for_each(|count| assert!(leaf.insert(subscriber(count, Qos::AtMostOnce, false))));
+            (1..=others).for_each(|count| assert!(leaf.insert(subscriber(count, Qos::AtMostOnce, false))));
             assert!(leaf.insert(subscriber(0, Qos::AtMostOnce, false)));
             assert!(!leaf.insert(subscriber(0, Qos::ExactlyOnce, false)));
             let ours = leaf.subscribers().iter().filter(|one| one.session.number == 0);

@@ -11,18 +11,13 @@ pub struct Tick(NonZeroU64);
 /// As far back as anything may lie that is measured by one.
 const PAST: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn epoch() -> Instant {
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    *EPOCH.get_or_init(|| {
-        let now = Instant::now();
-        now.checked_sub(PAST).unwrap_or(now)
-    })
-}
+/// A day before the first moment that anybody made one of.
+static EPOCH: OnceLock<Instant> = OnceLock::new();
 
 impl Tick {
     /// `None` for ever.
     pub fn instant(self) -> Option<Instant> {
-        epoch().checked_add(Duration::from_nanos(self.0.get() - 1))
+        EPOCH.get()?.checked_add(Duration::from_nanos(self.0.get() - 1))
     }
 
     /// How long ago it is; nothing if it is still to come.
@@ -38,7 +33,8 @@ impl Tick {
 
 impl From<Instant> for Tick {
     fn from(instant: Instant) -> Self {
-        let nanos = instant.saturating_duration_since(epoch()).as_nanos();
+        let epoch = EPOCH.get_or_init(|| instant.checked_sub(PAST).unwrap_or(instant));
+        let nanos = instant.saturating_duration_since(*epoch).as_nanos();
         Self(NonZeroU64::MIN.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
 }
@@ -51,7 +47,8 @@ mod tests {
     fn to_the_nanosecond() {
         let now = Instant::now();
         let nano = Duration::from_nanos(1);
-        for instant in [now, now + nano, now - Duration::from_secs(3600), now + Duration::from_secs(1 << 32)] {
+        for instant in [now, now + nano, now - Duration::from_secs(3600), now + Duration::from_secs(1 << 32)]
+        {
             assert_eq!(Tick::from(instant).instant(), Some(instant));
             assert!(Tick::from(instant) < Tick::from(instant + nano));
         }
