@@ -1,4 +1,4 @@
-//! Numbers and texts in few bytes: how a registration is kept, and how an object list is held.
+//! Numbers and texts in few bytes: how a registration is kept, and how what a device said is held.
 //!
 //! Numbers are LEB128, texts are their length and UTF-8.
 
@@ -66,9 +66,9 @@ impl<'a> Reader<'a> {
         None
     }
 
-    pub(crate) fn text(&mut self) -> Option<Box<str>> {
+    pub(crate) fn text(&mut self) -> Option<&'a str> {
         let len = usize::try_from(self.number()?).ok()?;
-        std::str::from_utf8(self.bytes(len)?).ok().map(Into::into)
+        std::str::from_utf8(self.bytes(len)?).ok()
     }
 
     pub(crate) fn address(&mut self) -> Option<SocketAddr> {

@@ -22,9 +22,8 @@ pub(super) struct Waiting {
 impl Endpoint {
     /// Keeps the registration as it is now.
     pub(super) fn keep(&mut self, out: &mut dyn Sink) {
-        let address = self.peer();
         let Some(device) = self.device() else { return };
-        let kept = device.kept(address);
+        let kept = device.kept();
         let ticket = self.next_ticket();
         self.keeping = Some(ticket);
         out.request(ticket, Request::Keep(kept));
@@ -56,7 +55,7 @@ impl Endpoint {
         let Some(location) = created else { return self.answer(now, asked, Code::CHANGED, out) };
         let mut packet = coded(Code::CREATED, asked.1);
         packet.add_option(CoapOption::LocationPath, b"rd".to_vec());
-        packet.add_option(number::LOCATION_PATH.into(), location.as_str().as_bytes().to_vec());
+        packet.add_option(number::LOCATION_PATH.into(), location.to_string().into_bytes());
         self.exchanges.reply(now, asked.0, &mut packet, out.wire());
     }
 
@@ -83,7 +82,7 @@ impl Endpoint {
     pub(super) fn goodbye(&mut self, now: Instant, asked: Asked, out: &mut dyn Sink) {
         let Stage::Registered(device) = &mut self.stage else { return };
         device.publish_event("deregister", out);
-        device.publish_status(State::Offline, self.address, out);
+        device.publish_status(State::Offline, out);
         let ticket = self.keep_nothing(out);
         let before = std::mem::replace(&mut self.stage, Stage::Leaving(Box::new((asked, ticket))));
         if let Stage::Registered(mut device) = before {

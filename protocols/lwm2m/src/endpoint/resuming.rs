@@ -16,7 +16,7 @@ use crate::translate::State;
 impl Endpoint {
     /// The registration that a device at this address may speak for.
     pub(super) fn find(&self, now: Instant, location: Location) -> Option<Arc<Registration>> {
-        self.registry.find(now, location, self.peer().ip(), self.config.update_from_other_address)
+        self.registry.find(now, location, self.address)
     }
 
     /// The device has got another address: its session follows it here, and the adapter that had
@@ -31,9 +31,8 @@ impl Endpoint {
     ) {
         match &self.stage {
             Stage::Unregistered { .. } => {
-                let mut registration = Registration::clone(&registration);
-                registration.apply(update.clone());
-                self.begin(now, asked, Arc::new(registration), Goal::Move(location, update), out);
+                let registration = Arc::new(registration.moved(self.address).updated(&update));
+                self.begin(now, asked, registration, Goal::Move(location, update), out);
             }
             Stage::Opening(_) => {
                 self.refuse(now, asked, Code::SERVICE_UNAVAILABLE, "the session is being opened", out);
@@ -48,8 +47,8 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        location: Location,
-        update: Update,
+        (location, expected): (Location, Arc<Registration>),
+        update: &Update,
         out: &mut dyn Sink,
     ) {
         if !self.resume(now, asked, location, out) {
@@ -57,9 +56,11 @@ impl Endpoint {
         }
         let Stage::Registered(device) = &mut self.stage else { return };
         device.update(now, update);
+        // The will has it already.
+        device.share(expected);
         device.heard(now);
         device.publish_event("update", out);
-        device.publish_status(State::Online, self.address, out);
+        device.publish_status(State::Online, out);
         self.keep(out);
         self.answer_when_kept(now, asked, None, out);
     }
@@ -77,7 +78,7 @@ impl Endpoint {
             return;
         }
         let Stage::Registered(device) = &mut self.stage else { return };
-        device.publish_status(State::Online, self.address, out);
+        device.publish_status(State::Online, out);
         self.receive_send(now, asked, content_format, &body, out);
     }
 
@@ -97,13 +98,13 @@ impl Endpoint {
     /// Takes the registration at a location over, now that its session is. False if it ended
     /// meanwhile: then the device was told.
     fn resume(&mut self, now: Instant, asked: Asked, location: Location, out: &mut dyn Sink) -> bool {
-        let Some(moved) = self.registry.take(location, self.peer().ip()) else {
+        let Some(moved) = self.registry.take(location, self.address) else {
             self.unknown(now, asked, out);
             out.close(Close::GOODBYE);
             return false;
         };
-        let Moved { listed, registration, observed } = moved;
-        self.settle(now, registration, listed, out);
+        let Moved { listed, observed } = moved;
+        self.settle(now, listed, out);
         let Stage::Registered(device) = &mut self.stage else { return false };
         device.resume_observations(&observed);
         true
@@ -124,11 +125,12 @@ impl Endpoint {
     /// OMA LwM2M Core 1.1 section 6.2.3.
     pub(super) fn deregister(&mut self, now: Instant, asked: Asked, id: &str, out: &mut dyn Sink) {
         let location = Location::parse(id);
-        if location.is_some() && self.device().map(|device| device.listed.location) == location {
+        if location.is_some() && self.device().map(|device| device.listed.location()) == location {
             return self.goodbye(now, asked, out);
         }
         match location.and_then(|location| Some((location, self.find(now, location)?))) {
             Some((location, registration)) if matches!(self.stage, Stage::Unregistered { .. }) => {
+                let registration = Arc::new(registration.moved(self.address));
                 self.begin(now, asked, registration, Goal::Deregister(location), out);
             }
             _ => self.refuse(now, asked, Code::NOT_FOUND, "unknown registration", out),

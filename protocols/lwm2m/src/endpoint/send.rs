@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -62,9 +63,10 @@ impl Endpoint {
         body: &Bytes,
         out: &mut dyn Sink,
     ) {
-        match self.registry.find_absent(now, self.peer()) {
+        match self.registry.find_absent(now, self.address) {
             Some((location, registration)) if matches!(self.stage, Stage::Unregistered { .. }) => {
                 let goal = Goal::Send(location, (content_format, body.clone()));
+                let registration = Arc::new(registration.moved(self.address));
                 self.begin(now, asked, registration, goal, out);
             }
             _ => self.refuse(now, asked, Code::NOT_FOUND, "register first", out),
