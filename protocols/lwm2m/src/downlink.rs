@@ -200,7 +200,7 @@ impl Device {
         let mut packet = request::packet(
             &active.action,
             active.path,
-            &self.registration().said().objects.root(),
+            self.registration().said().objects.root(),
             self.formats.accept(),
             active.upload.as_ref(),
             active.block,

@@ -63,8 +63,6 @@ pub(crate) struct Endpoint {
     stage: Stage,
     /// What waits for the store, if anything does.
     owed: Option<Box<Owed>>,
-    /// The registration as it is now is not kept yet, but will be under this ticket.
-    keeping: Option<Ticket>,
     next_ticket: u64,
 }
 
@@ -73,7 +71,7 @@ enum Stage {
         until: Instant,
     },
     Opening(Box<Opening>),
-    Registered(Box<Device>),
+    Registered(Device),
     /// It said goodbye, and is answered when that is durable.
     Leaving(Box<(Asked, Ticket)>),
     Closed,
@@ -127,7 +125,6 @@ impl Endpoint {
             locations: Locations::new(seed),
             stage: Stage::Unregistered { until: now + UNREGISTERED },
             owed: None,
-            keeping: None,
             next_ticket: NUMBERED_MIN,
         }
     }
@@ -318,7 +315,7 @@ impl Endpoint {
             };
             out.request(SUBSCRIBE, Request::Subscribe(vec![subscription]));
         }
-        self.stage = Stage::Registered(Box::new(device));
+        self.stage = Stage::Registered(device);
     }
 
     /// Says so to everyone.

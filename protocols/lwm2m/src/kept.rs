@@ -170,7 +170,8 @@ mod tests {
         let mut kept = kept();
         let registration = Arc::make_mut(&mut kept.registration);
         let root = vec!["lwm2m".into(), "\u{e9}".into()];
-        let objects = Objects { root, ..registration.said().objects.unpack() }.pack();
+        let objects = registration.said().objects.as_bytes();
+        let objects = Objects { root, ..Objects::read(&mut Reader(objects)).unwrap() }.pack();
         let objects = ObjectList::of(&objects);
         registration.said = Said { sms: Some("+491700000"), objects, ..registration.said() }.pack();
         registration.address = "[2001:db8::1]:5683".parse().unwrap();

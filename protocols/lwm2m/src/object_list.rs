@@ -5,7 +5,7 @@ use crate::path::Path;
 use crate::registration::{Object, Objects};
 
 /// What a device lists, as it is held as long as it is registered: some 20 bytes instead of a tree of
-/// trees.
+/// trees. It is looked at where it lies.
 ///
 /// ```text
 ///   root: count, texts    objects: count, each: id, 0 or 1 and a version: text, count, instances
@@ -15,6 +15,21 @@ use crate::registration::{Object, Objects};
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct ObjectList<'a>(&'a [u8]);
 
+/// One object of it.
+pub(crate) struct Listed<'a> {
+    pub id: u16,
+    pub version: Option<&'a str>,
+    pub instances: Instances<'a>,
+}
+
+/// Their identifiers.
+#[derive(Clone, Copy)]
+pub(crate) struct Instances<'a> {
+    left: u32,
+    last: u16,
+    reader: Reader<'a>,
+}
+
 impl<'a> ObjectList<'a> {
     pub(crate) const EMPTY: ObjectList<'static> = ObjectList(&[0, 0]);
 
@@ -23,24 +38,47 @@ impl<'a> ObjectList<'a> {
         Self(packed)
     }
 
-    pub(crate) fn unpack(self) -> Objects {
-        Objects::read(&mut Reader(self.0)).unwrap_or_default()
-    }
-
     pub(crate) fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
     /// Whether the device said that it has what `path` names, as far as its list tells.
     pub(crate) fn has(self, path: Path) -> bool {
-        let objects = self.unpack();
-        let Some(object) = path.object().and_then(|id| objects.by_id.get(&id)) else { return false };
-        path.instance().is_none_or(|id| object.instances.contains(&id))
+        let named = self.objects().find(|object| path.object() == Some(object.id));
+        named.is_some_and(|mut object| path.instance().is_none_or(|id| object.instances.any(|has| has == id)))
     }
 
     /// Segments of the alternate path.
-    pub(crate) fn root(self) -> Vec<Box<str>> {
-        read_root(&mut Reader(self.0)).unwrap_or_default()
+    pub(crate) fn root(self) -> impl Iterator<Item = &'a str> {
+        let mut reader = Reader(self.0);
+        (0..reader.number().unwrap_or(0)).map_while(move |_| reader.text())
+    }
+
+    pub(crate) fn objects(self) -> impl Iterator<Item = Listed<'a>> {
+        let mut reader = Reader(self.0);
+        for _ in 0..reader.number().unwrap_or(0) {
+            let _segment = reader.text();
+        }
+        let mut id = 0;
+        (0..reader.number().unwrap_or(0)).map_while(move |_| {
+            id = reader.ascending(id)?;
+            let version = if reader.byte()? == 0 { None } else { Some(reader.text()?) };
+            let instances = Instances { left: reader.number()?, last: 0, reader };
+            let mut behind = instances;
+            behind.by_ref().for_each(drop);
+            reader = behind.reader;
+            Some(Listed { id, version, instances })
+        })
+    }
+}
+
+impl Iterator for Instances<'_> {
+    type Item = u16;
+
+    fn next(&mut self) -> Option<u16> {
+        self.left = self.left.checked_sub(1)?;
+        self.last = self.reader.ascending(self.last)?;
+        Some(self.last)
     }
 }
 
@@ -94,7 +132,7 @@ fn read_root(reader: &mut Reader<'_>) -> Option<Vec<Box<str>>> {
 
 impl std::fmt::Debug for ObjectList<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.unpack().fmt(f)
+        Objects::read(&mut Reader(self.0)).fmt(f)
     }
 }
 
@@ -112,12 +150,17 @@ mod tests {
         let objects = Objects { root: Vec::new(), by_id: by_id.into() };
         let packed = objects.pack();
         assert!(packed.len() <= 24, "{} bytes", packed.len());
+        assert_eq!(Objects::read(&mut Reader(&packed)).as_ref(), Some(&objects));
         let list = ObjectList::of(&packed);
-        assert_eq!(list.unpack(), objects);
+        let last = list.objects().last().unwrap();
+        assert_eq!((last.id, last.version, last.instances.collect()), (3303, Some("1.1"), vec![0, 1]));
+        assert!(list.objects().map(|object| object.id).eq([1, 3, 3303]));
         assert!(list.has(Path::parse("/3303/1").unwrap()) && !list.has(Path::parse("/3303/2").unwrap()));
         let rooted = Objects { root: vec!["lwm2m".into()], ..objects };
-        assert_eq!(*ObjectList::of(&rooted.pack()).root(), ["lwm2m".into()]);
-        assert_eq!(ObjectList::EMPTY.unpack(), Objects::default());
+        let packed = rooted.pack();
+        let list = ObjectList::of(&packed);
+        assert!(list.root().eq(["lwm2m"]) && list.objects().count() == 3);
+        assert!(ObjectList::EMPTY.objects().next().is_none());
         assert_eq!(Objects::default().pack(), ObjectList::EMPTY.as_bytes());
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn put_address(into: &mut Vec<u8>, address: SocketAddr) {
 }
 
 /// What is left of the bytes. Counts are not trusted: what they promise must be there.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -12,9 +12,10 @@ use serde_json::{Map, Value as Json};
 
 use crate::codec::Reading;
 use crate::config::PayloadMode;
+use crate::object_list::{Instances, Listed, ObjectList};
 use crate::objects;
 use crate::path::Path;
-use crate::registration::{Object, Objects, Registration};
+use crate::registration::Registration;
 
 const JSON: &str = "application/json";
 /// Times below are relative to now (RFC 8428 section 4.5.3).
@@ -164,7 +165,7 @@ impl Serialize for Description<'_> {
         map.serialize_entry("ep", said.endpoint)?;
         map.serialize_entry("lifetime", &registration.lifetime_secs)?;
         map.serialize_entry("lwm2m", registration.version.name())?;
-        map.serialize_entry("objects", &Listed(&said.objects.unpack()))?;
+        map.serialize_entry("objects", &said.objects)?;
         map.serialize_entry("queue", &registration.queue_mode)?;
         map.serialize_entry("sms", &said.sms)?;
         if let Some(state) = state {
@@ -174,26 +175,27 @@ impl Serialize for Description<'_> {
     }
 }
 
-/// Objects by identifier.
-struct Listed<'a>(&'a Objects);
-
-/// One of them.
-struct ListedObject<'a>(&'a Object);
-
-impl Serialize for Listed<'_> {
+/// By identifier.
+impl Serialize for ObjectList<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.by_id.iter().map(|(id, object)| (id, ListedObject(object))))
+        serializer.collect_map(self.objects().map(|object| (object.id, object)))
     }
 }
 
-impl Serialize for ListedObject<'_> {
+impl Serialize for Listed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("instances", &self.0.instances)?;
-        if let Some(version) = &self.0.version {
-            map.serialize_entry("ver", &**version)?;
+        map.serialize_entry("instances", &self.instances)?;
+        if let Some(version) = self.version {
+            map.serialize_entry("ver", version)?;
         }
         map.end()
+    }
+}
+
+impl Serialize for Instances<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(*self)
     }
 }
 

@@ -25,14 +25,14 @@ impl Endpoint {
         let Some(device) = self.device() else { return };
         let kept = device.kept();
         let ticket = self.next_ticket();
-        self.keeping = Some(ticket);
+        self.owed().keeping = Some(ticket);
         out.request(ticket, Request::Keep(kept));
     }
 
     /// The registration is over: a restart must not bring it back.
     pub(super) fn keep_nothing(&mut self, out: &mut dyn Sink) -> Ticket {
         let ticket = self.next_ticket();
-        self.keeping = Some(ticket);
+        self.owed().keeping = Some(ticket);
         out.request(ticket, Request::Keep(Bytes::new()));
         ticket
     }
@@ -45,7 +45,7 @@ impl Endpoint {
         created: Option<Location>,
         out: &mut dyn Sink,
     ) {
-        match self.keeping {
+        match self.owed.as_ref().and_then(|owed| owed.keeping) {
             Some(ticket) => self.owed().waiting.push(Waiting { ticket, asked, created }),
             None => self.answer_kept(now, asked, created, out),
         }
@@ -60,7 +60,6 @@ impl Endpoint {
     }
 
     pub(super) fn kept(&mut self, now: Instant, ticket: Ticket, out: &mut dyn Sink) {
-        self.keeping.take_if(|keeping| *keeping == ticket);
         if let Stage::Leaving(leaving) = &self.stage
             && let (asked, leaving) = **leaving
             && leaving == ticket
@@ -69,6 +68,7 @@ impl Endpoint {
             return self.end(now, Close { expiry: Some(Expiry::Immediately), ..Close::GOODBYE }, out);
         }
         let Some(owed) = &mut self.owed else { return };
+        owed.keeping.take_if(|keeping| *keeping == ticket);
         let (done, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut owed.waiting).into_iter().partition(|waiting| waiting.ticket == ticket);
         owed.waiting = others;
