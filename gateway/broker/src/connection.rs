@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use gateway_access::Verdict;
 use gateway_bus::{Drained, Moment};
-use gateway_model::{Adapter, Close, Event, Reason, Reply, WireBuffer};
+use gateway_model::{Adapter, Close, Event, Reason, Reply, Tick, WireBuffer};
 use gateway_store::Place;
 
 use self::partial::Partial;
@@ -18,7 +18,6 @@ use crate::carrier::Carrier;
 use crate::gauges::ListenerGauges;
 use crate::ready_queue::IO;
 use crate::services::mount::Mounted;
-use crate::shard::Tick;
 use crate::turn::{Client, Turn, World};
 use crate::waiting::{Awaited, What};
 
@@ -39,6 +38,8 @@ pub(crate) struct Connection {
     /// The earliest entry for this connection among the shard's timers.
     pub(crate) armed: Option<Tick>,
     pub(crate) phase: Phase,
+    /// When a phase of saying goodbye is over at the latest.
+    phase_ends: Option<Tick>,
     /// It is on the shard's list of connections to serve in this pass.
     pub(crate) touched: bool,
     /// What the adapter left is to be shown to it again before anything else is read.
@@ -50,15 +51,14 @@ pub(crate) struct Connection {
     is_deaf: bool,
 }
 
-/// Boxed: until when at the longest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Open,
     /// The adapter has closed; what it wrote is still on its way out.
-    Flushing(Box<Instant>),
+    Flushing,
     /// Everything is out and the peer was told. What it still sends is thrown away until it closes
     /// too, because closing with unread bytes would destroy what it has not read yet.
-    Lingering(Box<Instant>),
+    Lingering,
     Gone,
 }
 
@@ -83,6 +83,7 @@ impl Connection {
             blocked: None,
             armed: None,
             phase: Phase::Open,
+            phase_ends: None,
             touched: false,
             hears_again: false,
             ended: false,
@@ -243,12 +244,12 @@ impl Connection {
 
     /// When to look at this connection again even if nothing happens.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        match &self.phase {
+        match self.phase {
             Phase::Open => {
                 let adapter = self.adapter.next_timeout().filter(|_| !self.is_held_back());
                 [adapter, self.stalls_at(), self.hears_at()].into_iter().flatten().min()
             }
-            Phase::Flushing(until) | Phase::Lingering(until) => Some(**until),
+            Phase::Flushing | Phase::Lingering => self.phase_ends?.instant(),
             Phase::Gone => None,
         }
     }
@@ -270,7 +271,7 @@ impl Connection {
                     self.handle(world, pool, moment, Event::Timeout);
                 }
             }
-            Phase::Flushing(_) | Phase::Lingering(_) | Phase::Gone => self.phase = Phase::Gone,
+            Phase::Flushing | Phase::Lingering | Phase::Gone => self.phase = Phase::Gone,
         }
     }
 

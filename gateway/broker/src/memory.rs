@@ -21,6 +21,8 @@ pub(crate) struct Pipe {
     pub(crate) cut: bool,
     /// The peer takes nothing.
     pub(crate) stalled: bool,
+    /// Nobody looks at what the peer takes.
+    pub(crate) turned_away: bool,
     /// The gateway writes nothing more.
     pub(crate) shut: bool,
     /// Whom to tell when something has changed on the bench's side, if he waits for that.
@@ -61,7 +63,7 @@ impl Memory {
             pipe.waits = true;
             return Ok(false);
         }
-        if !wire.is_empty() {
+        if !wire.is_empty() && !pipe.turned_away {
             let from_gateway = &mut pipe.under_way.get_or_insert_default().from_gateway;
             wire.slices().for_each(|slice| from_gateway.extend_from_slice(slice));
         }

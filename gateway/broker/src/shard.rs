@@ -29,12 +29,11 @@ use std::time::{Duration, Instant};
 
 use gateway_access::Verdict;
 use gateway_bus::Moment;
-use gateway_model::{Event, Peer, Reason, Refusal};
+use gateway_model::{Event, Peer, Reason, Refusal, Tick};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
 use self::datagrams::{address_of, is_forgettable};
-pub(crate) use self::timers::Tick;
 use self::timers::{Entry, Timers};
 use crate::acceptor::{Acceptor, LooseListener};
 use crate::broker::scramble;
@@ -227,7 +226,7 @@ impl Shard {
             sockets: Vec::new(),
             acceptors: Vec::new(),
             greeting: 0,
-            timers: Timers::new(now),
+            timers: Timers::default(),
             sleep: Box::pin(tokio::time::sleep_until(now.into())),
             pool: Pool::default(),
             scratch: vec![0; SCRATCH_BYTES],
@@ -506,7 +505,7 @@ impl Shard {
             self.remove(key, *connection);
             return;
         }
-        if let Some(at) = connection.next_timeout().map(|at| self.timers.tick(at))
+        if let Some(at) = connection.next_timeout().map(Tick::from)
             && connection.armed.is_none_or(|armed| at < armed)
         {
             connection.armed = Some(at);

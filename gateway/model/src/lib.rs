@@ -24,6 +24,7 @@ mod session;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tick;
 mod topic;
 mod wire;
 
@@ -42,5 +43,6 @@ pub use qos::Qos;
 pub use reason::Reason;
 pub use session::{Authentication, Credentials, Expiry, Open, Opened, Refusal, Testament, Will};
 pub use subscription::{RetainHandling, Subscription};
+pub use tick::Tick;
 pub use topic::{Topic, TopicError};
 pub use wire::WireBuffer;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use coap_lite::Packet;
-use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Ticket};
+use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Tick, Ticket};
 use smallvec::SmallVec;
 
 use crate::bodies::Bodies;
@@ -26,7 +26,7 @@ pub struct Endpoint {
     pub(crate) session: Session,
     pub(crate) pending: PendingRequests,
     /// The last request, or the end of the last observation.
-    pub(crate) last_use: Instant,
+    pub(crate) last_use: Tick,
     /// What is too long for one message, if there is any.
     pub(crate) bodies: Option<Box<Bodies>>,
     /// Tickets given out; 0 is for requests whose reply names itself or does not matter.
@@ -43,7 +43,7 @@ impl Endpoint {
             observations: Observations::default(),
             session: Session::Closed,
             pending: PendingRequests::default(),
-            last_use: now,
+            last_use: now.into(),
             bodies: None,
             tickets: 0,
             config,
@@ -51,7 +51,7 @@ impl Endpoint {
     }
 
     fn request(&mut self, now: Instant, datagram: Datagram<'_>, origin: Origin, out: &mut dyn Sink) {
-        self.last_use = now;
+        self.last_use = now.into();
         let to = ReplyTo::new(origin, &datagram);
         let mut topic = RawTopic::new();
         match Asked::parse(datagram, &mut topic) {
@@ -136,7 +136,7 @@ impl Endpoint {
     /// When nothing is left to stay for.
     fn idle_at(&self) -> Option<Instant> {
         let idle = self.observations.list.is_empty() && self.pending.is_empty();
-        idle.then(|| self.last_use + self.config.idle())
+        if idle { self.last_use.checked_add(self.config.idle())?.instant() } else { None }
     }
 
     /// Tells everyone who waits or observes that it is over.

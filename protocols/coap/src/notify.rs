@@ -93,7 +93,7 @@ impl Endpoint {
             return false;
         }
         let Some(front) = observation.waiting.front() else { return false };
-        let overdue = now.saturating_duration_since(observation.confirmed_at) >= CONFIRM_EVERY;
+        let overdue = observation.confirmed_at.elapsed(now) >= CONFIRM_EVERY;
         let confirmable = overdue || is_confirmable(self.config.notify_type, front.qos);
         if confirmable && !has_slot {
             return false;
@@ -161,7 +161,7 @@ impl Endpoint {
     /// The peer acknowledged a notification.
     pub(crate) fn notified(&mut self, now: Instant, tag: Tag, out: &mut dyn Sink) {
         let Some(observation) = self.observations.get(tag.0) else { return };
-        observation.confirmed_at = now;
+        observation.confirmed_at = now.into();
         let delivery = observation.outstanding.take();
         self.settle_one(delivery.flatten(), Settlement::Delivered, out);
         self.notify(now, out);

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gateway_model::{
-    DeliveryId, Message, Qos, Reason, Request, RetainHandling, Settlement, Sink, Subscription, Ticket,
-    TopicFilter,
+    DeliveryId, Message, Qos, Reason, Request, RetainHandling, Settlement, Sink, Subscription, Tick,
+    Ticket, TopicFilter,
 };
 use smallvec::SmallVec;
 
@@ -44,7 +44,7 @@ pub(crate) struct Observation {
     pub(crate) outstanding: Option<Option<DeliveryId>>,
     pub(crate) waiting: Queue,
     /// When the peer last proved that it still listens.
-    pub(crate) confirmed_at: Instant,
+    pub(crate) confirmed_at: Tick,
 }
 
 /// A message on its way to one observation.
@@ -111,7 +111,7 @@ impl Observations {
             registering: true,
             outstanding: None,
             waiting: Queue::default(),
-            confirmed_at: now,
+            confirmed_at: now.into(),
         };
         self.list.reserve_exact(1);
         self.list.push(observation);
@@ -266,6 +266,6 @@ impl Endpoint {
         if !self.observations.is_observed(&observation.filter) {
             out.request(Ticket::default(), Request::Unsubscribe(vec![observation.filter]));
         }
-        self.last_use = now;
+        self.last_use = now.into();
     }
 }

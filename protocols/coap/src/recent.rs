@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use gateway_model::Tick;
 use smallvec::SmallVec;
 
 use crate::ongoing::push;
@@ -15,7 +16,7 @@ pub(crate) struct Recent {
 
 struct Seen {
     message_id: u16,
-    expires: Instant,
+    expires: Tick,
     /// The reply as sent; empty while there is none. One to an observation or to a registration fits
     /// inline.
     reply: SmallVec<[u8; 24]>,
@@ -25,14 +26,14 @@ impl Recent {
     /// The reply (perhaps still empty) to a message seen before and not yet expired.
     pub(crate) fn find(&self, now: Instant, message_id: u16) -> Option<&[u8]> {
         let seen = self.seen.iter().rev().find(|seen| seen.message_id == message_id)?;
-        (seen.expires > now).then_some(&seen.reply[..])
+        (seen.expires > now.into()).then_some(&seen.reply[..])
     }
 
     pub(crate) fn remember(&mut self, now: Instant, message_id: u16, lifetime: Duration, count_max: usize) {
         if self.seen.len() >= count_max.max(1) {
             self.seen.remove(0);
         }
-        push(&mut self.seen, Seen { message_id, expires: now + lifetime, reply: SmallVec::new() });
+        push(&mut self.seen, Seen { message_id, expires: (now + lifetime).into(), reply: SmallVec::new() });
     }
 
     /// Keeps the reply to a message, unless that was pushed out meanwhile.
@@ -48,7 +49,7 @@ impl Recent {
     }
 
     pub(crate) fn expire(&mut self, now: Instant) {
-        while self.seen.first().is_some_and(|seen| seen.expires <= now) {
+        while self.seen.first().is_some_and(|seen| seen.expires <= now.into()) {
             self.seen.remove(0);
         }
         if self.seen.is_empty() {
@@ -58,7 +59,7 @@ impl Recent {
 
     /// When the oldest may be forgotten.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.seen.first().map(|seen| seen.expires)
+        self.seen.first()?.expires.instant()
     }
 
     fn bytes(&self) -> usize {

@@ -131,7 +131,7 @@ impl Connection {
 
     /// The gateway wants to know more.
     pub(crate) fn challenged(&mut self, now: Instant, data: &Bytes, out: &mut dyn Sink) {
-        let thought = now.saturating_duration_since(self.last_receive);
+        let thought = self.last_receive.elapsed(now);
         let exchange = self.extras.as_mut().and_then(|extras| extras.exchange.as_mut());
         let Some(exchange) = exchange.filter(|exchange| exchange.turn == Turn::Server) else {
             debug_assert!(false, "challenged without asking"); // MQTT-4.12.0-6

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Ticket, Topic};
+use gateway_model::{Adapter, Close, Deliveries, Event, Reason, Reply, Sink, Tick, Ticket, Topic};
 
 use crate::capabilities::refused_flags;
 use crate::codec::{Disconnect, Header, PacketType, Property, Version};
@@ -28,7 +28,7 @@ pub(crate) struct Connection {
     /// The last topic published to. A publisher that repeats it costs no look-up.
     pub(crate) last_topic: Option<Topic>,
     /// When the last packet came; before the first one, when the connection was made.
-    pub(crate) last_receive: Instant,
+    pub(crate) last_receive: Tick,
     pub(crate) extras: Option<Box<Extras>>,
     /// Silence after which the client is gone, in milliseconds; 0: never.
     pub(crate) silence_millis_max: u32,
@@ -91,7 +91,7 @@ impl Connection {
             refused_flags: refused_flags(&config),
             config,
             last_topic: None,
-            last_receive: now,
+            last_receive: now.into(),
             extras: None,
             silence_millis_max: 0,
             frame_len_max: FRAME_LEN_MAX,
@@ -110,7 +110,7 @@ impl Connection {
 
     /// When a connection that has not sent a packet yet has used up its time.
     pub(crate) fn connect_deadline(&self) -> Option<Instant> {
-        self.last_receive.checked_add(self.config.connect_timeout()?)
+        self.last_receive.checked_add(self.config.connect_timeout()?)?.instant()
     }
 
     /// Cuts the next packet off `bytes`; `None` if it is not complete yet.
@@ -280,7 +280,7 @@ impl Adapter for Connection {
             }
         }
         if consumed > 0 {
-            self.last_receive = now;
+            self.last_receive = now.into();
             run.end(&self.config.packets);
         }
         if matches!(self.stage, Stage::Closed) { bytes.len() } else { consumed }
@@ -322,7 +322,8 @@ impl Adapter for Connection {
         match self.stage {
             Stage::Connecting => self.connect_deadline(),
             Stage::Open if self.silence_millis_max > 0 => {
-                self.last_receive.checked_add(Duration::from_millis(u64::from(self.silence_millis_max)))
+                let silence_max = Duration::from_millis(self.silence_millis_max.into());
+                self.last_receive.checked_add(silence_max)?.instant()
             }
             Stage::Authenticating => self.extras.as_ref()?.exchange.as_ref()?.deadline,
             _ => None,

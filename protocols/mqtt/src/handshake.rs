@@ -158,7 +158,7 @@ impl Connection {
             _ => asked.keep_alive_secs,
         };
         self.silence_millis_max = self.config.silence_millis_max(keep_alive_secs);
-        self.last_receive = now;
+        self.last_receive = now.into();
         self.stage = Stage::Open;
         let properties = match self.version {
             Version::V5 => self.granted(&asked, &opened, keep_alive_secs),

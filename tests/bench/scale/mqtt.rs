@@ -60,7 +60,9 @@ impl Population for Sessions {
         count
     }
 
-    fn ignore(&mut self, _: &mut Gateway) {}
+    fn ignore(&mut self, gateway: &mut Gateway) {
+        self.lines.drain(..).for_each(|line| gateway.bench.turn_away(line));
+    }
 
     fn is_found_out_by_silence(&self) -> bool {
         false

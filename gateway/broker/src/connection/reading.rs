@@ -16,7 +16,7 @@ impl Connection {
     pub(crate) fn read(&mut self, world: &mut World, pool: &mut Pool, scratch: &mut [u8], moment: Moment) {
         for _ in 0..READS_MAX {
             // What an adapter that has closed had to say goes out before anything else is read.
-            let reads = self.is_open() || matches!(self.phase, Phase::Lingering(_));
+            let reads = self.is_open() || matches!(self.phase, Phase::Lingering);
             if !reads {
                 return;
             }

@@ -24,7 +24,7 @@ impl Connection {
     pub(crate) fn flush(&mut self, world: &mut World, pool: &mut Pool, moment: Moment) {
         if self.client.closing.is_some() && self.phase == Phase::Open {
             self.detach(world, moment);
-            self.phase = Phase::Flushing(Box::new(moment.instant + FLUSH_TIME));
+            self.enter(Phase::Flushing, moment.instant + FLUSH_TIME);
         }
         if !self.write(world, pool, moment) {
             if self.is_open() {
@@ -35,20 +35,24 @@ impl Connection {
                 self.carrier_closed(world, pool, moment);
             }
         }
-        if matches!(self.phase, Phase::Flushing(_)) && !self.is_blocked() {
+        if self.phase == Phase::Flushing && !self.is_blocked() {
             let failed = self.client.closing.as_ref().is_some_and(|close| close.reason.is_error());
             if !failed && self.carrier.says_goodbye() {
                 self.carrier.shutdown();
             }
-            self.phase = if failed && !self.carrier.is_datagram() {
+            if failed && !self.carrier.is_datagram() {
                 self.carrier.shutdown();
                 // Reading starts again, to throw away.
                 world.raise(&mut self.client, IO);
-                Phase::Lingering(Box::new(moment.instant + LINGER_TIME))
+                self.enter(Phase::Lingering, moment.instant + LINGER_TIME);
             } else {
-                Phase::Gone
-            };
+                self.phase = Phase::Gone;
+            }
         }
+    }
+
+    fn enter(&mut self, phase: Phase, ends: Instant) {
+        (self.phase, self.phase_ends) = (phase, Some(ends.into()));
     }
 
     pub(crate) fn is_blocked(&self) -> bool {

@@ -217,6 +217,11 @@ impl Bench {
         }
     }
 
+    /// From now on what comes for the peer is thrown away.
+    pub fn turn_away(&mut self, line: Line) {
+        self.lines[line.0].lock().turned_away = true;
+    }
+
     /// The gateway ends: everybody is said goodbye to.
     pub fn stop(&mut self) {
         self.shard.handle().send(Arrival::Stop);

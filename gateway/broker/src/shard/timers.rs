@@ -1,19 +1,16 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::num::NonZeroU64;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use gateway_model::Tick;
 
 /// When connections are to be looked at though nothing happens.
 ///
 /// An entry is never taken back: one that an earlier one has replaced says nothing when its time comes.
+#[derive(Default)]
 pub(crate) struct Timers {
-    epoch: Instant,
     entries: BinaryHeap<Reverse<Entry>>,
 }
-
-/// A moment in half the space of an [`Instant`]: nanoseconds since the shard began, counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Tick(NonZeroU64);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
@@ -23,22 +20,13 @@ pub(crate) struct Entry {
 }
 
 impl Timers {
-    pub(crate) fn new(epoch: Instant) -> Self {
-        Self { epoch, entries: BinaryHeap::new() }
-    }
-
-    pub(crate) fn tick(&self, at: Instant) -> Tick {
-        let nanos = at.saturating_duration_since(self.epoch).as_nanos();
-        Tick(NonZeroU64::MIN.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX)))
-    }
-
     pub(crate) fn push(&mut self, entry: Entry) {
         self.entries.push(Reverse(entry));
     }
 
     /// Takes the first entry whose time has come.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Entry> {
-        let now = self.tick(now);
+        let now = Tick::from(now);
         let Reverse(first) = self.entries.peek().filter(|Reverse(first)| first.at <= now).copied()?;
         self.entries.pop();
         Some(first)
@@ -46,7 +34,7 @@ impl Timers {
 
     pub(crate) fn next(&self) -> Option<Instant> {
         let Reverse(first) = self.entries.peek()?;
-        self.epoch.checked_add(Duration::from_nanos(first.at.0.get() - 1))
+        first.at.instant()
     }
 
     /// Before the entries that say nothing outnumber the connections by far it is made anew of those that
@@ -69,15 +57,17 @@ impl Timers {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn what_is_due_comes_in_order_and_not_a_nanosecond_early() {
-        let epoch = Instant::now();
-        let mut timers = Timers::new(epoch);
-        let at = |nanos: u64| epoch + Duration::from_nanos(nanos);
+        let begin = Instant::now();
+        let mut timers = Timers::default();
+        let at = |nanos: u64| begin + Duration::from_nanos(nanos);
         for (key, nanos) in [3, 1_000_000_007, 0, 2].into_iter().enumerate() {
-            timers.push(Entry { at: timers.tick(at(nanos)), key: key as u32, generation: 0 });
+            timers.push(Entry { at: at(nanos).into(), key: key as u32, generation: 0 });
         }
         let mut due = |nanos: u64| timers.pop_due(at(nanos)).map(|entry| entry.key);
         assert_eq!([due(2), due(2), due(2)], [Some(2), Some(3), None]);
@@ -85,22 +75,19 @@ mod tests {
         assert_eq!(timers.next(), Some(at(1_000_000_007)));
         assert_eq!(timers.pop_due(at(1_000_000_007)).map(|entry| entry.key), Some(1));
         assert!(timers.next().is_none());
-        // What was due before the shard began is due at once.
-        assert_eq!(timers.tick(epoch - Duration::from_secs(1)), timers.tick(epoch));
     }
 
     #[test]
     fn entries_that_say_nothing_go() {
-        let epoch = Instant::now();
-        let mut timers = Timers::new(epoch);
+        let begin = Instant::now();
+        let mut timers = Timers::default();
         for number in 0..10_000 {
-            let entry =
-                Entry { at: timers.tick(epoch + Duration::from_nanos(number)), key: 0, generation: 0 };
+            let entry = Entry { at: (begin + Duration::from_nanos(number)).into(), key: 0, generation: 0 };
             timers.push(entry);
             timers.push(entry);
             timers.tidy(1, |one| *one == entry);
             assert!(timers.entries.len() < 300);
         }
-        assert_eq!(timers.pop_due(epoch + Duration::from_secs(1)).map(|entry| entry.key), Some(0));
+        assert_eq!(timers.pop_due(begin + Duration::from_secs(1)).map(|entry| entry.key), Some(0));
     }
 }
