@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gateway_model::{
-    DeliveryId, Message, Qos, Reason, Request, RetainHandling, Settlement, Sink, Subscription, Tick,
-    Ticket, TopicFilter,
+    DeliveryId, Message, Qos, Reason, Request, RetainHandling, Settlement, Sink, Subscription, Tick, Ticket,
+    TopicFilter,
 };
 use smallvec::SmallVec;
 

@@ -19,7 +19,7 @@ struct Seen {
     expires: Tick,
     /// The reply as sent; empty while there is none. One to an observation or to a registration fits
     /// inline.
-    reply: SmallVec<[u8; 24]>,
+    reply: SmallVec<[u8; 32]>,
 }
 
 impl Recent {

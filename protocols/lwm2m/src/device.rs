@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use gateway_model::{Outcome, Reason, Sink, Ticket, Topic};
+use gateway_model::{Outcome, Reason, Sink, Tick, Ticket, Topic};
 use protocol_coap::exchange::Exchanges;
 use serde_json::{Value as Json, json};
 
@@ -26,9 +26,9 @@ pub(crate) struct Device {
     /// Its registration, and where that is.
     pub(crate) listed: Listed,
     pub(crate) formats: Formats,
-    expires: Instant,
+    expires: Tick,
     /// When it may go to sleep; `None` without queue mode.
-    awake_until: Option<Instant>,
+    awake_until: Option<Tick>,
     asleep: bool,
     pub(crate) active: Option<Box<Active>>,
     /// What is observed, if anything is.
@@ -63,7 +63,7 @@ impl Device {
         let registration = listed.registration();
         let mut device = Self {
             formats: Formats::new(registration.version),
-            expires: now + registration.lifetime(),
+            expires: (now + registration.lifetime()).into(),
             awake_until: None,
             asleep: false,
             active: None,
@@ -93,14 +93,14 @@ impl Device {
         }
         self.listed = listed;
         self.formats = Formats::new(self.registration().version);
-        self.expires = now + self.registration().lifetime();
+        self.expires = (now + self.registration().lifetime()).into();
         self.wish_for_observations();
     }
 
     /// True if anything but the lifetime's start changed.
     pub(crate) fn update(&mut self, now: Instant, update: &Update) -> bool {
         let registration = self.registration().updated(update);
-        self.expires = now + registration.lifetime();
+        self.expires = (now + registration.lifetime()).into();
         let changed = registration != *self.registration();
         if changed {
             self.listed.change(Arc::new(registration));
@@ -195,13 +195,14 @@ impl Device {
 
     /// Something came from the device: it listens for a while. True if it was asleep.
     pub(crate) fn heard(&mut self, now: Instant) -> bool {
-        self.awake_until = self.registration().queue_mode.then(|| now + self.config().awake());
+        self.awake_until = self.registration().queue_mode.then(|| (now + self.config().awake()).into());
         std::mem::take(&mut self.asleep)
     }
 
     /// Puts the device to sleep if its time has come.
     pub(crate) fn rest(&mut self, now: Instant, out: &mut dyn Sink) {
-        if !self.asleep && self.active.is_none() && self.awake_until.is_some_and(|until| until <= now) {
+        if !self.asleep && self.active.is_none() && self.awake_until.is_some_and(|until| until <= now.into())
+        {
             self.asleep = true;
             self.publish_status(State::Asleep, out);
         }
@@ -212,14 +213,15 @@ impl Device {
     }
 
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
-        self.expires <= now
+        self.expires <= now.into()
     }
 
-    pub(crate) fn next_timeout(&self) -> Instant {
-        match self.awake_until {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let next = match self.awake_until {
             Some(until) if !self.asleep && self.active.is_none() => until.min(self.expires),
             _ => self.expires,
-        }
+        };
+        next.instant()
     }
 
     pub(crate) fn config(&self) -> &Config {

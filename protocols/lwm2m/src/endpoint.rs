@@ -23,7 +23,7 @@ use bytes::Bytes;
 use coap_lite::Packet;
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Event, Expiry, Open, Opened, Peer, Qos, Reason, Refusal, Reply,
-    Request, RetainHandling, Settlement, Sink, Subscription, Ticket,
+    Request, RetainHandling, Settlement, Sink, Subscription, Tick, Ticket,
 };
 use protocol_coap::block::{Block, Upload, UploadLimits, Uploads, szx_for};
 use protocol_coap::datagram::{Datagram, check_options};
@@ -55,7 +55,6 @@ const UPLOADS_MAX: usize = 2;
 
 pub(crate) struct Endpoint {
     registry: Arc<Registry>,
-    address: SocketAddr,
     locations: Locations,
     exchanges: Exchanges,
     /// Bodies on their way in, if there are any.
@@ -68,13 +67,20 @@ pub(crate) struct Endpoint {
 
 enum Stage {
     Unregistered {
-        until: Instant,
+        address: SocketAddr,
+        until: Tick,
     },
     Opening(Box<Opening>),
     Registered(Device),
     /// It said goodbye, and is answered when that is durable.
-    Leaving(Box<(Asked, Ticket)>),
+    Leaving(Box<Leaving>),
     Closed,
+}
+
+struct Leaving {
+    asked: Asked,
+    ticket: Ticket,
+    address: SocketAddr,
 }
 
 /// What waits for the session.
@@ -119,13 +125,23 @@ impl Endpoint {
     ) -> Self {
         Self {
             registry,
-            address: peer.address,
             exchanges: Exchanges::new(transmission, seed),
             uploads: None,
             locations: Locations::new(seed),
-            stage: Stage::Unregistered { until: now + UNREGISTERED },
+            stage: Stage::Unregistered { address: peer.address, until: (now + UNREGISTERED).into() },
             owed: None,
             next_ticket: NUMBERED_MIN,
+        }
+    }
+
+    /// Where the device is.
+    fn address(&self) -> Option<SocketAddr> {
+        match &self.stage {
+            Stage::Unregistered { address, .. } => Some(*address),
+            Stage::Opening(opening) => Some(opening.registration.address),
+            Stage::Registered(device) => Some(device.registration().address),
+            Stage::Leaving(leaving) => Some(leaving.address),
+            Stage::Closed => None,
         }
     }
 
@@ -228,7 +244,8 @@ impl Endpoint {
         body: &[u8],
         out: &mut dyn Sink,
     ) {
-        let registration = match Registration::parse(request, body, self.address, self.config()) {
+        let Some(address) = self.address() else { return };
+        let registration = match Registration::parse(request, body, address, self.config()) {
             Ok(registration) => Arc::new(registration),
             Err(error) => return self.refuse(now, asked, error.code(), &error.to_string(), out),
         };
@@ -299,8 +316,12 @@ impl Endpoint {
                 self.registered(now, asked, out);
             }
             Goal::Move(location, update) => self.moved(now, asked, (location, registration), &update, out),
-            Goal::Deregister(location) => self.resumed_by_goodbye(now, asked, location, out),
-            Goal::Send(location, send) => self.resumed_by_send(now, asked, location, send, out),
+            Goal::Deregister(location) => {
+                self.resumed_by_goodbye(now, asked, (location, registration.address), out);
+            }
+            Goal::Send(location, send) => {
+                self.resumed_by_send(now, asked, (location, registration.address), send, out);
+            }
         }
     }
 
@@ -402,7 +423,7 @@ impl Endpoint {
             }
         }
         match &mut self.stage {
-            Stage::Unregistered { until } if *until <= now => {
+            Stage::Unregistered { until, .. } if *until <= now.into() => {
                 self.end(now, Close::because(Reason::KeepAliveTimeout), out);
             }
             Stage::Registered(device) if device.is_expired(now) => {
@@ -508,8 +529,8 @@ impl Adapter for Endpoint {
 
     fn next_timeout(&self) -> Option<Instant> {
         let own = match &self.stage {
-            Stage::Unregistered { until } => Some(*until),
-            Stage::Registered(device) => Some(device.next_timeout()),
+            Stage::Unregistered { until, .. } => until.instant(),
+            Stage::Registered(device) => device.next_timeout(),
             Stage::Opening(_) | Stage::Leaving(..) => None,
             Stage::Closed => return None,
         };

@@ -48,7 +48,7 @@ impl Kept {
         let said = registration.said();
         put_address(&mut into, registration.peer());
         put_text(&mut into, &self.location.to_string());
-        put_text(&mut into, said.endpoint);
+        put_text(&mut into, registration.endpoint());
         into.push(match registration.version {
             Version::V1_0 => 10,
             Version::V1_1 => 11,
@@ -102,7 +102,7 @@ fn read(topic_prefix: &str, reader: &mut Reader<'_>) -> Option<Kept> {
     let binding = reader.text()?;
     let sms = if flags & SMS == 0 { None } else { Some(reader.text()?) };
     let objects = Objects::read(reader)?.pack();
-    let said = Said { endpoint, binding, sms, objects: ObjectList::of(&objects) };
+    let said = Said { binding, sms, objects: ObjectList::of(&objects) };
     let registration = Registration {
         status: Topics::new(topic_prefix, endpoint).status().ok()?,
         address,
@@ -139,7 +139,7 @@ mod tests {
             (65_534, object(None, &[])),
         ];
         let objects = Objects { root: Vec::new(), by_id: by_id.into() }.pack();
-        let said = Said { endpoint: "ep1", binding: "U", sms: None, objects: ObjectList::of(&objects) };
+        let said = Said { binding: "U", sms: None, objects: ObjectList::of(&objects) };
         Kept {
             location: Location::parse("abcdefghij").unwrap(),
             registration: Arc::new(Registration {

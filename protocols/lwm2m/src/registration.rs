@@ -26,7 +26,7 @@ const OFFLINE_DELAY: Duration = Duration::from_secs(1);
 /// need no memory of their own.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Registration {
-    /// Of its status: that shares the text with what is retained.
+    /// Of its status, which shares the text. The last level but one is the endpoint name.
     pub status: Topic,
     pub address: SocketAddr,
     /// In seconds, within the configured limits.
@@ -118,7 +118,7 @@ impl Registration {
         let version = Version::parse(version).ok_or_else(|| RegistrationError::Version(version.into()))?;
         let update = Update::parse(request, body, config)?;
         let status = Topics::new(&config.topic_prefix, endpoint).status();
-        let said = Said { endpoint, binding: "U", sms: None, objects: ObjectList::EMPTY };
+        let said = Said { binding: "U", sms: None, objects: ObjectList::EMPTY };
         let registration = Self {
             status: status.map_err(|_| RegistrationError::EndpointName)?,
             address,
@@ -134,7 +134,6 @@ impl Registration {
         let before = self.said();
         let objects = update.objects.as_ref().map(Objects::pack);
         let said = Said {
-            endpoint: before.endpoint,
             binding: update.binding.as_deref().unwrap_or(before.binding),
             sms: update.sms.as_deref().or(before.sms),
             objects: objects.as_deref().map_or(before.objects, ObjectList::of),
@@ -167,7 +166,7 @@ impl Registration {
     }
 
     pub(crate) fn endpoint(&self) -> &str {
-        self.said().endpoint
+        self.status.rsplit('/').nth(1).unwrap_or_default()
     }
 }
 

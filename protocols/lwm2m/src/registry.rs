@@ -23,18 +23,13 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Directory {
-    by_location: HashMap<Location, Entry>,
+    /// Each belongs to the [`Listed`] that has the very same.
+    registrations: HashMap<Location, Arc<Registration>>,
+    rare: HashMap<Location, Rare>,
     absent: Absent,
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// It belongs to the [`Listed`] that has the very same.
-    registration: Arc<Registration>,
-    /// Boxed, as few have it and the table has room for twice as many.
-    rare: Option<Box<Rare>>,
-}
-
+/// What few of those registrations have.
 #[derive(Debug, Default)]
 struct Rare {
     observed: Box<[Path]>,
@@ -78,7 +73,7 @@ impl Registry {
     pub(crate) fn list(self: &Arc<Self>, location: Location, registration: Arc<Registration>) -> Listed {
         let mut directory = self.lock();
         directory.absent.remove_endpoint(registration.endpoint());
-        directory.by_location.insert(location, Entry { registration: registration.clone(), rare: None });
+        directory.registrations.insert(location, registration.clone());
         Listed { registry: self.clone(), registration, location }
     }
 
@@ -91,8 +86,8 @@ impl Registry {
     ) -> Option<Arc<Registration>> {
         let mut directory = self.lock();
         directory.absent.expire(now);
-        let registration = match directory.by_location.get(&location) {
-            Some(entry) => &entry.registration,
+        let registration = match directory.registrations.get(&location) {
+            Some(registration) => registration,
             None => &directory.absent.get(location)?.registration,
         };
         let is_allowed =
@@ -114,7 +109,9 @@ impl Registry {
     }
 
     pub(crate) fn pin(self: &Arc<Self>, location: Location) -> Option<Pin> {
-        self.lock().by_location.get_mut(&location)?.rare_mut().pins += 1;
+        let mut directory = self.lock();
+        directory.registrations.get(&location)?;
+        directory.with_rare(location, |rare| rare.pins += 1);
         Some(Pin { registry: self.clone(), location })
     }
 
@@ -122,25 +119,25 @@ impl Registry {
     pub(crate) fn take(self: &Arc<Self>, location: Location, address: SocketAddr) -> Option<Moved> {
         let mut directory = self.lock();
         if let Some(Kept { registration, observed, .. }) = directory.absent.remove(location) {
-            let mut entry = Entry { registration, rare: None };
-            entry.observe(observed);
-            directory.by_location.insert(location, entry);
+            directory.registrations.insert(location, registration);
+            directory.with_rare(location, |rare| rare.observed = observed);
         }
-        let entry = directory.by_location.get_mut(&location)?;
-        let registration = Arc::new(entry.registration.moved(address));
-        entry.registration = registration.clone();
-        let observed = entry.rare.as_mut().map(|rare| {
+        let registration = directory.registrations.get_mut(&location)?;
+        *registration = Arc::new(registration.moved(address));
+        let listed = Listed { registry: self.clone(), registration: registration.clone(), location };
+        let mut observed = Box::default();
+        directory.with_rare(location, |rare| {
             rare.is_left = false;
-            rare.observed.clone()
+            observed = rare.observed.clone();
         });
-        let listed = Listed { registry: self.clone(), registration, location };
-        Some(Moved { listed, observed: observed.unwrap_or_default() })
+        Some(Moved { listed, observed })
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
         let directory = self.lock();
-        (directory.by_location.len(), directory.absent.len())
+        assert!(directory.rare.keys().all(|location| directory.registrations.contains_key(location)));
+        (directory.registrations.len(), directory.absent.len())
     }
 
     /// The directory is whole at every step, so a panic elsewhere does not spoil it.
@@ -150,25 +147,25 @@ impl Registry {
 }
 
 impl Directory {
-    fn owned(&mut self, listed: &Listed) -> Option<&mut Entry> {
-        let entry = self.by_location.get_mut(&listed.location)?;
-        Arc::ptr_eq(&entry.registration, &listed.registration).then_some(entry)
-    }
-}
-
-impl Entry {
-    fn rare_mut(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+    fn owned(&mut self, listed: &Listed) -> Option<&mut Arc<Registration>> {
+        let registration = self.registrations.get_mut(&listed.location)?;
+        Arc::ptr_eq(registration, &listed.registration).then_some(registration)
     }
 
-    fn observe(&mut self, observed: Box<[Path]>) {
-        self.rare_mut().observed = observed;
-        self.rest();
+    /// Changes what is rare, which is held only where there is something, and ends what is over then.
+    fn with_rare(&mut self, location: Location, change: impl FnOnce(&mut Rare)) {
+        let rare = self.rare.entry(location).or_default();
+        change(rare);
+        match rare {
+            Rare { pins: 0, is_left: true, .. } => self.remove(location),
+            Rare { pins: 0, observed, .. } if observed.is_empty() => drop(self.rare.remove(&location)),
+            _ => {}
+        }
     }
 
-    /// Holds nothing where there is nothing.
-    fn rest(&mut self) {
-        self.rare.take_if(|rare| rare.pins == 0 && rare.observed.is_empty());
+    fn remove(&mut self, location: Location) {
+        self.registrations.remove(&location);
+        self.rare.remove(&location);
     }
 }
 
@@ -188,15 +185,16 @@ impl Listed {
     /// The device said something else about itself. The next address must know, if the registration is
     /// still here.
     pub(crate) fn change(&mut self, registration: Arc<Registration>) {
-        if let Some(entry) = self.registry.lock().owned(self) {
-            entry.registration = registration.clone();
+        if let Some(owned) = self.registry.lock().owned(self) {
+            *owned = registration.clone();
         }
         self.registration = registration;
     }
 
     pub(crate) fn note_observed(&self, observed: Box<[Path]>) {
-        if let Some(entry) = self.registry.lock().owned(self) {
-            entry.observe(observed);
+        let mut directory = self.registry.lock();
+        if directory.owned(self).is_some() {
+            directory.with_rare(self.location, |rare| rare.observed = observed);
         }
     }
 
@@ -204,7 +202,7 @@ impl Listed {
     pub(crate) fn end(&self) {
         let mut directory = self.registry.lock();
         if directory.owned(self).is_some() {
-            directory.by_location.remove(&self.location);
+            directory.remove(self.location);
         }
     }
 }
@@ -212,24 +210,14 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         let mut directory = self.registry.lock();
-        let Some(entry) = directory.owned(self) else { return };
-        match &mut entry.rare {
-            Some(rare) if rare.pins > 0 => rare.is_left = true,
-            _ => drop(directory.by_location.remove(&self.location)),
+        if directory.owned(self).is_some() {
+            directory.with_rare(self.location, |rare| rare.is_left = true);
         }
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut directory = self.registry.lock();
-        let Some(entry) = directory.by_location.get_mut(&self.location) else { return };
-        let rare = entry.rare_mut();
-        rare.pins = rare.pins.saturating_sub(1);
-        if rare.pins == 0 && rare.is_left {
-            directory.by_location.remove(&self.location);
-        } else {
-            entry.rest();
-        }
+        self.registry.lock().with_rare(self.location, |rare| rare.pins = rare.pins.saturating_sub(1));
     }
 }

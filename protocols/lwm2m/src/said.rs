@@ -5,7 +5,6 @@ use crate::packed::{Reader, put_text};
 /// packed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Said<'a> {
-    pub endpoint: &'a str,
     /// How it can be reached, in OMA's letters (OMA LwM2M Core 1.1 section 6.2.1.2).
     pub binding: &'a str,
     pub sms: Option<&'a str>,
@@ -15,7 +14,7 @@ pub(crate) struct Said<'a> {
 /// The same in one piece of memory, as there are a million of them.
 ///
 /// ```text
-///   endpoint, binding: text    SMS number: 0, or 1 and a text    object list
+///   binding: text    SMS number: 0, or 1 and a text    object list
 /// ```
 #[derive(Clone, PartialEq)]
 pub(crate) struct Packed(Box<[u8]>);
@@ -23,10 +22,9 @@ pub(crate) struct Packed(Box<[u8]>);
 impl Said<'_> {
     pub(crate) fn pack(&self) -> Packed {
         let sms_len = self.sms.map_or(0, |sms| sms.len());
-        let len = self.endpoint.len() + self.binding.len() + sms_len + self.objects.as_bytes().len();
+        let len = self.binding.len() + sms_len + self.objects.as_bytes().len();
         // And the lengths of the texts.
         let mut into = Vec::with_capacity(len + 8);
-        put_text(&mut into, self.endpoint);
         put_text(&mut into, self.binding);
         into.push(u8::from(self.sms.is_some()));
         if let Some(sms) = self.sms {
@@ -50,10 +48,9 @@ impl std::fmt::Debug for Packed {
 }
 
 fn read(mut reader: Reader<'_>) -> Option<Said<'_>> {
-    let endpoint = reader.text()?;
     let binding = reader.text()?;
     let sms = if reader.byte()? == 0 { None } else { Some(reader.text()?) };
-    Some(Said { endpoint, binding, sms, objects: ObjectList::of(reader.0) })
+    Some(Said { binding, sms, objects: ObjectList::of(reader.0) })
 }
 
 #[cfg(test)]
@@ -62,13 +59,13 @@ mod tests {
 
     #[test]
     fn everything_comes_back() {
-        let said = Said { endpoint: "ep1", binding: "U", sms: None, objects: ObjectList::EMPTY };
+        let said = Said { binding: "U", sms: None, objects: ObjectList::EMPTY };
         for sms in [None, Some(""), Some("+491700000")] {
             let said = Said { sms, ..said };
             assert_eq!(said.pack().said(), said);
         }
         let long = "x".repeat(300);
-        let said = Said { endpoint: &long, binding: "", ..said };
+        let said = Said { binding: &long, ..said };
         assert_eq!(said.pack().said(), said);
     }
 }

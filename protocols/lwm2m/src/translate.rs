@@ -162,7 +162,7 @@ impl Serialize for Description<'_> {
             map.serialize_entry("address", &registration.address)?;
         }
         map.serialize_entry("binding", said.binding)?;
-        map.serialize_entry("ep", said.endpoint)?;
+        map.serialize_entry("ep", registration.endpoint())?;
         map.serialize_entry("lifetime", &registration.lifetime_secs)?;
         map.serialize_entry("lwm2m", registration.version.name())?;
         map.serialize_entry("objects", &said.objects)?;
@@ -222,7 +222,8 @@ fn with_type(topic: Topic, payload: String, content_type: &str) -> Publish {
     Publish {
         qos: Qos::AtLeastOnce,
         properties: Some(properties_of(content_type)),
-        // In no more memory than it needs: what is retained stays.
-        ..Publish::new(topic, payload.into_bytes().into_boxed_slice())
+        // In a piece of its size from the beginning: what is retained stays, and where a longer piece is cut
+        // for each, what is left over of it fits nothing else.
+        ..Publish::new(topic, Bytes::copy_from_slice(payload.as_bytes()))
     }
 }

@@ -7,7 +7,7 @@ use coap_lite::CoapOption;
 use gateway_model::{Close, Expiry, Request, Sink, Ticket};
 use protocol_coap::message::{Code, number};
 
-use super::{Asked, Endpoint, Stage, coded};
+use super::{Asked, Endpoint, Leaving, Stage, coded};
 use crate::location::Location;
 use crate::translate::State;
 
@@ -61,10 +61,9 @@ impl Endpoint {
 
     pub(super) fn kept(&mut self, now: Instant, ticket: Ticket, out: &mut dyn Sink) {
         if let Stage::Leaving(leaving) = &self.stage
-            && let (asked, leaving) = **leaving
-            && leaving == ticket
+            && leaving.ticket == ticket
         {
-            self.answer(now, asked, Code::DELETED, out);
+            self.answer(now, leaving.asked, Code::DELETED, out);
             return self.end(now, Close { expiry: Some(Expiry::Immediately), ..Close::GOODBYE }, out);
         }
         let Some(owed) = &mut self.owed else { return };
@@ -83,8 +82,10 @@ impl Endpoint {
         let Stage::Registered(device) = &mut self.stage else { return };
         device.publish_event("deregister", out);
         device.publish_status(State::Offline, out);
+        let address = device.registration().address;
         let ticket = self.keep_nothing(out);
-        let before = std::mem::replace(&mut self.stage, Stage::Leaving(Box::new((asked, ticket))));
+        let leaving = Box::new(Leaving { asked, ticket, address });
+        let before = std::mem::replace(&mut self.stage, Stage::Leaving(leaving));
         if let Stage::Registered(mut device) = before {
             device.listed.end();
             device.take_back(now, &mut self.exchanges, out);

@@ -1,5 +1,6 @@
 //! A registration that was made from another address, or before a restart of the gateway.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use crate::translate::State;
 impl Endpoint {
     /// The registration that a device at this address may speak for.
     pub(super) fn find(&self, now: Instant, location: Location) -> Option<Arc<Registration>> {
-        self.registry.find(now, location, self.address)
+        self.registry.find(now, location, self.address()?)
     }
 
     /// The device has got another address: its session follows it here, and the adapter that had
@@ -30,8 +31,8 @@ impl Endpoint {
         out: &mut dyn Sink,
     ) {
         match &self.stage {
-            Stage::Unregistered { .. } => {
-                let registration = Arc::new(registration.moved(self.address).updated(&update));
+            Stage::Unregistered { address, .. } => {
+                let registration = Arc::new(registration.moved(*address).updated(&update));
                 self.begin(now, asked, registration, Goal::Move(location, update), out);
             }
             Stage::Opening(_) => {
@@ -51,7 +52,7 @@ impl Endpoint {
         update: &Update,
         out: &mut dyn Sink,
     ) {
-        if !self.resume(now, asked, location, out) {
+        if !self.resume(now, asked, (location, expected.address), out) {
             return;
         }
         let Stage::Registered(device) = &mut self.stage else { return };
@@ -70,11 +71,11 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        location: Location,
+        to: (Location, SocketAddr),
         (content_format, body): (Option<u32>, Bytes),
         out: &mut dyn Sink,
     ) {
-        if !self.resume(now, asked, location, out) {
+        if !self.resume(now, asked, to, out) {
             return;
         }
         let Stage::Registered(device) = &mut self.stage else { return };
@@ -87,18 +88,24 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        location: Location,
+        to: (Location, SocketAddr),
         out: &mut dyn Sink,
     ) {
-        if self.resume(now, asked, location, out) {
+        if self.resume(now, asked, to, out) {
             self.goodbye(now, asked, out);
         }
     }
 
-    /// Takes the registration at a location over, now that its session is. False if it ended
+    /// Takes the registration at a location over to an address, now that its session is. False if it ended
     /// meanwhile: then the device was told.
-    fn resume(&mut self, now: Instant, asked: Asked, location: Location, out: &mut dyn Sink) -> bool {
-        let Some(moved) = self.registry.take(location, self.address) else {
+    fn resume(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        (location, address): (Location, SocketAddr),
+        out: &mut dyn Sink,
+    ) -> bool {
+        let Some(moved) = self.registry.take(location, address) else {
             self.unknown(now, asked, out);
             out.close(Close::GOODBYE);
             return false;
@@ -128,9 +135,10 @@ impl Endpoint {
         if location.is_some() && self.device().map(|device| device.listed.location()) == location {
             return self.goodbye(now, asked, out);
         }
-        match location.and_then(|location| Some((location, self.find(now, location)?))) {
-            Some((location, registration)) if matches!(self.stage, Stage::Unregistered { .. }) => {
-                let registration = Arc::new(registration.moved(self.address));
+        let found = location.and_then(|location| Some((location, self.find(now, location)?)));
+        match (found, &self.stage) {
+            (Some((location, registration)), Stage::Unregistered { address, .. }) => {
+                let registration = Arc::new(registration.moved(*address));
                 self.begin(now, asked, registration, Goal::Deregister(location), out);
             }
             _ => self.refuse(now, asked, Code::NOT_FOUND, "unknown registration", out),
