@@ -6,6 +6,7 @@ mod hostile;
 mod registration;
 mod reporting;
 mod restart;
+mod will;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
