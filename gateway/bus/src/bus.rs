@@ -231,7 +231,6 @@ impl Bus {
     /// Does what has become due; returns when to call again, if anything waits.
     pub fn poll(&self, moment: Moment) -> Option<Instant> {
         self.set_clock(moment);
-        self.tidy_timers();
         self.end_waiting(moment);
         let postponed = self.release_delayed(moment);
         self.review_groups(moment);
@@ -331,20 +330,5 @@ impl Bus {
     #[cfg(test)]
     pub(crate) fn timer_count(&self) -> usize {
         self.timers.lock().len()
-    }
-
-    /// Keeps of a crowd of timers those that still count.
-    fn tidy_timers(&self) {
-        let sessions = self.sessions.lock().len();
-        let crowd = self.timers.lock().take_crowd(sessions);
-        for (at, session) in crowd {
-            let counts = |session: &Arc<Session>| {
-                let state = session.state.lock();
-                state.deadlines.as_ref().is_some_and(|deadlines| deadlines.armed == Some(at))
-            };
-            if session.upgrade().as_ref().is_some_and(counts) {
-                self.timers.lock().put(at, session);
-            }
-        }
     }
 }

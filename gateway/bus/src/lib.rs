@@ -32,6 +32,7 @@ mod delayed;
 mod drops;
 mod group;
 mod holding;
+mod leaf;
 mod limits;
 mod lock;
 #[cfg(feature = "testing")]

@@ -93,6 +93,7 @@ impl Bus {
                 will = self.take_over(&mut state, moment.instant);
                 self.counters.add(Counter::SessionsResumed, 1);
             }
+            self.disarm(&session, &mut state);
             state.outbox.set_limits(options.queue.unwrap_or(self.limits.queue));
             state.owner = options.owner;
             state.set_will(open.will);
@@ -142,14 +143,14 @@ impl Bus {
         let groups = state.outbox.groups();
         let now_due = match will {
             Some(will) if !will.delay().is_zero() => {
-                state.deadlines.get_or_insert_default().will = Some(moment.instant + will.delay());
+                state.deadlines.get_or_insert_default().will = Some((moment.instant + will.delay()).into());
                 state.set_will(Some(will));
                 None
             }
             will => will,
         };
         if let Expiry::After(expiry) = expiry {
-            state.deadlines.get_or_insert_default().expiry = Some(moment.instant + expiry);
+            state.deadlines.get_or_insert_default().expiry = Some((moment.instant + expiry).into());
         }
         if let Some(deadlines) = &mut state.deadlines {
             self.timers.lock().arm(session, deadlines);
@@ -241,6 +242,13 @@ impl Bus {
         will.filter(|will| will.delay().is_zero())
     }
 
+    /// Nothing waits for a client that is there, or that will not come back.
+    fn disarm(&self, session: &Arc<Session>, state: &mut State) {
+        if let Some(deadlines) = state.deadlines.take() {
+            self.timers.lock().disarm(session, &deadlines);
+        }
+    }
+
     /// A session waits for its client: what is not kept for one goes.
     fn leave_alone(&self, turn: &mut Turn<'_>, session: &Session, mut state: MutexGuard<'_, State>) {
         let forgotten = state.forget_qos0(&mut turn.changes);
@@ -297,6 +305,7 @@ impl Bus {
         state.account(&self.budget);
         let filters = std::mem::take(&mut state.subscriptions).into_filters();
         let will = state.take_will();
+        self.disarm(session, &mut state);
         drop(state);
         turn.collect_end();
         if was_held {

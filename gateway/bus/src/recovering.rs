@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use gateway_model::{ClientId, Expiry, Message, Moment, Topic};
+use gateway_model::{ClientId, Expiry, Message, Moment, Tick, Topic};
 use gateway_store::{CopyImage, Image, Place, ReadError, Record, SessionImage, Shared};
 
 use self::library::Library;
@@ -135,7 +135,7 @@ impl Bus {
         };
         if will.is_some() || expiry.is_some() {
             let deadlines = state.deadlines.get_or_insert_default();
-            (deadlines.will, deadlines.expiry) = (will, expiry);
+            (deadlines.will, deadlines.expiry) = (will.map(Tick::from), expiry.map(Tick::from));
             self.timers.lock().arm(&session, deadlines);
         }
         drop(state);

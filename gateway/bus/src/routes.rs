@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use crate::Session;
 use crate::group::{Group, Groups};
+use crate::leaf::Leaf;
 use crate::priorities::Priorities;
-use crate::subscribers::Subscribers;
 use crate::trie::Trie;
 use crate::vacancy::Vacancy;
 
@@ -28,14 +28,6 @@ pub(crate) struct Routes {
     shared: usize,
     /// Those of them that may match a topic of the gateway's own, which begins with `$`.
     reserved: usize,
-}
-
-#[derive(Default)]
-pub(crate) struct Leaf {
-    subscribers: Subscribers,
-    /// Boxed, as few have any.
-    #[allow(clippy::box_collection)]
-    groups: Option<Box<Groups>>,
 }
 
 /// One subscription as the routes hold it.
@@ -153,7 +145,7 @@ impl Routes {
     /// group that it is a member of then.
     pub(crate) fn subscribe(&mut self, filter: &TopicFilter, subscriber: Subscriber) -> Option<Arc<Group>> {
         let Some(name) = filter.group() else {
-            let is_new = self.leaf(filter).subscribers.insert(subscriber);
+            let is_new = self.leaf(filter).insert(subscriber);
             self.note(filter, is_new);
             return None;
         };
@@ -161,7 +153,7 @@ impl Routes {
             Some(group) => group.clone(),
             None => {
                 let group = self.make_group(name, Shared::group_of(filter));
-                self.leaf(filter).groups.get_or_insert_default().push(group.clone());
+                self.leaf(filter).add_group(group.clone());
                 group
             }
         };
@@ -175,10 +167,10 @@ impl Routes {
         let Some(leaf) = self.find(filter) else { return };
         let mut orphan = None;
         match filter.group() {
-            None => leaf.subscribers.remove(session, filter.is_exclusive()),
+            None => leaf.remove(session, filter.is_exclusive()),
             Some(name) => orphan = leaf.leave(name, session),
         }
-        let is_empty = leaf.subscribers.as_slice().is_empty() && leaf.groups.is_none();
+        let is_empty = leaf.is_empty();
         self.count -= 1;
         self.shared -= usize::from(filter.group().is_some());
         self.reserved -= usize::from(filter.path().starts_with('$'));
@@ -196,7 +188,7 @@ impl Routes {
     /// Whether another session has the filter for itself.
     pub(crate) fn is_taken(&self, filter: &TopicFilter, session: &Session) -> bool {
         let holds = |present: &Subscriber| present.exclusive && present.session.number != session.number;
-        self.get(filter).is_some_and(|leaf| leaf.subscribers.as_slice().iter().any(holds))
+        self.get(filter).is_some_and(|leaf| leaf.subscribers().iter().any(holds))
     }
 
     pub(crate) fn group(&self, number: u32) -> Option<Arc<Group>> {
@@ -239,14 +231,14 @@ impl Routes {
         let mut found: SmallVec<[&Leaf; 8]> = SmallVec::new();
         found.extend(self.exact.get(topic.as_str()));
         self.wildcard.matches(topic, |leaf| found.push(leaf));
-        let subscribers = || found.iter().flat_map(|leaf| leaf.subscribers.as_slice());
+        let subscribers = || found.iter().flat_map(|leaf| leaf.subscribers());
         let mut targets: Vec<Target> = subscribers().map(Target::from).collect();
         // Within one leaf a session is twice only if once exclusively.
         if found.len() > 1 || subscribers().any(|subscriber| subscriber.exclusive) {
             targets.sort_by_key(|target| (target.session.number, target.no_local));
             targets.dedup_by(|later, earlier| earlier.merge(later));
         }
-        let groups = found.iter().filter_map(|leaf| leaf.groups.as_deref()).flatten().cloned();
+        let groups = found.iter().flat_map(|leaf| leaf.groups()).cloned();
         let mut groups: Groups = groups.collect();
         groups.sort_unstable_by_key(|group| group.number);
         // Of groups nobody knows yet whose member it will be.
@@ -299,26 +291,6 @@ impl Routes {
         let group = Arc::new(Group::new(name, number, mark));
         self.groups.insert(number, group.clone());
         group
-    }
-}
-
-impl Leaf {
-    fn group(&self, name: &str) -> Option<&Arc<Group>> {
-        self.groups.as_ref()?.iter().find(|group| &*group.name == name)
-    }
-
-    /// Takes a member out of a group; the number of the group if that was the last one.
-    fn leave(&mut self, name: &str, session: &Session) -> Option<u32> {
-        let groups = self.groups.as_mut()?;
-        let place = groups.iter().position(|group| &*group.name == name)?;
-        if !groups[place].leave(session) {
-            return None;
-        }
-        let number = groups.remove(place).number;
-        if groups.is_empty() {
-            self.groups = None;
-        }
-        Some(number)
     }
 }
 

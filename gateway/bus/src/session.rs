@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gateway_model::{ClientId, Expiry, Message, Moment, Notifier, NotifyMany, Qos, Testament, Will};
+use gateway_model::{ClientId, Expiry, Message, Moment, Notifier, NotifyMany, Qos, Testament, Tick, Will};
 use gateway_store::{Away, Copy, SessionRecord, Shared};
 
 use crate::budget::Budget;
@@ -245,9 +245,6 @@ impl Session {
     ) -> Attachment {
         state.evict();
         (state.notify, state.notify_key) = (Some(notify.many), notify.key);
-        if let Some(deadlines) = &mut state.deadlines {
-            (deadlines.will, deadlines.expiry) = (None, None);
-        }
         state.outbox.restart(window);
         state.notified = false;
         state.wake();
@@ -278,11 +275,11 @@ impl State {
     /// Whether its time was over while it waited for its client, also if nobody has looked since.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         let ends = self.deadlines.as_ref().and_then(|deadlines| deadlines.expiry);
-        !self.is_attached() && ends.is_some_and(|ends| ends <= now)
+        !self.is_attached() && ends.is_some_and(|ends| ends <= now.into())
     }
 
     pub(crate) fn is_will_overdue(&self, now: Instant) -> bool {
-        self.deadlines.as_ref().and_then(|deadlines| deadlines.will).is_some_and(|due| due <= now)
+        self.deadlines.as_ref().and_then(|deadlines| deadlines.will).is_some_and(|due| due <= now.into())
     }
 
     pub(crate) fn set_will(&mut self, will: Option<Arc<dyn Testament>>) {
@@ -309,7 +306,7 @@ impl State {
         if self.is_attached() {
             return None;
         }
-        let unix_millis = |deadline: Option<Instant>| Some(moment.unix_millis_at(deadline?));
+        let unix_millis = |deadline: Option<Tick>| Some(moment.unix_millis_at(deadline?.instant()?));
         let deadlines = self.deadlines.as_deref();
         Some(Away {
             ends_unix_millis: unix_millis(deadlines.and_then(|deadlines| deadlines.expiry)),
@@ -435,10 +432,10 @@ impl State {
 
     /// The timers' entry of `at` has come up: whether the will is due, and whether the session is
     /// over. `None` if the entry no longer counts, or nothing waits any more.
-    pub(crate) fn look(&mut self, at: Instant, now: Instant) -> Option<(bool, bool)> {
+    pub(crate) fn look(&mut self, at: Tick, now: Instant) -> Option<(bool, bool)> {
         let deadlines = self.deadlines.as_mut().filter(|deadlines| deadlines.armed == Some(at))?;
         deadlines.armed = None;
-        let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let is_due = |deadline: Option<Tick>| deadline.is_some_and(|deadline| deadline <= now.into());
         let due = (is_due(deadlines.will), is_due(deadlines.expiry));
         if due.0 {
             deadlines.will = None;
@@ -506,7 +503,7 @@ mod tests {
     use gateway_model::Subscription;
 
     use super::*;
-    use crate::routes::Leaf;
+    use crate::leaf::Leaf;
 
     /// Idle sessions with a subscription are what there is most of: what each costs in the bus.
     #[test]

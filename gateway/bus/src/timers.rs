@@ -1,37 +1,35 @@
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use crate::Session;
-use crate::vacancy::Vacancy;
+use gateway_model::Tick;
 
-/// Moments to look at sessions that are away.
-///
-/// A session has one entry that counts: the one its [`Deadlines::armed`] names. Entries are never
-/// cancelled; an entry that no longer counts is ignored when it comes up, and a new one is made
-/// only for an earlier moment, so a client that comes and goes does not pile them up.
+use crate::Session;
+
+/// Moments to look at sessions that are away: one each, in small pieces of memory. Where a fleet goes, its
+/// timers take the place of its connections.
 #[derive(Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<Entry>>,
+    entries: BTreeSet<Entry>,
 }
 
 /// What waits for a session that is away.
 #[derive(Default)]
 pub(crate) struct Deadlines {
-    pub(crate) will: Option<Instant>,
-    pub(crate) expiry: Option<Instant>,
+    pub(crate) will: Option<Tick>,
+    pub(crate) expiry: Option<Tick>,
     /// The moment of the entry among the timers.
-    pub(crate) armed: Option<Instant>,
+    pub(crate) armed: Option<Tick>,
 }
 
 struct Entry {
-    at: Instant,
+    at: Tick,
     session: Weak<Session>,
 }
 
 impl Deadlines {
-    pub(crate) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Tick> {
         self.will.into_iter().chain(self.expiry).min()
     }
 }
@@ -39,62 +37,64 @@ impl Deadlines {
 impl Timers {
     /// Makes sure that the session is looked at in time.
     pub(crate) fn arm(&mut self, session: &Arc<Session>, deadlines: &mut Deadlines) {
-        let Some(next) = deadlines.next() else { return };
-        if deadlines.armed.is_none_or(|armed| next < armed) {
-            deadlines.armed = Some(next);
-            self.heap.push(Reverse(Entry { at: next, session: Arc::downgrade(session) }));
+        if deadlines.armed == deadlines.next() {
+            return;
+        }
+        self.disarm(session, deadlines);
+        deadlines.armed = deadlines.next();
+        self.entries.extend(deadlines.armed.map(|at| Entry::new(at, session)));
+    }
+
+    /// Nothing waits any more.
+    pub(crate) fn disarm(&mut self, session: &Arc<Session>, deadlines: &Deadlines) {
+        if let Some(at) = deadlines.armed {
+            self.entries.remove(&Entry::new(at, session));
         }
     }
 
-    /// Takes all entries out if those that no longer count may outnumber the sessions by far.
-    pub(crate) fn take_crowd(&mut self, sessions: usize) -> Vec<(Instant, Weak<Session>)> {
-        const SPARE: usize = 256;
-        if self.heap.len() <= 2 * sessions + SPARE {
-            return Vec::new();
-        }
-        self.heap.drain().map(|Reverse(entry)| (entry.at, entry.session)).collect()
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.entries.first()?.at.instant()
     }
 
-    /// Puts an entry back.
-    pub(crate) fn put(&mut self, at: Instant, session: Weak<Session>) {
-        self.heap.push(Reverse(Entry { at, session }));
+    /// The next entry that has come up, with its moment.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Tick, Weak<Session>)> {
+        let is_due = self.entries.first()?.at <= now.into();
+        let Entry { at, session } = if is_due { self.entries.pop_first()? } else { return None };
+        Some((at, session))
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+        self.entries.len()
+    }
+}
+
+impl Entry {
+    fn new(at: Tick, session: &Arc<Session>) -> Self {
+        Self { at, session: Arc::downgrade(session) }
     }
 
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|entry| entry.0.at)
-    }
-
-    /// The next entry that has come up, with its moment.
-    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Instant, Weak<Session>)> {
-        if self.next()? > now {
-            return None;
-        }
-        let next = self.heap.pop().map(|Reverse(entry)| (entry.at, entry.session));
-        self.heap.give_back();
-        next
+    /// Of two at the same moment, where they are tells them apart.
+    fn key(&self) -> (Tick, *const Session) {
+        (self.at, self.session.as_ptr())
     }
 }
 
 impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
     }
 }
 
 impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
+        self.key() == other.key()
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
 /// A table that shrinks when most of it is vacant: where a fleet was, its room is given back.
@@ -26,15 +26,6 @@ impl<K: Eq + Hash, V, S: BuildHasher> Vacancy for HashMap<K, V, S> {
 }
 
 impl<T: Eq + Hash, S: BuildHasher> Vacancy for HashSet<T, S> {
-    #[inline]
-    fn give_back(&mut self) {
-        if let Some(goal) = goal(self.len(), self.capacity()) {
-            self.shrink_to(goal);
-        }
-    }
-}
-
-impl<T: Ord> Vacancy for BinaryHeap<T> {
     #[inline]
     fn give_back(&mut self) {
         if let Some(goal) = goal(self.len(), self.capacity()) {

@@ -47,36 +47,47 @@ pub(crate) struct Read {
     pub(crate) empty_is_content: bool,
 }
 
-/// In order of arrival.
+/// In order of arrival. Of an idle peer there are none, which is no more than a pointer.
 #[derive(Default)]
-pub(crate) struct PendingRequests(Vec<Pending>);
+#[allow(clippy::box_collection)] // for the size of the empty one
+pub(crate) struct PendingRequests(Option<Box<Vec<Pending>>>);
 
 impl PendingRequests {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.0.as_ref().map_or(0, |list| list.len())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Pending> {
+        self.0.iter().flat_map(|list| list.iter())
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+        self.0.iter_mut().flat_map(|list| list.iter_mut())
+    }
+
+    fn push(&mut self, pending: Pending) {
+        push(self.0.get_or_insert_default(), pending);
     }
 
     pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Pending> {
-        let index = self.0.iter().position(|pending| pending.ticket == ticket)?;
-        let pending = self.0.remove(index);
-        if self.0.is_empty() {
-            self.0 = Vec::new();
-        }
+        let index = self.iter().position(|pending| pending.ticket == ticket)?;
+        let pending = self.0.as_mut()?.remove(index);
+        self.0.take_if(|list| list.is_empty());
         Some(pending)
     }
 
     #[cfg(test)]
     pub(crate) fn is_waiting_for(&self, ticket: Ticket) -> bool {
-        self.0.iter().any(|pending| pending.ticket == ticket)
+        self.iter().any(|pending| pending.ticket == ticket)
     }
 
     fn of(&self, datagram: &Datagram<'_>) -> Option<&Pending> {
         let (message_id, token) = (datagram.message_id, datagram.token);
-        self.0.iter().find(|pending| {
+        self.iter().find(|pending| {
             let origin = pending.to.origin;
             origin.message_id == message_id && origin.token == token
         })
@@ -84,18 +95,18 @@ impl PendingRequests {
 
     pub(crate) fn take_waiting_for_session(&mut self) -> Vec<Pending> {
         let is_waiting = |pending: &Pending| matches!(pending.what, What::Session(_));
-        let (waiting, others) = std::mem::take(&mut self.0).into_iter().partition(is_waiting);
-        self.0 = others;
+        let (waiting, others): (Vec<_>, Vec<_>) = self.take_all().into_iter().partition(is_waiting);
+        self.0 = Some(Box::new(others)).filter(|list| !list.is_empty());
         waiting
     }
 
     pub(crate) fn take_all(&mut self) -> Vec<Pending> {
-        std::mem::take(&mut self.0)
+        self.0.take().map(|list| *list).unwrap_or_default()
     }
 
     /// Deadlines ascend with arrival, so the first is the next.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.0.iter().find_map(|pending| pending.acknowledge_at)
+        self.iter().find_map(|pending| pending.acknowledge_at)
     }
 }
 
@@ -132,12 +143,12 @@ impl Endpoint {
     pub(crate) fn wait_for(&mut self, now: Instant, ticket: Ticket, to: ReplyTo, what: What) {
         let waits = to.origin.confirmable && !to.origin.acknowledged;
         let acknowledge_at = waits.then(|| now + self.config.separate_after());
-        push(&mut self.pending.0, Pending { ticket, to, acknowledge_at, what });
+        self.pending.push(Pending { ticket, to, acknowledge_at, what });
     }
 
     /// Acknowledges what has waited long enough that the peer might retransmit.
     pub(crate) fn acknowledge_slow(&mut self, now: Instant, out: &mut dyn Sink) {
-        for pending in &mut self.pending.0 {
+        for pending in self.pending.iter_mut() {
             if pending.acknowledge_at.is_some_and(|at| at <= now) {
                 pending.acknowledge_at = None;
                 self.exchanges.acknowledge(&mut pending.to.origin, out.wire());

@@ -19,8 +19,15 @@ pub(crate) struct Entry {
     pub(crate) generation: u32,
 }
 
+/// Room that is never worth a thought.
+const SPARE: usize = 256;
+
 impl Timers {
     pub(crate) fn push(&mut self, entry: Entry) {
+        // By a quarter where it would double: there may be millions.
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(self.entries.len() / 4 + SPARE);
+        }
         self.entries.push(Reverse(entry));
     }
 
@@ -40,7 +47,6 @@ impl Timers {
     /// Before the entries that say nothing outnumber the connections by far it is made anew of those that
     /// count, so that its size is that of the connections and not that of their traffic.
     pub(crate) fn tidy(&mut self, connections: usize, counts: impl Fn(&Entry) -> bool) {
-        const SPARE: usize = 256;
         if self.entries.len() <= 2 * connections + SPARE {
             return;
         }
@@ -50,7 +56,7 @@ impl Timers {
         entries.retain(|Reverse(entry)| counts(entry));
         entries.sort_unstable();
         entries.dedup();
-        entries.shrink_to(2 * entries.len() + SPARE);
+        entries.shrink_to(entries.len() + entries.len() / 4 + SPARE);
         self.entries = entries.into();
     }
 }

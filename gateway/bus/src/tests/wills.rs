@@ -152,7 +152,7 @@ fn a_client_that_comes_and_goes_does_not_pile_up_timers() {
         scene.pass(2);
     }
     assert_eq!(scene.count(Counter::WillsPublished), 3000);
-    assert!(scene.bus.timer_count() < 1000, "{}", scene.bus.timer_count());
+    assert_eq!(scene.bus.timer_count(), 1, "its expiry");
     scene.pass(1_000_001);
     assert_eq!(scene.bus.sessions().len(), 1, "only the witness");
 }
