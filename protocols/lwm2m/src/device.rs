@@ -108,10 +108,10 @@ impl Device {
         changed
     }
 
-    /// Has this registration, which says the same, in place of its own: then the other need not be held.
-    pub(crate) fn share(&mut self, registration: Arc<Registration>) {
-        if registration == *self.listed.registration() {
-            self.listed.change(registration);
+    /// Holds the registration that is the session's will, if it says the same as its own.
+    pub(crate) fn share(&mut self, will: Arc<Registration>) {
+        if will == *self.listed.registration() {
+            self.listed.change(will);
         }
     }
 

@@ -317,10 +317,10 @@ impl Endpoint {
             }
             Goal::Move(location, update) => self.moved(now, asked, (location, registration), &update, out),
             Goal::Deregister(location) => {
-                self.resumed_by_goodbye(now, asked, (location, registration.address), out);
+                self.resumed_by_goodbye(now, asked, (location, registration), out);
             }
             Goal::Send(location, send) => {
-                self.resumed_by_send(now, asked, (location, registration.address), send, out);
+                self.resumed_by_send(now, asked, (location, registration), send, out);
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::registration::{Registration, canonical};
 /// registered before. Locked when a registration or its observations change, and for a lookup; never per message.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    /// What all were registered by.
+    /// What all of them are offered.
     pub(crate) config: Config,
     directory: Mutex<Directory>,
 }

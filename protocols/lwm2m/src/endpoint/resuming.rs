@@ -57,7 +57,6 @@ impl Endpoint {
         }
         let Stage::Registered(device) = &mut self.stage else { return };
         device.update(now, update);
-        // The will has it already.
         device.share(expected);
         device.heard(now);
         device.publish_event("update", out);
@@ -71,14 +70,15 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        to: (Location, SocketAddr),
+        (location, expected): (Location, Arc<Registration>),
         (content_format, body): (Option<u32>, Bytes),
         out: &mut dyn Sink,
     ) {
-        if !self.resume(now, asked, to, out) {
+        if !self.resume(now, asked, (location, expected.address), out) {
             return;
         }
         let Stage::Registered(device) = &mut self.stage else { return };
+        device.share(expected);
         device.publish_status(State::Online, out);
         self.receive_send(now, asked, content_format, &body, out);
     }
@@ -88,10 +88,10 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        to: (Location, SocketAddr),
+        (location, expected): (Location, Arc<Registration>),
         out: &mut dyn Sink,
     ) {
-        if self.resume(now, asked, to, out) {
+        if self.resume(now, asked, (location, expected.address), out) {
             self.goodbye(now, asked, out);
         }
     }

@@ -11,7 +11,7 @@ use crate::kept::Kept;
 const ADDRESS: &str = "127.0.0.1:56830";
 
 /// Another gateway that begins with what `bench` has kept, and a device that speaks to it from there.
-fn restarted(bench: &Bench, address: &str) -> (Lwm2m, Bench) {
+pub(super) fn restarted(bench: &Bench, address: &str) -> (Lwm2m, Bench) {
     let protocol = restored("lwm2m/ep1", bench.kept.as_ref().expect("something was kept"));
     let bench = Bench::at(&protocol, address, 99);
     (protocol, bench)
@@ -23,7 +23,7 @@ fn restored(client_id: &str, kept: &Bytes) -> Lwm2m {
     protocol
 }
 
-fn send(value: &str) -> Packet {
+pub(super) fn send(value: &str) -> Packet {
     let mut packet = request(Code::POST, ["dp"]);
     add_uint(&mut packet, number::CONTENT_FORMAT, 110);
     packet.payload = format!(r#"[{{"n":"/3303/0/5700","v":{value}}}]"#).into_bytes();

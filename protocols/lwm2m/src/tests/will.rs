@@ -3,6 +3,7 @@
 use gateway_model::Testament;
 
 use super::registration::update;
+use super::restart::{restarted, send};
 use super::*;
 use crate::location::Location;
 
@@ -58,15 +59,22 @@ fn a_will_needs_no_memory_of_its_own() {
     bench.ask(registration(PLAIN));
     let first = will(&bench);
     let location = location(&bench.open(Ok(()))[0]);
-    let is_the_registration = |will: &Arc<dyn Testament>, bench: &Bench| {
+    let is_registered = |protocol: &Lwm2m, will: &Arc<dyn Testament>| {
         let location = Location::parse(&location).unwrap();
-        let registration = protocol.registry.find(bench.now, location, "127.0.0.1:1".parse().unwrap());
+        let registration = protocol.registry.find(Instant::now(), location, "127.0.0.1:1".parse().unwrap());
         std::ptr::addr_eq(Arc::as_ptr(will), Arc::as_ptr(&registration.unwrap()))
     };
-    assert!(is_the_registration(&first, &bench));
+    assert!(is_registered(&protocol, &first));
+
     let mut moved = Bench::at(&protocol, "127.0.0.1:1", 8);
     moved.ask(update(&location, &["lt=1000"]));
     let second = will(&moved);
     moved.open(Ok(()));
-    assert!(is_the_registration(&second, &moved) && !is_the_registration(&first, &bench));
+    assert!(is_registered(&protocol, &second) && !is_registered(&protocol, &first));
+
+    let (protocol, mut again) = restarted(&moved, "127.0.0.1:1");
+    again.ask(send("20.5"));
+    let third = will(&again);
+    again.open(Ok(()));
+    assert!(is_registered(&protocol, &third));
 }
