@@ -3,8 +3,9 @@ use std::hash::{BuildHasher, Hash};
 
 /// A table that shrinks when most of it is vacant: where a fleet was, its room is given back.
 ///
-/// It is to be called after each removal. It is worth it when seven of eight places are vacant, so that
-/// moving those that stay costs no more than a part of what it cost to remove the others.
+/// It is to be called after each removal. It is worth it when fifteen of sixteen places are vacant: moving
+/// those that stay costs no more than a part of what it cost to remove the others, and the new table,
+/// which for a moment is there beside the old one, is small.
 pub(crate) trait Vacancy {
     fn give_back(&mut self);
 }
@@ -13,7 +14,7 @@ const SPARE: usize = 64;
 
 /// What to shrink to, if it is worth it.
 fn goal(count: usize, capacity: usize) -> Option<usize> {
-    (8 * count + SPARE < capacity).then_some(2 * count)
+    (16 * count + SPARE < capacity).then_some(2 * count)
 }
 
 impl<K: Eq + Hash, V, S: BuildHasher> Vacancy for HashMap<K, V, S> {
