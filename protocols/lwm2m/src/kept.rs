@@ -17,7 +17,7 @@ use crate::location::Location;
 use crate::object_list::ObjectList;
 use crate::packed::{Reader, put_address, put_count, put_number, put_text};
 use crate::path::Path;
-use crate::registration::{Objects, Registration, Version};
+use crate::registration::{Objects, Registration, Version, is_endpoint_name};
 use crate::said::Said;
 use crate::translate::Topics;
 
@@ -90,7 +90,7 @@ impl Kept {
 fn read(topic_prefix: &str, reader: &mut Reader<'_>) -> Option<Kept> {
     let address = reader.address()?;
     let location = Location::parse(reader.text()?)?;
-    let endpoint = reader.text()?;
+    let endpoint = reader.text().filter(|text| is_endpoint_name(text))?;
     let version = match reader.byte()? {
         10 => Version::V1_0,
         11 => Version::V1_1,
@@ -189,6 +189,12 @@ mod tests {
             assert_eq!(Kept::decode("lwm2m", &bytes[..len]), Err(KeptError::Malformed), "{len}");
         }
         assert_eq!(Kept::decode("lwm2m", &[&bytes[..], &[0]].concat()), Err(KeptError::Malformed));
+        let mut levels = bytes.to_vec();
+        let endpoint = bytes.windows(3).position(|three| three == b"ep1").unwrap();
+        levels[endpoint + 1] = b'x';
+        assert!(Kept::decode("lwm2m", &levels).is_ok());
+        levels[endpoint + 1] = b'/';
+        assert_eq!(Kept::decode("lwm2m", &levels), Err(KeptError::Malformed), "two levels are no name");
         for at in 0..bytes.len() {
             for value in 0..=255 {
                 let mut damaged = bytes.to_vec();

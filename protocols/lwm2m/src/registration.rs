@@ -111,7 +111,7 @@ impl Registration {
         if endpoint.is_empty() {
             return Err(RegistrationError::EndpointMissing);
         }
-        if endpoint.len() > ENDPOINT_LEN_MAX || endpoint.contains(['/', '+', '#', '\0']) {
+        if !is_endpoint_name(endpoint) {
             return Err(RegistrationError::EndpointName);
         }
         let version = query(request, "lwm2m").ok_or(RegistrationError::VersionMissing)?;
@@ -208,6 +208,11 @@ impl Update {
             objects,
         })
     }
+}
+
+/// Whether it can be one level of a topic.
+pub(crate) fn is_endpoint_name(text: &str) -> bool {
+    text.len() <= ENDPOINT_LEN_MAX && !text.contains(['/', '+', '#', '\0'])
 }
 
 /// With its IP address as such if that is an IPv4 address in an IPv6 one.
