@@ -21,17 +21,15 @@ pub(crate) struct Packed(Box<[u8]>);
 
 impl Said<'_> {
     pub(crate) fn pack(&self) -> Packed {
-        let sms_len = self.sms.map_or(0, |sms| sms.len());
-        let len = self.binding.len() + sms_len + self.objects.as_bytes().len();
-        // And the lengths of the texts.
-        let mut into = Vec::with_capacity(len + 8);
+        let mut into = Vec::with_capacity(64);
         put_text(&mut into, self.binding);
         into.push(u8::from(self.sms.is_some()));
         if let Some(sms) = self.sms {
             put_text(&mut into, sms);
         }
         into.extend_from_slice(self.objects.as_bytes());
-        Packed(into.into())
+        // A copy has its size from the beginning; what is cut keeps what was too much.
+        Packed(into.as_slice().into())
     }
 }
 
