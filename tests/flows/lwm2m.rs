@@ -19,6 +19,7 @@ crate::cases!("lwm2m":
     a_device_that_falls_silent_expires,
     an_update_keeps_a_device_registered,
     a_registration_outlives_the_gateway,
+    a_renamed_device_is_offline_when_the_gateway_was_killed,
 );
 
 const LIFETIME_SECS: u32 = 300;
@@ -192,6 +193,29 @@ fn a_registration_outlives_the_gateway(world: &mut World) -> Outcome {
     gateway.stop()
 }
 
+/// The will that the log has is the one that the session has: of the rewritten topic.
+fn a_renamed_device_is_offline_when_the_gateway_was_killed(world: &mut World) -> Outcome {
+    let settings = Settings::file(
+        r#"
+        [[rewrite]]
+        action = "publish"
+        source = "lwm2m/#"
+        pattern = "^lwm2m/(.+)$"
+        target = "site/$1"
+        "#,
+    );
+    let gateway = Gateway::start_with(world, settings)?;
+    let watch = Watch::below(world, &gateway, "site/renamed")?;
+    register(world, Device::Aiocoap("tlv"), gateway.ports.lwm2m, "renamed", LIFETIME_SECS)?;
+    watch.registered()?;
+    let online = watch.heard.on_topic(&watch.topic("status"))?.payload;
+    let gateway = gateway.restart(world, true)?;
+    let watch = Watch::below(world, &gateway, "site/renamed")?;
+    let offline = watch.heard.matching(&watch.topic("status"), |status| state(status) == "offline")?;
+    ensure_eq!(offline.payload, online.replace("online", "offline"), "what the will says");
+    gateway.stop()
+}
+
 /// So that a lifetime of a few seconds is granted as it is asked for.
 fn short_lives() -> Settings {
     Settings::set(&["lwm2m.lifetime_secs_min=1"])
@@ -200,19 +224,24 @@ fn short_lives() -> Settings {
 /// An MQTT client that sees everything of one device.
 struct Watch {
     heard: Subscriber,
-    endpoint: String,
+    /// What its topics begin with.
+    prefix: String,
     port: u16,
 }
 
 impl Watch {
     fn start(world: &mut World, gateway: &Gateway, endpoint: &str) -> Outcome<Self> {
-        let (port, filter) = (gateway.ports.mqtt, format!("lwm2m/{endpoint}/#"));
+        Self::below(world, gateway, &format!("lwm2m/{endpoint}"))
+    }
+
+    fn below(world: &mut World, gateway: &Gateway, prefix: &str) -> Outcome<Self> {
+        let (port, filter) = (gateway.ports.mqtt, format!("{prefix}/#"));
         let heard = Subscriber::start(world, port, &["-V", "5", "-t", &filter, "-q", "1"])?;
-        Ok(Self { heard, endpoint: endpoint.to_owned(), port })
+        Ok(Self { heard, prefix: prefix.to_owned(), port })
     }
 
     fn topic(&self, rest: &str) -> String {
-        format!("lwm2m/{}/{rest}", self.endpoint)
+        format!("{}/{rest}", self.prefix)
     }
 
     fn registered(&self) -> Outcome {

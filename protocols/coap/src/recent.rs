@@ -12,8 +12,6 @@ use crate::ongoing::push;
 pub(crate) struct Recent {
     /// Oldest first; it is short.
     seen: Vec<Seen>,
-    /// Sum of the lengths of the replies.
-    bytes: usize,
 }
 
 struct Seen {
@@ -21,7 +19,7 @@ struct Seen {
     expires: Tick,
     /// The reply as sent; empty while there is none. One to an observation or to a registration fits
     /// inline.
-    reply: SmallVec<[u8; 24]>,
+    reply: SmallVec<[u8; 32]>,
 }
 
 impl Recent {
@@ -33,7 +31,7 @@ impl Recent {
 
     pub(crate) fn remember(&mut self, now: Instant, message_id: u16, lifetime: Duration, count_max: usize) {
         if self.seen.len() >= count_max.max(1) {
-            self.drop_oldest();
+            self.seen.remove(0);
         }
         push(&mut self.seen, Seen { message_id, expires: (now + lifetime).into(), reply: SmallVec::new() });
     }
@@ -43,16 +41,16 @@ impl Recent {
         let Some(seen) = self.seen.iter_mut().rev().find(|seen| seen.message_id == message_id) else {
             return;
         };
-        self.bytes = self.bytes - seen.reply.len() + reply.len();
         seen.reply = SmallVec::from_slice(reply);
-        while self.bytes > bytes_max && self.seen.len() > 1 {
-            self.drop_oldest();
+        let mut bytes = self.bytes();
+        while bytes > bytes_max && self.seen.len() > 1 {
+            bytes -= self.seen.remove(0).reply.len();
         }
     }
 
     pub(crate) fn expire(&mut self, now: Instant) {
         while self.seen.first().is_some_and(|seen| seen.expires <= now.into()) {
-            self.drop_oldest();
+            self.seen.remove(0);
         }
         if self.seen.is_empty() {
             self.seen = Vec::new();
@@ -64,10 +62,8 @@ impl Recent {
         self.seen.first()?.expires.instant()
     }
 
-    fn drop_oldest(&mut self) {
-        if !self.seen.is_empty() {
-            self.bytes -= self.seen.remove(0).reply.len();
-        }
+    fn bytes(&self) -> usize {
+        self.seen.iter().map(|seen| seen.reply.len()).sum()
     }
 }
 
@@ -82,10 +78,10 @@ mod tests {
         for id in 0..1000 {
             recent.remember(now, id, Duration::from_secs(247), 8);
             recent.answer(id, &[0; 30], 100);
-            assert!(recent.seen.len() <= 8 && recent.bytes <= 100);
+            assert!(recent.seen.len() <= 8 && recent.bytes() <= 100);
         }
         assert!(recent.find(now, 999).is_some() && recent.find(now, 990).is_none());
         recent.expire(now + Duration::from_secs(247));
-        assert_eq!((recent.seen.len(), recent.bytes), (0, 0));
+        assert_eq!((recent.seen.len(), recent.bytes()), (0, 0));
     }
 }

@@ -1,6 +1,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::kept::Kept;
 use crate::location::Location;
@@ -24,13 +24,12 @@ struct Entry {
 
 impl Absent {
     pub(crate) fn insert(&mut self, now: Instant, kept: Kept) {
-        self.remove_endpoint(&kept.registration.endpoint);
+        self.remove_endpoint(kept.registration.endpoint());
         let location = kept.location;
         self.remove(location);
-        let lifetime = Duration::from_secs(kept.registration.lifetime_secs.into());
-        let until = now + lifetime;
-        self.by_endpoint.insert(kept.registration.endpoint.clone(), location);
-        self.by_address.insert(kept.address, location);
+        let until = now + kept.registration.lifetime();
+        self.by_endpoint.insert(kept.registration.endpoint().into(), location);
+        self.by_address.insert(kept.registration.peer(), location);
         self.deadlines.insert((until, location));
         self.by_location.insert(location, Entry { kept, until });
     }
@@ -46,11 +45,12 @@ impl Absent {
 
     pub(crate) fn remove(&mut self, location: Location) -> Option<Kept> {
         let Entry { kept, until } = self.by_location.remove(&location)?;
+        let peer = kept.registration.peer();
         // Of several devices that were behind one address, the last has it.
-        if self.by_address.get(&kept.address) == Some(&location) {
-            self.by_address.remove(&kept.address);
+        if self.by_address.get(&peer) == Some(&location) {
+            self.by_address.remove(&peer);
         }
-        self.by_endpoint.remove(&kept.registration.endpoint);
+        self.by_endpoint.remove(kept.registration.endpoint());
         self.deadlines.remove(&(until, location));
         Some(kept)
     }

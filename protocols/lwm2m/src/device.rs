@@ -1,12 +1,11 @@
 //! A registered device: what it said, whether it is awake, what it is being asked.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use gateway_model::{Outcome, Reason, Sink, Ticket, Topic};
+use gateway_model::{Outcome, Reason, Sink, Tick, Ticket, Topic};
 use protocol_coap::exchange::Exchanges;
 use serde_json::{Value as Json, json};
 
@@ -24,16 +23,12 @@ use crate::translate::{self, Description, Source, State, Topics};
 /// Invariants: at most one request is `active` (NSTART 1, and a device in queue mode must be asked
 /// one thing at a time); while `asleep` nothing new is sent.
 pub(crate) struct Device {
-    pub(crate) config: Arc<Config>,
-    pub(crate) registration: Arc<Registration>,
-    pub(crate) formats: Formats,
-    /// Of its status. It shares the text with the will, and with what is retained.
-    status: Topic,
-    /// Where its registration is: the part after `rd/`.
+    /// Its registration, and where that is.
     pub(crate) listed: Listed,
-    expires: Instant,
+    pub(crate) formats: Formats,
+    expires: Tick,
     /// When it may go to sleep; `None` without queue mode.
-    awake_until: Option<Instant>,
+    awake_until: Option<Tick>,
     asleep: bool,
     pub(crate) active: Option<Box<Active>>,
     /// What is observed, if anything is.
@@ -64,26 +59,18 @@ pub(crate) enum Wish {
 }
 
 impl Device {
-    pub(crate) fn new(
-        now: Instant,
-        config: Arc<Config>,
-        registration: Arc<Registration>,
-        listed: Listed,
-        status: Topic,
-    ) -> Self {
+    pub(crate) fn new(now: Instant, listed: Listed) -> Self {
+        let registration = listed.registration();
         let mut device = Self {
             formats: Formats::new(registration.version),
-            status,
-            listed,
-            expires: now + lifetime(&registration),
+            expires: (now + registration.lifetime()).into(),
             awake_until: None,
             asleep: false,
             active: None,
             watched: None,
             next_tag: 0,
             observations_noted: false,
-            registration,
-            config,
+            listed,
         };
         device.wish_for_observations();
         device.heard(now);
@@ -95,7 +82,6 @@ impl Device {
     pub(crate) fn replace(
         &mut self,
         now: Instant,
-        registration: Arc<Registration>,
         listed: Listed,
         exchanges: &mut Exchanges,
         out: &mut dyn Sink,
@@ -105,24 +91,28 @@ impl Device {
             watched.observations.drain(..).for_each(|observation| exchanges.forget(observation.token));
             watched.wishes.clear();
         }
-        self.formats = Formats::new(registration.version);
-        self.expires = now + lifetime(&registration);
-        self.registration = registration;
         self.listed = listed;
+        self.formats = Formats::new(self.registration().version);
+        self.expires = (now + self.registration().lifetime()).into();
         self.wish_for_observations();
     }
 
     /// True if anything but the lifetime's start changed.
-    pub(crate) fn update(&mut self, now: Instant, update: Update) -> bool {
-        let mut registration = Registration::clone(&self.registration);
-        registration.apply(update);
-        self.expires = now + lifetime(&registration);
-        let changed = registration != *self.registration;
+    pub(crate) fn update(&mut self, now: Instant, update: &Update) -> bool {
+        let registration = self.registration().updated(update);
+        self.expires = (now + registration.lifetime()).into();
+        let changed = registration != *self.registration();
         if changed {
-            self.registration = Arc::new(registration);
-            self.listed.note_registration(&self.registration);
+            self.listed.change(Arc::new(registration));
         }
         changed
+    }
+
+    /// Holds the registration that is the session's will, if it says the same as its own.
+    pub(crate) fn share(&mut self, will: Arc<Registration>) {
+        if will == *self.listed.registration() {
+            self.listed.change(will);
+        }
     }
 
     /// Observes again what another address observed: its tokens are not ours.
@@ -151,7 +141,7 @@ impl Device {
 
     /// What has to be kept of the observations: not those that begin by themselves.
     fn observed_to_keep(&self) -> Vec<Path> {
-        let is_asked_for = |path: &Path| !self.config.auto_observed().any(|auto| auto == *path);
+        let is_asked_for = |path: &Path| !self.config().auto_observed().any(|auto| auto == *path);
         let mut observed: Vec<Path> = self.observed().filter(is_asked_for).collect();
         observed.sort_unstable();
         observed.dedup();
@@ -167,22 +157,22 @@ impl Device {
     }
 
     /// What is to be kept with the session, now.
-    pub(crate) fn kept(&mut self, address: SocketAddr) -> Bytes {
+    pub(crate) fn kept(&mut self) -> Bytes {
         let observed = self.observed_to_keep();
         if observed != self.watched().kept {
             self.watched_mut().kept.clone_from(&observed);
         }
         let kept = Kept {
-            location: self.listed.location,
-            address,
-            registration: self.registration.clone(),
+            location: self.listed.location(),
+            registration: self.listed.registration().clone(),
             observed: observed.into(),
         };
         kept.encode()
     }
 
     fn wish_for_observations(&mut self) {
-        let wanted = self.config.auto_observed().filter(|path| self.registration.objects.has(*path));
+        let objects = self.registration().said().objects;
+        let wanted = self.config().auto_observed().filter(|path| objects.has(*path));
         let wanted: Vec<_> = wanted.map(Wish::Observe).collect();
         wanted.into_iter().for_each(|wish| self.wish(wish));
     }
@@ -205,15 +195,16 @@ impl Device {
 
     /// Something came from the device: it listens for a while. True if it was asleep.
     pub(crate) fn heard(&mut self, now: Instant) -> bool {
-        self.awake_until = self.registration.queue_mode.then(|| now + self.config.awake());
+        self.awake_until = self.registration().queue_mode.then(|| (now + self.config().awake()).into());
         std::mem::take(&mut self.asleep)
     }
 
     /// Puts the device to sleep if its time has come.
-    pub(crate) fn rest(&mut self, now: Instant, address: SocketAddr, out: &mut dyn Sink) {
-        if !self.asleep && self.active.is_none() && self.awake_until.is_some_and(|until| until <= now) {
+    pub(crate) fn rest(&mut self, now: Instant, out: &mut dyn Sink) {
+        if !self.asleep && self.active.is_none() && self.awake_until.is_some_and(|until| until <= now.into())
+        {
             self.asleep = true;
-            self.publish_status(State::Asleep, address, out);
+            self.publish_status(State::Asleep, out);
         }
     }
 
@@ -222,33 +213,40 @@ impl Device {
     }
 
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
-        self.expires <= now
+        self.expires <= now.into()
     }
 
-    pub(crate) fn next_timeout(&self) -> Instant {
-        match self.awake_until {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let next = match self.awake_until {
             Some(until) if !self.asleep && self.active.is_none() => until.min(self.expires),
             _ => self.expires,
-        }
+        };
+        next.instant()
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        self.listed.config()
+    }
+
+    pub(crate) fn registration(&self) -> &Registration {
+        self.listed.registration()
     }
 
     pub(crate) fn topics(&self) -> Topics<'_> {
-        Topics::new(&self.config.topic_prefix, &self.registration.endpoint)
+        Topics::new(&self.config().topic_prefix, self.registration().endpoint())
     }
 
-    pub(crate) fn publish_status(&self, state: State, address: SocketAddr, out: &mut dyn Sink) {
-        let status = translate::status(self.status.clone(), state, &self.registration, address);
+    pub(crate) fn publish_status(&self, state: State, out: &mut dyn Sink) {
+        let status = translate::status(self.registration(), state);
         warn_if_refused("status", out.publish(IGNORED, status, None));
     }
 
     pub(crate) fn publish_event(&self, name: &'static str, out: &mut dyn Sink) {
         let Ok(topic) = self.topics().event(name, out) else { return };
-        let registration = &*self.registration;
+        let registration = self.registration();
         let event = match name {
-            "register" | "update" => {
-                translate::event(topic, &Description { registration, address: None, state: None })
-            }
-            _ => translate::event(topic, &json!({"ep": &*registration.endpoint})),
+            "register" | "update" => translate::event(topic, &Description { registration, state: None }),
+            _ => translate::event(topic, &json!({"ep": registration.endpoint()})),
         };
         warn_if_refused(name, out.publish(IGNORED, event, None));
     }
@@ -267,7 +265,7 @@ impl Device {
             let Ok(topic) = self.topics().resource(reading.path, out) else { continue };
             match out.publish(
                 ticket,
-                translate::value(topic, reading, source, self.config.payload_mode),
+                translate::value(topic, reading, source, self.config().payload_mode),
                 None,
             ) {
                 Outcome::Later => later += 1,
@@ -276,7 +274,7 @@ impl Device {
             }
         }
         if let Some(reason) = refused {
-            tracing::warn!(endpoint = &*self.registration.endpoint, %reason, "values were not accepted");
+            tracing::warn!(endpoint = self.registration().endpoint(), %reason, "values were not accepted");
         }
         (later, refused)
     }
@@ -305,10 +303,6 @@ impl Watched {
     fn is_nothing(&self) -> bool {
         self.observations.is_empty() && self.wishes.is_empty() && self.kept.is_empty()
     }
-}
-
-pub(crate) fn lifetime(registration: &Registration) -> Duration {
-    Duration::from_secs(registration.lifetime_secs.into())
 }
 
 fn warn_if_refused(what: &str, outcome: Outcome) {

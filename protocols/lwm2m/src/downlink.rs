@@ -166,11 +166,11 @@ impl Device {
                 let (attempt, format, payload) =
                     encoded.map_err(|error| Answer::failed("bad_command", error))?;
                 active.attempt = attempt;
-                active.upload = Some(Upload::new(format.number(), payload, self.config.block_bytes));
+                active.upload = Some(Upload::new(format.number(), payload, self.config().block_bytes));
             }
             Action::Execute(arguments) if !arguments.is_empty() => {
                 let payload = Bytes::copy_from_slice(arguments.as_bytes());
-                active.upload = Some(Upload::new(Format::Text.number(), payload, self.config.block_bytes));
+                active.upload = Some(Upload::new(Format::Text.number(), payload, self.config().block_bytes));
             }
             Action::Cancel => {
                 let found = self.watched().observations.iter().position(|o| o.path == active.path);
@@ -182,7 +182,7 @@ impl Device {
             Action::Observe => {
                 let observations = &self.watched().observations;
                 let renews = observations.iter().any(|o| o.path == active.path);
-                if !renews && observations.len() >= self.config.observations_max {
+                if !renews && observations.len() >= self.config().observations_max {
                     return Err(Answer::failed(
                         "bad_command",
                         "observations_max is reached: cancel one first",
@@ -200,7 +200,7 @@ impl Device {
         let mut packet = request::packet(
             &active.action,
             active.path,
-            &self.registration.objects.root(),
+            self.registration().said().objects.root(),
             self.formats.accept(),
             active.upload.as_ref(),
             active.block,
@@ -271,7 +271,7 @@ impl Device {
                     Err(_) => self.finish_refused(*active, response, out),
                 }
             }
-            Code::CONTENT => match active.download.receive(response, self.config.body_bytes_max) {
+            Code::CONTENT => match active.download.receive(response, self.config().body_bytes_max) {
                 Progress::Next(block) => {
                     active.block = Some(block);
                     self.send(now, active, exchanges, out);
@@ -314,7 +314,7 @@ impl Device {
     ) -> Answer {
         let answer = Answer::coded(response.code);
         if active.action == Action::Discover {
-            return match answer::links(&payload, self.config.links_max) {
+            return match answer::links(&payload, self.config().links_max) {
                 Ok(links) => answer.with("value", links),
                 Err(error) => answer.error(error).raw(Format::LINK, &payload),
             };
@@ -393,7 +393,7 @@ impl Device {
                 self.publish_values(&readings, Source::Notify, IGNORED, out);
             }
             Err(error) => {
-                tracing::warn!(endpoint = &*self.registration.endpoint, %path, %error, "malformed notification");
+                tracing::warn!(endpoint = self.registration().endpoint(), %path, %error, "malformed notification");
             }
         }
     }

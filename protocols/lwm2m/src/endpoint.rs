@@ -23,7 +23,7 @@ use bytes::Bytes;
 use coap_lite::Packet;
 use gateway_model::{
     Adapter, ClientId, Close, Deliveries, Event, Expiry, Open, Opened, Peer, Qos, Reason, Refusal, Reply,
-    Request, RetainHandling, Settlement, Sink, Subscription, Ticket, Will,
+    Request, RetainHandling, Settlement, Sink, Subscription, Tick, Ticket,
 };
 use protocol_coap::block::{Block, Upload, UploadLimits, Uploads, szx_for};
 use protocol_coap::datagram::{Datagram, check_options};
@@ -31,12 +31,12 @@ use protocol_coap::exchange::{EXCHANGE_LIFETIME, Exchanges, Origin, Received, Tr
 use protocol_coap::message::{Code, add_uint, number, with_payload};
 
 use crate::config::Config;
-use crate::device::{Device, lifetime};
+use crate::device::Device;
 use crate::endpoint::owed::Owed;
-use crate::location::Location;
+use crate::location::{Location, Locations};
 use crate::registration::{Registration, Update};
 use crate::registry::{Listed, Pin, Registry};
-use crate::translate::{self, OFFLINE_DELAY, State, Topics};
+use crate::translate::State;
 
 /// Replies under this ticket need no reaction.
 pub(crate) const IGNORED: Ticket = Ticket(0);
@@ -54,32 +54,33 @@ const RETRY_AFTER_SECS: u32 = 5;
 const UPLOADS_MAX: usize = 2;
 
 pub(crate) struct Endpoint {
-    config: Arc<Config>,
     registry: Arc<Registry>,
-    address: SocketAddr,
-    seed: u64,
-    /// Counts registrations, for their locations.
-    serial: u32,
+    locations: Locations,
     exchanges: Exchanges,
     /// Bodies on their way in, if there are any.
     uploads: Option<Box<Uploads>>,
     stage: Stage,
     /// What waits for the store, if anything does.
     owed: Option<Box<Owed>>,
-    /// The registration as it is now is not kept yet, but will be under this ticket.
-    keeping: Option<Ticket>,
     next_ticket: u64,
 }
 
 enum Stage {
     Unregistered {
-        until: Instant,
+        address: SocketAddr,
+        until: Tick,
     },
     Opening(Box<Opening>),
-    Registered(Box<Device>),
+    Registered(Device),
     /// It said goodbye, and is answered when that is durable.
-    Leaving(Box<(Asked, Ticket)>),
+    Leaving(Box<Leaving>),
     Closed,
+}
+
+struct Leaving {
+    asked: Asked,
+    ticket: Ticket,
+    address: SocketAddr,
 }
 
 /// What waits for the session.
@@ -117,7 +118,6 @@ type Asked = (Origin, Option<Block>);
 impl Endpoint {
     pub(crate) fn new(
         now: Instant,
-        config: Arc<Config>,
         transmission: Arc<Transmission>,
         registry: Arc<Registry>,
         peer: &Peer,
@@ -125,30 +125,37 @@ impl Endpoint {
     ) -> Self {
         Self {
             registry,
-            address: peer.address,
             exchanges: Exchanges::new(transmission, seed),
             uploads: None,
-            seed,
-            serial: 0,
-            stage: Stage::Unregistered { until: now + UNREGISTERED },
+            locations: Locations::new(seed),
+            stage: Stage::Unregistered { address: peer.address, until: (now + UNREGISTERED).into() },
             owed: None,
-            keeping: None,
             next_ticket: NUMBERED_MIN,
-            config,
         }
     }
 
-    /// Where it is, with its IP address in canonical form: IPv4 as such.
-    fn peer(&self) -> SocketAddr {
-        SocketAddr::new(self.address.ip().to_canonical(), self.address.port())
+    /// Where the device is.
+    fn address(&self) -> Option<SocketAddr> {
+        match &self.stage {
+            Stage::Unregistered { address, .. } => Some(*address),
+            Stage::Opening(opening) => Some(opening.registration.address),
+            Stage::Registered(device) => Some(device.registration().address),
+            Stage::Leaving(leaving) => Some(leaving.address),
+            Stage::Closed => None,
+        }
+    }
+
+    fn config(&self) -> &Config {
+        &self.registry.config
     }
 
     fn uploads(&mut self) -> &mut Uploads {
+        let config = &self.registry.config;
         let limits = || UploadLimits {
-            bytes_max: self.config.body_bytes_max,
+            bytes_max: config.body_bytes_max,
             count_max: UPLOADS_MAX,
             lifetime: EXCHANGE_LIFETIME,
-            szx_max: szx_for(self.config.block_bytes),
+            szx_max: szx_for(config.block_bytes),
         };
         self.uploads.get_or_insert_with(|| Box::new(Uploads::new(limits())))
     }
@@ -237,23 +244,21 @@ impl Endpoint {
         body: &[u8],
         out: &mut dyn Sink,
     ) {
-        let registration = match Registration::parse(request, body, &self.config) {
+        let Some(address) = self.address() else { return };
+        let registration = match Registration::parse(request, body, address, self.config()) {
             Ok(registration) => Arc::new(registration),
             Err(error) => return self.refuse(now, asked, error.code(), &error.to_string(), out),
         };
-        let host = self.peer().ip();
         match &mut self.stage {
-            Stage::Registered(device) if device.registration.endpoint == registration.endpoint => {
-                let location = Location::new(self.seed, self.serial);
-                let listed = self.registry.list(location, host, &registration);
-                self.serial += 1;
-                device.replace(now, registration, listed, &mut self.exchanges, out);
+            Stage::Registered(device) if device.registration().endpoint() == registration.endpoint() => {
+                let listed = self.registry.list(self.locations.next(), registration);
+                device.replace(now, listed, &mut self.exchanges, out);
                 self.registered(now, asked, out);
             }
             Stage::Registered(_) => self.leave_to_another(out),
             // The session being opened is for one name; another device's turn comes after.
             Stage::Opening(opening) => {
-                if opening.registration.endpoint == registration.endpoint {
+                if opening.registration.endpoint() == registration.endpoint() {
                     **opening = Opening { asked, registration, goal: Goal::Register, pin: None };
                 }
             }
@@ -272,7 +277,7 @@ impl Endpoint {
         goal: Goal,
         out: &mut dyn Sink,
     ) {
-        match self.open(&registration, out) {
+        match self.open(&registration) {
             Some(open) => {
                 let pin = goal.location().and_then(|location| self.registry.pin(location));
                 self.stage = Stage::Opening(Box::new(Opening { asked, registration, goal, pin }));
@@ -283,16 +288,14 @@ impl Endpoint {
     }
 
     /// The session of a device: its command queue outlives its address by one lifetime.
-    fn open(&self, registration: &Registration, out: &mut dyn Sink) -> Option<Open> {
-        let client_id = format!("{}{}", self.config.client_id_prefix, registration.endpoint);
-        let topics = Topics::new(&self.config.topic_prefix, &registration.endpoint);
-        let offline = translate::status(topics.status(out).ok()?, State::Offline, registration, self.address);
+    fn open(&self, registration: &Arc<Registration>) -> Option<Open> {
+        let client_id = format!("{}{}", self.config().client_id_prefix, registration.endpoint());
         Some(Open {
             client_id: Some(ClientId::parse(&client_id).ok()?),
             clean_start: false,
-            expiry: Expiry::After(lifetime(registration)),
+            expiry: Expiry::After(registration.lifetime()),
             receive_maximum: 1,
-            will: Some(Will { publish: offline, delay: OFFLINE_DELAY }.into()),
+            will: Some(registration.clone()),
             protocol: self.protocol(),
             ..Open::transient()
         })
@@ -308,22 +311,23 @@ impl Endpoint {
         }
         match goal {
             Goal::Register => {
-                let listed = self.list(&registration);
-                self.settle(now, registration, listed, out);
+                let listed = self.registry.list(self.locations.next(), registration);
+                self.settle(now, listed, out);
                 self.registered(now, asked, out);
             }
-            Goal::Move(location, update) => self.moved(now, asked, location, update, out),
-            Goal::Deregister(location) => self.resumed_by_goodbye(now, asked, location, out),
-            Goal::Send(location, send) => self.resumed_by_send(now, asked, location, send, out),
+            Goal::Move(location, update) => self.moved(now, asked, (location, registration), &update, out),
+            Goal::Deregister(location) => {
+                self.resumed_by_goodbye(now, asked, (location, registration), out);
+            }
+            Goal::Send(location, send) => {
+                self.resumed_by_send(now, asked, (location, registration), send, out);
+            }
         }
     }
 
     /// The device lives at this address from now on.
-    fn settle(&mut self, now: Instant, registration: Arc<Registration>, listed: Listed, out: &mut dyn Sink) {
-        // The session was opened with it.
-        let topics = Topics::new(&self.config.topic_prefix, &registration.endpoint);
-        let Ok(status) = topics.status(out) else { return };
-        let device = Device::new(now, self.config.clone(), registration, listed, status);
+    fn settle(&mut self, now: Instant, listed: Listed, out: &mut dyn Sink) {
+        let device = Device::new(now, listed);
         if let Ok(filter) = device.topics().commands() {
             // A retained command would be obeyed again at every registration.
             let subscription = Subscription {
@@ -332,13 +336,7 @@ impl Endpoint {
             };
             out.request(SUBSCRIBE, Request::Subscribe(vec![subscription]));
         }
-        self.stage = Stage::Registered(Box::new(device));
-    }
-
-    fn list(&mut self, registration: &Arc<Registration>) -> Listed {
-        let location = Location::new(self.seed, self.serial);
-        self.serial += 1;
-        self.registry.list(location, self.peer().ip(), registration)
+        self.stage = Stage::Registered(device);
     }
 
     /// Says so to everyone.
@@ -346,8 +344,8 @@ impl Endpoint {
         let Stage::Registered(device) = &mut self.stage else { return };
         device.heard(now);
         device.publish_event("register", out);
-        device.publish_status(State::Online, self.address, out);
-        let location = device.listed.location;
+        device.publish_status(State::Online, out);
+        let location = device.listed.location();
         self.keep(out);
         self.answer_when_kept(now, asked, Some(location), out);
     }
@@ -363,12 +361,12 @@ impl Endpoint {
         out: &mut dyn Sink,
     ) {
         let Some(location) = Location::parse(id) else { return self.unknown(now, asked, out) };
-        let here = self.device().is_some_and(|device| device.listed.location == location);
+        let here = self.device().is_some_and(|device| device.listed.location() == location);
         let elsewhere = if here { None } else { self.find(now, location) };
         if !here && elsewhere.is_none() {
             return self.unknown(now, asked, out);
         }
-        let update = match Update::parse(request, body, &self.config) {
+        let update = match Update::parse(request, body, self.config()) {
             Ok(update) => update,
             Err(error) => return self.refuse(now, asked, error.code(), &error.to_string(), out),
         };
@@ -376,11 +374,11 @@ impl Endpoint {
             return self.move_here(now, asked, (location, registration), update, out);
         }
         let Stage::Registered(device) = &mut self.stage else { return };
-        let changed = device.update(now, update);
+        let changed = device.update(now, &update);
         let was_asleep = device.heard(now);
         device.publish_event("update", out);
         if changed || was_asleep {
-            device.publish_status(State::Online, self.address, out);
+            device.publish_status(State::Online, out);
         }
         // An Update that only says "still here" promises nothing new, and writes nothing.
         if changed {
@@ -425,17 +423,17 @@ impl Endpoint {
             }
         }
         match &mut self.stage {
-            Stage::Unregistered { until } if *until <= now => {
+            Stage::Unregistered { until, .. } if *until <= now.into() => {
                 self.end(now, Close::because(Reason::KeepAliveTimeout), out);
             }
             Stage::Registered(device) if device.is_expired(now) => {
                 device.publish_event("expire", out);
-                device.publish_status(State::Offline, self.address, out);
+                device.publish_status(State::Offline, out);
                 self.keep_nothing(out);
                 let close = Close { publish_will: false, ..Close::because(Reason::KeepAliveTimeout) };
                 self.end(now, close, out);
             }
-            Stage::Registered(device) => device.rest(now, self.address, out),
+            Stage::Registered(device) => device.rest(now, out),
             _ => {}
         }
     }
@@ -475,7 +473,7 @@ impl Adapter for Endpoint {
                 _ => {}
             }
             if !matches!(received, Received::Handled) && device.heard(now) {
-                device.publish_status(State::Online, self.address, out);
+                device.publish_status(State::Online, out);
             }
         }
         self.pump(now, out);
@@ -487,7 +485,7 @@ impl Adapter for Endpoint {
             Event::Reply(OPEN, Reply::Opened(result)) => self.opened(now, result, out),
             Event::Reply(SUBSCRIBE, Reply::Subscribed(reasons)) => {
                 if let (Some(reason), Some(device)) = (reasons.iter().find(|r| r.is_error()), self.device()) {
-                    let endpoint = &*device.registration.endpoint;
+                    let endpoint = device.registration().endpoint();
                     tracing::warn!(endpoint, %reason, "commands cannot be subscribed: the device gets none");
                 }
             }
@@ -499,7 +497,7 @@ impl Adapter for Endpoint {
                 // After a take-over the new adapter says what state the device is in.
                 let publish_will = reason != Reason::SessionTakenOver;
                 // An Update may have changed the lifetime since the session was opened.
-                let expiry = self.device().map(|device| Expiry::After(lifetime(&device.registration)));
+                let expiry = self.device().map(|device| Expiry::After(device.registration().lifetime()));
                 let expiry = expiry.filter(|_| publish_will);
                 self.end(now, Close { publish_will, expiry, ..Close::because(reason) }, out);
             }
@@ -531,8 +529,8 @@ impl Adapter for Endpoint {
 
     fn next_timeout(&self) -> Option<Instant> {
         let own = match &self.stage {
-            Stage::Unregistered { until } => Some(*until),
-            Stage::Registered(device) => Some(device.next_timeout()),
+            Stage::Unregistered { until, .. } => until.instant(),
+            Stage::Registered(device) => device.next_timeout(),
             Stage::Opening(_) | Stage::Leaving(..) => None,
             Stage::Closed => return None,
         };

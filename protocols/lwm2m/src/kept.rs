@@ -9,7 +9,6 @@
 //!
 //! Numbers and texts are those of `packed`; `object_list` says how that is held.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +17,9 @@ use crate::location::Location;
 use crate::object_list::ObjectList;
 use crate::packed::{Reader, put_address, put_count, put_number, put_text};
 use crate::path::Path;
-use crate::registration::{Registration, Version, known_binding};
+use crate::registration::{Objects, Registration, Version, is_endpoint_name};
+use crate::said::Said;
+use crate::translate::Topics;
 
 const FORMAT: u8 = 1;
 const QUEUE_MODE: u8 = 1;
@@ -27,8 +28,6 @@ const SMS: u8 = 2;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Kept {
     pub(crate) location: Location,
-    /// Where the device was, with its IP address in canonical form.
-    pub(crate) address: SocketAddr,
     pub(crate) registration: Arc<Registration>,
     pub(crate) observed: Box<[Path]>,
 }
@@ -45,10 +44,11 @@ pub(crate) enum KeptError {
 impl Kept {
     pub(crate) fn encode(&self) -> Bytes {
         let mut into = vec![FORMAT];
-        put_address(&mut into, self.address);
-        put_text(&mut into, self.location.as_str());
         let registration = &self.registration;
-        put_text(&mut into, &registration.endpoint);
+        let said = registration.said();
+        put_address(&mut into, registration.peer());
+        put_text(&mut into, &self.location.to_string());
+        put_text(&mut into, registration.endpoint());
         into.push(match registration.version {
             Version::V1_0 => 10,
             Version::V1_1 => 11,
@@ -56,12 +56,12 @@ impl Kept {
         });
         put_number(&mut into, registration.lifetime_secs);
         let queue_mode = if registration.queue_mode { QUEUE_MODE } else { 0 };
-        into.push(queue_mode | if registration.sms.is_some() { SMS } else { 0 });
-        put_text(&mut into, &registration.binding);
-        if let Some(sms) = &registration.sms {
+        into.push(queue_mode | if said.sms.is_some() { SMS } else { 0 });
+        put_text(&mut into, said.binding);
+        if let Some(sms) = said.sms {
             put_text(&mut into, sms);
         }
-        into.extend_from_slice(registration.objects.as_bytes());
+        into.extend_from_slice(said.objects.as_bytes());
         put_count(&mut into, self.observed.len());
         for path in &self.observed {
             put_count(&mut into, path.depth());
@@ -70,13 +70,15 @@ impl Kept {
         into.into()
     }
 
+    /// The topics of the device begin with `topic_prefix` now, whatever they began with before.
+    ///
     /// # Errors
     /// The bytes are not what [`Kept::encode`] makes.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, KeptError> {
+    pub(crate) fn decode(topic_prefix: &str, bytes: &[u8]) -> Result<Self, KeptError> {
         match bytes.split_first() {
             Some((&FORMAT, rest)) => {
                 let mut reader = Reader(rest);
-                let kept = read(&mut reader).filter(|_| reader.0.is_empty());
+                let kept = read(topic_prefix, &mut reader).filter(|_| reader.0.is_empty());
                 kept.ok_or(KeptError::Malformed)
             }
             Some((&format, _)) if format > FORMAT => Err(KeptError::Newer(format)),
@@ -85,10 +87,10 @@ impl Kept {
     }
 }
 
-fn read(reader: &mut Reader<'_>) -> Option<Kept> {
+fn read(topic_prefix: &str, reader: &mut Reader<'_>) -> Option<Kept> {
     let address = reader.address()?;
-    let location = Location::parse(&reader.text()?)?;
-    let endpoint = reader.text()?;
+    let location = Location::parse(reader.text()?)?;
+    let endpoint = reader.text().filter(|text| is_endpoint_name(text))?;
     let version = match reader.byte()? {
         10 => Version::V1_0,
         11 => Version::V1_1,
@@ -97,13 +99,20 @@ fn read(reader: &mut Reader<'_>) -> Option<Kept> {
     };
     let lifetime_secs = reader.number()?;
     let flags = reader.byte()?;
-    let binding = known_binding(&reader.text()?);
+    let binding = reader.text()?;
     let sms = if flags & SMS == 0 { None } else { Some(reader.text()?) };
-    let objects = ObjectList::read(reader)?;
-    let queue_mode = flags & QUEUE_MODE != 0;
-    let registration = Registration { endpoint, version, lifetime_secs, binding, queue_mode, sms, objects };
+    let objects = Objects::read(reader)?.pack();
+    let said = Said { binding, sms, objects: ObjectList::of(&objects) };
+    let registration = Registration {
+        status: Topics::new(topic_prefix, endpoint).status().ok()?,
+        address,
+        lifetime_secs,
+        version,
+        queue_mode: flags & QUEUE_MODE != 0,
+        said: said.pack(),
+    };
     let observed = (0..reader.number()?).map(|_| read_path(reader)).collect::<Option<_>>()?;
-    Some(Kept { location, address, registration: Arc::new(registration), observed })
+    Some(Kept { location, registration: Arc::new(registration), observed })
 }
 
 fn read_path(reader: &mut Reader<'_>) -> Option<Path> {
@@ -113,8 +122,10 @@ fn read_path(reader: &mut Reader<'_>) -> Option<Path> {
 
 #[cfg(test)]
 mod tests {
+    use gateway_model::Topic;
+
     use super::*;
-    use crate::registration::{Object, Objects};
+    use crate::registration::Object;
 
     fn kept() -> Kept {
         let object = |version: Option<&str>, instances: &[u16]| Object {
@@ -127,17 +138,17 @@ mod tests {
             (3303, object(None, &[0, 1, 65_534])),
             (65_534, object(None, &[])),
         ];
+        let objects = Objects { root: Vec::new(), by_id: by_id.into() }.pack();
+        let said = Said { binding: "U", sms: None, objects: ObjectList::of(&objects) };
         Kept {
             location: Location::parse("abcdefghij").unwrap(),
-            address: "127.0.0.1:56830".parse().unwrap(),
             registration: Arc::new(Registration {
-                endpoint: "ep1".into(),
+                status: Topic::parse("lwm2m/ep1/status").unwrap(),
+                address: "127.0.0.1:56830".parse().unwrap(),
                 version: Version::V1_1,
                 lifetime_secs: 86_400,
-                binding: "U".into(),
                 queue_mode: true,
-                sms: None,
-                objects: ObjectList::from(&Objects { root: Vec::new(), by_id: by_id.into() }),
+                said: said.pack(),
             }),
             observed: [Path::parse("/3/0/9").unwrap(), Path::ROOT].into(),
         }
@@ -150,37 +161,45 @@ mod tests {
             \x04\x01\x01\x031.1\x01\0\x02\0\x01\0\xe4\x19\0\x03\0\x01\xfd\xff\x03\x97\xe6\x03\0\0\
             \x02\x03\x03\0\x09\0";
         assert_eq!(kept().encode(), bytes);
-        assert_eq!(Kept::decode(bytes), Ok(kept()));
-        assert_eq!(Kept::decode(b"\x02"), Err(KeptError::Newer(2)));
+        assert_eq!(Kept::decode("lwm2m", bytes), Ok(kept()));
+        assert_eq!(Kept::decode("lwm2m", b"\x02"), Err(KeptError::Newer(2)));
     }
 
     #[test]
     fn everything_comes_back() {
         let mut kept = kept();
-        kept.address = "[2001:db8::1]:5683".parse().unwrap();
         let registration = Arc::make_mut(&mut kept.registration);
-        registration.sms = Some("+491700000".into());
+        let root = vec!["lwm2m".into(), "\u{e9}".into()];
+        let objects = registration.said().objects.as_bytes();
+        let objects = Objects { root, ..Objects::read(&mut Reader(objects)).unwrap() }.pack();
+        let objects = ObjectList::of(&objects);
+        registration.said = Said { sms: Some("+491700000"), objects, ..registration.said() }.pack();
+        registration.address = "[2001:db8::1]:5683".parse().unwrap();
         registration.queue_mode = false;
         registration.version = Version::V1_0;
         registration.lifetime_secs = u32::MAX;
-        let root = vec!["lwm2m".into(), "\u{e9}".into()];
-        registration.objects = ObjectList::from(&Objects { root, ..registration.objects.unpack() });
         kept.observed = Box::default();
-        assert_eq!(Kept::decode(&kept.encode()), Ok(kept));
+        assert_eq!(Kept::decode("lwm2m", &kept.encode()), Ok(kept));
     }
 
     #[test]
     fn damaged_bytes_are_an_error_and_never_a_panic() {
         let bytes = kept().encode();
         for len in 0..bytes.len() {
-            assert_eq!(Kept::decode(&bytes[..len]), Err(KeptError::Malformed), "{len}");
+            assert_eq!(Kept::decode("lwm2m", &bytes[..len]), Err(KeptError::Malformed), "{len}");
         }
-        assert_eq!(Kept::decode(&[&bytes[..], &[0]].concat()), Err(KeptError::Malformed));
+        assert_eq!(Kept::decode("lwm2m", &[&bytes[..], &[0]].concat()), Err(KeptError::Malformed));
+        let mut levels = bytes.to_vec();
+        let endpoint = bytes.windows(3).position(|three| three == b"ep1").unwrap();
+        levels[endpoint + 1] = b'x';
+        assert!(Kept::decode("lwm2m", &levels).is_ok());
+        levels[endpoint + 1] = b'/';
+        assert_eq!(Kept::decode("lwm2m", &levels), Err(KeptError::Malformed), "two levels are no name");
         for at in 0..bytes.len() {
             for value in 0..=255 {
                 let mut damaged = bytes.to_vec();
                 damaged[at] = value;
-                let _ = Kept::decode(&damaged);
+                let _ = Kept::decode("lwm2m", &damaged);
             }
         }
     }

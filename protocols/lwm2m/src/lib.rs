@@ -66,6 +66,7 @@ mod path;
 mod registration;
 mod registry;
 mod request;
+mod said;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -85,7 +86,6 @@ pub use value::{Kind, Value, ValueError};
 /// The protocol with its configuration.
 #[derive(Clone, Debug)]
 pub struct Lwm2m {
-    config: Arc<Config>,
     transmission: Arc<Transmission>,
     registry: Arc<registry::Registry>,
 }
@@ -97,24 +97,25 @@ impl Lwm2m {
             response_timeout: Duration::from_secs(config.command_timeout_secs.into()),
             ..Transmission::default()
         };
-        let (config, transmission) = (Arc::new(config), Arc::new(transmission));
-        Self { config, transmission, registry: Arc::default() }
+        Self { transmission: Arc::new(transmission), registry: Arc::new(registry::Registry::new(config)) }
     }
 }
 
 impl Protocol for Lwm2m {
     fn connect(&self, now: Instant, peer: &Peer, seed: u64) -> Box<dyn Adapter> {
-        let (config, transmission) = (self.config.clone(), self.transmission.clone());
-        Box::new(endpoint::Endpoint::new(now, config, transmission, self.registry.clone(), peer, seed))
+        let (transmission, registry) = (self.transmission.clone(), self.registry.clone());
+        Box::new(endpoint::Endpoint::new(now, transmission, registry, peer, seed))
     }
 
     fn restore(&self, now: Instant, client_id: &ClientId, kept: &Bytes) {
-        let Some(endpoint) = client_id.as_str().strip_prefix(&*self.config.client_id_prefix) else { return };
+        let Some(endpoint) = client_id.as_str().strip_prefix(&*self.registry.config.client_id_prefix) else {
+            return;
+        };
         if kept.is_empty() {
             return;
         }
-        match kept::Kept::decode(kept) {
-            Ok(kept) if *kept.registration.endpoint == *endpoint => self.registry.restore(now, kept),
+        match kept::Kept::decode(&self.registry.config.topic_prefix, kept) {
+            Ok(kept) if kept.registration.endpoint() == endpoint => self.registry.restore(now, kept),
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(endpoint, %error, "registration not restored: the device has to register again");

@@ -1,4 +1,4 @@
-//! Numbers and texts in few bytes: how a registration is kept, and how an object list is held.
+//! Numbers and texts in few bytes: how a registration is kept, and how what a device said is held.
 //!
 //! Numbers are LEB128, texts are their length and UTF-8.
 
@@ -37,6 +37,7 @@ pub(crate) fn put_address(into: &mut Vec<u8>, address: SocketAddr) {
 }
 
 /// What is left of the bytes. Counts are not trusted: what they promise must be there.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -66,9 +67,9 @@ impl<'a> Reader<'a> {
         None
     }
 
-    pub(crate) fn text(&mut self) -> Option<Box<str>> {
+    pub(crate) fn text(&mut self) -> Option<&'a str> {
         let len = usize::try_from(self.number()?).ok()?;
-        std::str::from_utf8(self.bytes(len)?).ok().map(Into::into)
+        std::str::from_utf8(self.bytes(len)?).ok()
     }
 
     pub(crate) fn address(&mut self) -> Option<SocketAddr> {

@@ -1,6 +1,8 @@
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
 
+use gateway_model::{Testament, Topic, Will};
 use protocol_coap::datagram::Datagram;
 use protocol_coap::link_format::{self, Link, LinkFormatError};
 use protocol_coap::message::{Code, number};
@@ -8,25 +10,31 @@ use protocol_coap::message::{Code, number};
 use crate::config::Config;
 use crate::object_list::ObjectList;
 use crate::path::Path;
+use crate::said::{Packed, Said};
+use crate::translate::{self, State, Topics};
 
 /// An endpoint name becomes a topic level; this much of it.
 const ENDPOINT_LEN_MAX: usize = 255;
+/// How long the gateway waits before it calls a vanished device offline: a device that comes back
+/// from another address within that time was never away.
+const OFFLINE_DELAY: Duration = Duration::from_secs(1);
 
-/// What a device said about itself (OMA LwM2M Core 1.1 section 6.2.1).
+/// What a device said about itself, and from where (OMA LwM2M Core 1.1 section 6.2.1). It does not
+/// change: an Update makes another of it.
+///
+/// It is the will of the device's session, which calls it offline: a million wills that nobody looks at
+/// need no memory of their own.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Registration {
-    pub endpoint: Box<str>,
-    pub version: Version,
+    /// Of its status, which shares the text. The last level but one is the endpoint name.
+    pub status: Topic,
+    pub address: SocketAddr,
     /// In seconds, within the configured limits.
     pub lifetime_secs: u32,
-    pub binding: Binding,
+    pub version: Version,
     pub queue_mode: bool,
-    pub sms: Option<Box<str>>,
-    pub objects: ObjectList,
+    pub said: Packed,
 }
-
-/// How a device can be reached, in OMA's letters (OMA LwM2M Core 1.1 section 6.2.1.2).
-pub(crate) type Binding = Cow<'static, str>;
 
 /// The version of the enabler that a device speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,10 +62,10 @@ pub(crate) struct Object {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Update {
     lifetime_secs: Option<u32>,
-    binding: Option<Binding>,
+    binding: Option<Box<str>>,
     queue_mode: Option<bool>,
     sms: Option<Box<str>>,
-    objects: Option<ObjectList>,
+    objects: Option<Objects>,
 }
 
 /// Why a registration is not accepted.
@@ -96,37 +104,79 @@ impl Registration {
     pub(crate) fn parse(
         request: &Datagram<'_>,
         body: &[u8],
+        address: SocketAddr,
         config: &Config,
     ) -> Result<Self, RegistrationError> {
         let endpoint = query(request, "ep").ok_or(RegistrationError::EndpointMissing)?;
         if endpoint.is_empty() {
             return Err(RegistrationError::EndpointMissing);
         }
-        if endpoint.len() > ENDPOINT_LEN_MAX || endpoint.contains(['/', '+', '#', '\0']) {
+        if !is_endpoint_name(endpoint) {
             return Err(RegistrationError::EndpointName);
         }
         let version = query(request, "lwm2m").ok_or(RegistrationError::VersionMissing)?;
         let version = Version::parse(version).ok_or_else(|| RegistrationError::Version(version.into()))?;
         let update = Update::parse(request, body, config)?;
-        let mut registration = Self {
-            endpoint: endpoint.into(),
-            version,
+        let status = Topics::new(&config.topic_prefix, endpoint).status();
+        let said = Said { binding: "U", sms: None, objects: ObjectList::EMPTY };
+        let registration = Self {
+            status: status.map_err(|_| RegistrationError::EndpointName)?,
+            address,
             lifetime_secs: bounded(config.lifetime_secs_default, config),
-            binding: Cow::Borrowed("U"),
+            version,
             queue_mode: false,
-            sms: None,
-            objects: ObjectList::default(),
+            said: said.pack(),
         };
-        registration.apply(update);
-        Ok(registration)
+        Ok(registration.updated(&update))
     }
 
-    pub(crate) fn apply(&mut self, update: Update) {
-        self.lifetime_secs = update.lifetime_secs.unwrap_or(self.lifetime_secs);
-        self.queue_mode = update.queue_mode.unwrap_or(self.queue_mode);
-        self.binding = update.binding.unwrap_or_else(|| std::mem::take(&mut self.binding));
-        self.sms = update.sms.or_else(|| self.sms.take());
-        self.objects = update.objects.unwrap_or_else(|| std::mem::take(&mut self.objects));
+    pub(crate) fn updated(&self, update: &Update) -> Self {
+        let before = self.said();
+        let objects = update.objects.as_ref().map(Objects::pack);
+        let said = Said {
+            binding: update.binding.as_deref().unwrap_or(before.binding),
+            sms: update.sms.as_deref().or(before.sms),
+            objects: objects.as_deref().map_or(before.objects, ObjectList::of),
+        };
+        Self {
+            status: self.status.clone(),
+            lifetime_secs: update.lifetime_secs.unwrap_or(self.lifetime_secs),
+            queue_mode: update.queue_mode.unwrap_or(self.queue_mode),
+            said: said.pack(),
+            ..*self
+        }
+    }
+
+    /// The same device at another address.
+    pub(crate) fn moved(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
+    }
+
+    /// Where it is, in canonical form.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        canonical(self.address)
+    }
+
+    pub(crate) fn lifetime(&self) -> Duration {
+        Duration::from_secs(self.lifetime_secs.into())
+    }
+
+    pub(crate) fn said(&self) -> Said<'_> {
+        self.said.said()
+    }
+
+    pub(crate) fn endpoint(&self) -> &str {
+        self.status.rsplit('/').nth(1).unwrap_or_default()
+    }
+}
+
+impl Testament for Registration {
+    fn will(&self) -> Will {
+        Will { publish: translate::status(self, State::Offline), delay: self.delay() }
+    }
+
+    fn delay(&self) -> Duration {
+        OFFLINE_DELAY
     }
 }
 
@@ -148,11 +198,11 @@ impl Update {
         } else if !matches!(request.uint(number::CONTENT_FORMAT, 2), None | Some(40)) {
             return Err(RegistrationError::ContentFormat);
         } else {
-            Some(ObjectList::from(&Objects::parse(body, config.links_max)?))
+            Some(Objects::parse(body, config.links_max)?)
         };
         Ok(Self {
             lifetime_secs,
-            binding: binding.map(known_binding),
+            binding: binding.map(Into::into),
             queue_mode,
             sms: query(request, "sms").map(Into::into),
             objects,
@@ -160,11 +210,14 @@ impl Update {
     }
 }
 
-/// One of those that nearly all devices name, or another.
-pub(crate) fn known_binding(text: &str) -> Binding {
-    const KNOWN: [&str; 8] = ["U", "UQ", "T", "UT", "N", "S", "US", "UQS"];
-    let known = KNOWN.into_iter().find(|known| *known == text);
-    known.map_or_else(|| Cow::Owned(text.to_owned()), Cow::Borrowed)
+/// Whether it can be one level of a topic.
+pub(crate) fn is_endpoint_name(text: &str) -> bool {
+    text.len() <= ENDPOINT_LEN_MAX && !text.contains(['/', '+', '#', '\0'])
+}
+
+/// With its IP address as such if that is an IPv4 address in an IPv6 one.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// A query parameter's value.
@@ -247,7 +300,7 @@ mod tests {
         let anjay =
             Objects::parse(b"</>;rt=\"oma.lwm2m\";ct=\"60 110\",</1>;ver=1.2,</1/1>,</3/0>,</foo>", 10)
                 .unwrap();
-        assert!(anjay.root.is_empty() && ObjectList::from(&anjay).has(Path::parse("/3/0/9").unwrap()));
+        assert!(anjay.root.is_empty() && ObjectList::of(&anjay.pack()).has(Path::parse("/3/0/9").unwrap()));
         assert_eq!(anjay.by_id[&1], Object { version: Some("1.2".into()), instances: BTreeSet::from([1]) });
         let rooted = Objects::parse(b"</lwm2m>;rt=\"oma.lwm2m\",</lwm2m/3/0>,</4/0>", 10).unwrap();
         assert_eq!(rooted.root, ["lwm2m".into()]);

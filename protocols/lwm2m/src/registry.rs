@@ -1,47 +1,49 @@
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::absent::Absent;
+use crate::config::Config;
 use crate::kept::Kept;
 use crate::location::Location;
 use crate::path::Path;
-use crate::registration::Registration;
+use crate::registration::{Registration, canonical};
 
 /// The registrations of all addresses, by location: a device behind a NAT that rebinds, or one that
 /// opens a new socket each time, updates and says goodbye from another port than it registered
 /// from. And the first message of a device after a restart of the gateway finds here what it had
 /// registered before. Locked when a registration or its observations change, and for a lookup; never per message.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Registry {
+    /// What all of them are offered.
+    pub(crate) config: Config,
     directory: Mutex<Directory>,
 }
 
 #[derive(Debug, Default)]
 struct Directory {
-    /// Boxed, as the table has room for twice as many.
-    by_location: HashMap<Location, Box<Entry>>,
+    /// Each belongs to the [`Listed`] that has the very same.
+    registrations: HashMap<Location, Arc<Registration>>,
+    rare: HashMap<Location, Rare>,
     absent: Absent,
-    next_owner: u64,
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// Which [`Listed`] it belongs to: it outlives the address that a device moved away from.
-    owner: u64,
+/// What few of those registrations have.
+#[derive(Debug, Default)]
+struct Rare {
+    observed: Box<[Path]>,
     /// How many wait to take it over.
     pins: u32,
-    host: IpAddr,
-    registration: Arc<Registration>,
-    observed: Box<[Path]>,
+    /// It belongs to nobody: it ends with its last pin.
+    is_left: bool,
 }
 
 /// A registration's place in the registry; it ends with this, unless it was moved.
 pub(crate) struct Listed {
     registry: Arc<Registry>,
-    pub(crate) location: Location,
-    owner: u64,
+    registration: Arc<Registration>,
+    location: Location,
 }
 
 /// A registration that an address is about to take over. It does not end while this is held, even if
@@ -51,36 +53,28 @@ pub(crate) struct Pin {
     location: Location,
 }
 
-/// The owner of a registration that ended but for its pins.
-const NOBODY: u64 = 0;
-
 /// A registration taken over from another address.
 pub(crate) struct Moved {
     pub(crate) listed: Listed,
-    pub(crate) registration: Arc<Registration>,
     /// The paths that were observed from the address it had.
     pub(crate) observed: Box<[Path]>,
 }
 
 impl Registry {
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, directory: Mutex::default() }
+    }
+
     /// Knows a registration from before a restart again.
     pub(crate) fn restore(&self, now: Instant, kept: Kept) {
         self.lock().absent.insert(now, kept);
     }
 
-    pub(crate) fn list(
-        self: &Arc<Self>,
-        location: Location,
-        host: IpAddr,
-        registration: &Arc<Registration>,
-    ) -> Listed {
+    pub(crate) fn list(self: &Arc<Self>, location: Location, registration: Arc<Registration>) -> Listed {
         let mut directory = self.lock();
-        directory.absent.remove_endpoint(&registration.endpoint);
-        let owner = directory.new_owner();
-        let (registration, observed) = (registration.clone(), Box::default());
-        let entry = Entry { owner, pins: 0, host, registration, observed };
-        directory.by_location.insert(location, Box::new(entry));
-        Listed { registry: self.clone(), location, owner }
+        directory.absent.remove_endpoint(registration.endpoint());
+        directory.registrations.insert(location, registration.clone());
+        Listed { registry: self.clone(), registration, location }
     }
 
     /// The registration at a location, if it was made from that host, or hosts do not matter.
@@ -88,19 +82,17 @@ impl Registry {
         &self,
         now: Instant,
         location: Location,
-        host: IpAddr,
-        any_host: bool,
+        from: SocketAddr,
     ) -> Option<Arc<Registration>> {
         let mut directory = self.lock();
         directory.absent.expire(now);
-        let (from, registration) = match directory.by_location.get(&location) {
-            Some(entry) => (entry.host, &entry.registration),
-            None => {
-                let kept = directory.absent.get(location)?;
-                (kept.address.ip(), &kept.registration)
-            }
+        let registration = match directory.registrations.get(&location) {
+            Some(registration) => registration,
+            None => &directory.absent.get(location)?.registration,
         };
-        (any_host || from == host).then(|| registration.clone())
+        let is_allowed =
+            self.config.update_from_other_address || registration.peer().ip() == canonical(from).ip();
+        is_allowed.then(|| registration.clone())
     }
 
     /// The registration of the device that had this address before a restart and was not heard of
@@ -112,33 +104,40 @@ impl Registry {
     ) -> Option<(Location, Arc<Registration>)> {
         let mut directory = self.lock();
         directory.absent.expire(now);
-        let kept = directory.absent.at(address)?;
+        let kept = directory.absent.at(canonical(address))?;
         Some((kept.location, kept.registration.clone()))
     }
 
     pub(crate) fn pin(self: &Arc<Self>, location: Location) -> Option<Pin> {
-        self.lock().by_location.get_mut(&location)?.pins += 1;
+        let mut directory = self.lock();
+        directory.registrations.get(&location)?;
+        directory.with_rare(location, |rare| rare.pins += 1);
         Some(Pin { registry: self.clone(), location })
     }
 
-    /// Makes a registration the caller's, at the same location.
-    pub(crate) fn take(self: &Arc<Self>, location: Location, host: IpAddr) -> Option<Moved> {
+    /// Makes a registration the caller's, at the same location and another address.
+    pub(crate) fn take(self: &Arc<Self>, location: Location, address: SocketAddr) -> Option<Moved> {
         let mut directory = self.lock();
-        let owner = directory.new_owner();
-        if let Some(Kept { address, registration, observed, .. }) = directory.absent.remove(location) {
-            let entry = Entry { owner, pins: 0, host: address.ip(), registration, observed };
-            directory.by_location.insert(location, Box::new(entry));
+        if let Some(Kept { registration, observed, .. }) = directory.absent.remove(location) {
+            directory.registrations.insert(location, registration);
+            directory.with_rare(location, |rare| rare.observed = observed);
         }
-        let entry = directory.by_location.get_mut(&location)?;
-        (entry.owner, entry.host) = (owner, host);
-        let (registration, observed) = (entry.registration.clone(), entry.observed.clone());
-        Some(Moved { listed: Listed { registry: self.clone(), location, owner }, registration, observed })
+        let registration = directory.registrations.get_mut(&location)?;
+        *registration = Arc::new(registration.moved(address));
+        let listed = Listed { registry: self.clone(), registration: registration.clone(), location };
+        let mut observed = Box::default();
+        directory.with_rare(location, |rare| {
+            rare.is_left = false;
+            observed = rare.observed.clone();
+        });
+        Some(Moved { listed, observed })
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> (usize, usize) {
         let directory = self.lock();
-        (directory.by_location.len(), directory.absent.len())
+        assert!(directory.rare.keys().all(|location| directory.registrations.contains_key(location)));
+        (directory.registrations.len(), directory.absent.len())
     }
 
     /// The directory is whole at every step, so a panic elsewhere does not spoil it.
@@ -148,35 +147,62 @@ impl Registry {
 }
 
 impl Directory {
-    fn new_owner(&mut self) -> u64 {
-        self.next_owner += 1;
-        self.next_owner
+    fn owned(&mut self, listed: &Listed) -> Option<&mut Arc<Registration>> {
+        let registration = self.registrations.get_mut(&listed.location)?;
+        Arc::ptr_eq(registration, &listed.registration).then_some(registration)
+    }
+
+    /// Changes what is rare, which is held only where there is something, and ends what is over then.
+    fn with_rare(&mut self, location: Location, change: impl FnOnce(&mut Rare)) {
+        let rare = self.rare.entry(location).or_default();
+        change(rare);
+        match rare {
+            Rare { pins: 0, is_left: true, .. } => self.remove(location),
+            Rare { pins: 0, observed, .. } if observed.is_empty() => drop(self.rare.remove(&location)),
+            _ => {}
+        }
+    }
+
+    fn remove(&mut self, location: Location) {
+        self.registrations.remove(&location);
+        self.rare.remove(&location);
     }
 }
 
 impl Listed {
-    /// Notes what the next address must know, if the registration is still here.
-    pub(crate) fn note_registration(&self, registration: &Arc<Registration>) {
-        self.with_entry(|entry| entry.registration = registration.clone());
+    pub(crate) fn registration(&self) -> &Arc<Registration> {
+        &self.registration
+    }
+
+    pub(crate) fn location(&self) -> Location {
+        self.location
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.registry.config
+    }
+
+    /// The device said something else about itself. The next address must know, if the registration is
+    /// still here.
+    pub(crate) fn change(&mut self, registration: Arc<Registration>) {
+        if let Some(owned) = self.registry.lock().owned(self) {
+            *owned = registration.clone();
+        }
+        self.registration = registration;
     }
 
     pub(crate) fn note_observed(&self, observed: Box<[Path]>) {
-        self.with_entry(|entry| entry.observed = observed);
+        let mut directory = self.registry.lock();
+        if directory.owned(self).is_some() {
+            directory.with_rare(self.location, |rare| rare.observed = observed);
+        }
     }
 
     /// The device said goodbye: it ends whoever waits to take it over.
     pub(crate) fn end(&self) {
         let mut directory = self.registry.lock();
-        if directory.by_location.get(&self.location).is_some_and(|entry| entry.owner == self.owner) {
-            directory.by_location.remove(&self.location);
-        }
-    }
-
-    fn with_entry(&self, note: impl FnOnce(&mut Entry)) {
-        let mut directory = self.registry.lock();
-        let entry = directory.by_location.get_mut(&self.location);
-        if let Some(entry) = entry.filter(|entry| entry.owner == self.owner) {
-            note(entry);
+        if directory.owned(self).is_some() {
+            directory.remove(self.location);
         }
     }
 }
@@ -184,23 +210,14 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         let mut directory = self.registry.lock();
-        match directory.by_location.get_mut(&self.location) {
-            Some(entry) if entry.owner == self.owner && entry.pins > 0 => entry.owner = NOBODY,
-            Some(entry) if entry.owner == self.owner => {
-                directory.by_location.remove(&self.location);
-            }
-            _ => {}
+        if directory.owned(self).is_some() {
+            directory.with_rare(self.location, |rare| rare.is_left = true);
         }
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut directory = self.registry.lock();
-        let Some(entry) = directory.by_location.get_mut(&self.location) else { return };
-        entry.pins = entry.pins.saturating_sub(1);
-        if entry.pins == 0 && entry.owner == NOBODY {
-            directory.by_location.remove(&self.location);
-        }
+        self.registry.lock().with_rare(self.location, |rare| rare.pins = rare.pins.saturating_sub(1));
     }
 }

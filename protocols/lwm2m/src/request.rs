@@ -94,10 +94,10 @@ impl Upload {
 
 /// The request for `action`, with the piece of `upload` that is due, or asking for `block` of the
 /// answer (RFC 7959 section 3.4: later blocks of an observed resource come without Observe).
-pub(crate) fn packet(
+pub(crate) fn packet<'a>(
     action: &Action,
     path: Path,
-    root: &[Box<str>],
+    root: impl Iterator<Item = &'a str>,
     accept: Option<Format>,
     upload: Option<&Upload>,
     block: Option<Block>,

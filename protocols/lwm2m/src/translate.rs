@@ -1,9 +1,7 @@
 //! A device's words as topics and payloads.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_model::{
@@ -14,9 +12,10 @@ use serde_json::{Map, Value as Json};
 
 use crate::codec::Reading;
 use crate::config::PayloadMode;
+use crate::object_list::{Instances, Listed, ObjectList};
 use crate::objects;
 use crate::path::Path;
-use crate::registration::{Object, Objects, Registration};
+use crate::registration::Registration;
 
 const JSON: &str = "application/json";
 /// Times below are relative to now (RFC 8428 section 4.5.3).
@@ -50,8 +49,8 @@ impl<'a> Topics<'a> {
         Self { prefix, endpoint }
     }
 
-    pub(crate) fn status(&self, out: &mut dyn Sink) -> Result<Topic, TopicError> {
-        self.topic(format_args!("status"), out)
+    pub(crate) fn status(&self) -> Result<Topic, TopicError> {
+        Topic::parse(&format!("{}/{}/status", self.prefix, self.endpoint))
     }
 
     pub(crate) fn event(&self, name: &str, out: &mut dyn Sink) -> Result<Topic, TopicError> {
@@ -128,14 +127,9 @@ pub(crate) fn value(topic: Topic, reading: &Reading, source: Source, mode: Paylo
 }
 
 /// The retained state of a device.
-pub(crate) fn status(
-    topic: Topic,
-    state: State,
-    registration: &Registration,
-    address: SocketAddr,
-) -> Publish {
-    let description = Description { address: Some(address), state: Some(state.name()), registration };
-    retained(topic, text_of(&description), JSON)
+pub(crate) fn status(registration: &Registration, state: State) -> Publish {
+    let description = Description { registration, state: Some(state) };
+    retained(registration.status.clone(), text_of(&description), JSON)
 }
 
 /// An event: what happened to a device.
@@ -155,61 +149,59 @@ pub(crate) fn answer(topic: Topic, payload: &Json, correlation: Option<Bytes>) -
 /// What a registration says, for people and programs; its keys are sorted.
 pub(crate) struct Description<'a> {
     pub(crate) registration: &'a Registration,
-    pub(crate) address: Option<SocketAddr>,
-    pub(crate) state: Option<&'static str>,
+    /// With its address, if it is a status and no event.
+    pub(crate) state: Option<State>,
 }
 
 impl Serialize for Description<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { registration, address, state } = self;
+        let Self { registration, state } = self;
+        let said = registration.said();
         let mut map = serializer.serialize_map(None)?;
-        if let Some(address) = address {
-            map.serialize_entry("address", address)?;
+        if state.is_some() {
+            map.serialize_entry("address", &registration.address)?;
         }
-        map.serialize_entry("binding", &*registration.binding)?;
-        map.serialize_entry("ep", &*registration.endpoint)?;
+        map.serialize_entry("binding", said.binding)?;
+        map.serialize_entry("ep", registration.endpoint())?;
         map.serialize_entry("lifetime", &registration.lifetime_secs)?;
         map.serialize_entry("lwm2m", registration.version.name())?;
-        map.serialize_entry("objects", &Listed(&registration.objects.unpack()))?;
+        map.serialize_entry("objects", &said.objects)?;
         map.serialize_entry("queue", &registration.queue_mode)?;
-        map.serialize_entry("sms", &registration.sms.as_deref())?;
+        map.serialize_entry("sms", &said.sms)?;
         if let Some(state) = state {
-            map.serialize_entry("state", state)?;
+            map.serialize_entry("state", state.name())?;
         }
         map.end()
     }
 }
 
-/// Objects by identifier.
-struct Listed<'a>(&'a Objects);
-
-/// One of them.
-struct ListedObject<'a>(&'a Object);
+/// By identifier.
+impl Serialize for ObjectList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.objects().map(|object| (object.id, object)))
+    }
+}
 
 impl Serialize for Listed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.by_id.iter().map(|(id, object)| (id, ListedObject(object))))
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("instances", &self.instances)?;
+        if let Some(version) = self.version {
+            map.serialize_entry("ver", version)?;
+        }
+        map.end()
     }
 }
 
-impl Serialize for ListedObject<'_> {
+impl Serialize for Instances<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("instances", &self.0.instances)?;
-        if let Some(version) = &self.0.version {
-            map.serialize_entry("ver", &**version)?;
-        }
-        map.end()
+        serializer.collect_seq(*self)
     }
 }
 
 fn text_of(payload: &impl Serialize) -> String {
     serde_json::to_string(payload).expect("texts, numbers and keys that are texts are JSON")
 }
-
-/// How long the gateway waits before it calls a vanished device offline: a device that comes back
-/// from another address within that time was never away.
-pub(crate) const OFFLINE_DELAY: Duration = Duration::from_secs(1);
 
 /// The properties of a text. Those of a million retained statuses are the same.
 fn properties_of(content_type: &str) -> Arc<Properties> {
@@ -230,7 +222,8 @@ fn with_type(topic: Topic, payload: String, content_type: &str) -> Publish {
     Publish {
         qos: Qos::AtLeastOnce,
         properties: Some(properties_of(content_type)),
-        // In no more memory than it needs: what is retained stays.
-        ..Publish::new(topic, payload.into_bytes().into_boxed_slice())
+        // A copy has its size from the beginning: what is retained stays, and where a longer piece is cut for
+        // each, what is left over fits nothing else. Of 100,000 devices that was 67 bytes each.
+        ..Publish::new(topic, Bytes::copy_from_slice(payload.as_bytes()))
     }
 }

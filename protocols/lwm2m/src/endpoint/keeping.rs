@@ -7,7 +7,7 @@ use coap_lite::CoapOption;
 use gateway_model::{Close, Expiry, Request, Sink, Ticket};
 use protocol_coap::message::{Code, number};
 
-use super::{Asked, Endpoint, Stage, coded};
+use super::{Asked, Endpoint, Leaving, Stage, coded};
 use crate::location::Location;
 use crate::translate::State;
 
@@ -22,18 +22,17 @@ pub(super) struct Waiting {
 impl Endpoint {
     /// Keeps the registration as it is now.
     pub(super) fn keep(&mut self, out: &mut dyn Sink) {
-        let address = self.peer();
         let Some(device) = self.device() else { return };
-        let kept = device.kept(address);
+        let kept = device.kept();
         let ticket = self.next_ticket();
-        self.keeping = Some(ticket);
+        self.owed().keeping = Some(ticket);
         out.request(ticket, Request::Keep(kept));
     }
 
     /// The registration is over: a restart must not bring it back.
     pub(super) fn keep_nothing(&mut self, out: &mut dyn Sink) -> Ticket {
         let ticket = self.next_ticket();
-        self.keeping = Some(ticket);
+        self.owed().keeping = Some(ticket);
         out.request(ticket, Request::Keep(Bytes::new()));
         ticket
     }
@@ -46,7 +45,7 @@ impl Endpoint {
         created: Option<Location>,
         out: &mut dyn Sink,
     ) {
-        match self.keeping {
+        match self.owed.as_ref().and_then(|owed| owed.keeping) {
             Some(ticket) => self.owed().waiting.push(Waiting { ticket, asked, created }),
             None => self.answer_kept(now, asked, created, out),
         }
@@ -56,20 +55,19 @@ impl Endpoint {
         let Some(location) = created else { return self.answer(now, asked, Code::CHANGED, out) };
         let mut packet = coded(Code::CREATED, asked.1);
         packet.add_option(CoapOption::LocationPath, b"rd".to_vec());
-        packet.add_option(number::LOCATION_PATH.into(), location.as_str().as_bytes().to_vec());
+        packet.add_option(number::LOCATION_PATH.into(), location.to_string().into_bytes());
         self.exchanges.reply(now, asked.0, &mut packet, out.wire());
     }
 
     pub(super) fn kept(&mut self, now: Instant, ticket: Ticket, out: &mut dyn Sink) {
-        self.keeping.take_if(|keeping| *keeping == ticket);
         if let Stage::Leaving(leaving) = &self.stage
-            && let (asked, leaving) = **leaving
-            && leaving == ticket
+            && leaving.ticket == ticket
         {
-            self.answer(now, asked, Code::DELETED, out);
+            self.answer(now, leaving.asked, Code::DELETED, out);
             return self.end(now, Close { expiry: Some(Expiry::Immediately), ..Close::GOODBYE }, out);
         }
         let Some(owed) = &mut self.owed else { return };
+        owed.keeping.take_if(|keeping| *keeping == ticket);
         let (done, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut owed.waiting).into_iter().partition(|waiting| waiting.ticket == ticket);
         owed.waiting = others;
@@ -83,9 +81,11 @@ impl Endpoint {
     pub(super) fn goodbye(&mut self, now: Instant, asked: Asked, out: &mut dyn Sink) {
         let Stage::Registered(device) = &mut self.stage else { return };
         device.publish_event("deregister", out);
-        device.publish_status(State::Offline, self.address, out);
+        device.publish_status(State::Offline, out);
+        let address = device.registration().address;
         let ticket = self.keep_nothing(out);
-        let before = std::mem::replace(&mut self.stage, Stage::Leaving(Box::new((asked, ticket))));
+        let leaving = Box::new(Leaving { asked, ticket, address });
+        let before = std::mem::replace(&mut self.stage, Stage::Leaving(leaving));
         if let Stage::Registered(mut device) = before {
             device.listed.end();
             device.take_back(now, &mut self.exchanges, out);

@@ -1,3 +1,5 @@
+use gateway_model::Ticket;
+
 use super::Endpoint;
 use super::keeping::Waiting;
 use super::send::PendingSend;
@@ -5,6 +7,8 @@ use super::send::PendingSend;
 /// What a device is told when the store has come so far.
 #[derive(Default)]
 pub(super) struct Owed {
+    /// The registration as it is now is not kept yet, but will be under this ticket.
+    pub(super) keeping: Option<Ticket>,
     /// Answers that wait until the registration is kept.
     pub(super) waiting: Vec<Waiting>,
     /// Sends whose values are not yet durable.
@@ -12,6 +16,7 @@ pub(super) struct Owed {
 }
 
 impl Owed {
+    /// Of answers.
     pub(super) fn len(&self) -> usize {
         self.waiting.len() + self.sends.len()
     }
@@ -24,7 +29,7 @@ impl Endpoint {
 
     /// Holds nothing where nothing waits.
     pub(super) fn rest(&mut self) {
-        self.owed.take_if(|owed| owed.len() == 0);
+        self.owed.take_if(|owed| owed.keeping.is_none() && owed.len() == 0);
     }
 
     /// Whether the device knows how its registration stands.
@@ -34,7 +39,7 @@ impl Endpoint {
 
     pub(super) fn forget_answers(&mut self) {
         if let Some(owed) = &mut self.owed {
-            owed.waiting = Vec::new();
+            (owed.keeping, owed.waiting) = (None, Vec::new());
         }
         self.rest();
     }

@@ -1,5 +1,6 @@
 //! A registration that was made from another address, or before a restart of the gateway.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use crate::translate::State;
 impl Endpoint {
     /// The registration that a device at this address may speak for.
     pub(super) fn find(&self, now: Instant, location: Location) -> Option<Arc<Registration>> {
-        self.registry.find(now, location, self.peer().ip(), self.config.update_from_other_address)
+        self.registry.find(now, location, self.address()?)
     }
 
     /// The device has got another address: its session follows it here, and the adapter that had
@@ -30,10 +31,9 @@ impl Endpoint {
         out: &mut dyn Sink,
     ) {
         match &self.stage {
-            Stage::Unregistered { .. } => {
-                let mut registration = Registration::clone(&registration);
-                registration.apply(update.clone());
-                self.begin(now, asked, Arc::new(registration), Goal::Move(location, update), out);
+            Stage::Unregistered { address, .. } => {
+                let registration = Arc::new(registration.moved(*address).updated(&update));
+                self.begin(now, asked, registration, Goal::Move(location, update), out);
             }
             Stage::Opening(_) => {
                 self.refuse(now, asked, Code::SERVICE_UNAVAILABLE, "the session is being opened", out);
@@ -48,18 +48,19 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        location: Location,
-        update: Update,
+        (location, expected): (Location, Arc<Registration>),
+        update: &Update,
         out: &mut dyn Sink,
     ) {
-        if !self.resume(now, asked, location, out) {
+        if !self.resume(now, asked, (location, expected.address), out) {
             return;
         }
         let Stage::Registered(device) = &mut self.stage else { return };
         device.update(now, update);
+        device.share(expected);
         device.heard(now);
         device.publish_event("update", out);
-        device.publish_status(State::Online, self.address, out);
+        device.publish_status(State::Online, out);
         self.keep(out);
         self.answer_when_kept(now, asked, None, out);
     }
@@ -69,15 +70,16 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        location: Location,
+        (location, expected): (Location, Arc<Registration>),
         (content_format, body): (Option<u32>, Bytes),
         out: &mut dyn Sink,
     ) {
-        if !self.resume(now, asked, location, out) {
+        if !self.resume(now, asked, (location, expected.address), out) {
             return;
         }
         let Stage::Registered(device) = &mut self.stage else { return };
-        device.publish_status(State::Online, self.address, out);
+        device.share(expected);
+        device.publish_status(State::Online, out);
         self.receive_send(now, asked, content_format, &body, out);
     }
 
@@ -86,24 +88,30 @@ impl Endpoint {
         &mut self,
         now: Instant,
         asked: Asked,
-        location: Location,
+        (location, expected): (Location, Arc<Registration>),
         out: &mut dyn Sink,
     ) {
-        if self.resume(now, asked, location, out) {
+        if self.resume(now, asked, (location, expected.address), out) {
             self.goodbye(now, asked, out);
         }
     }
 
-    /// Takes the registration at a location over, now that its session is. False if it ended
+    /// Takes the registration at a location over to an address, now that its session is. False if it ended
     /// meanwhile: then the device was told.
-    fn resume(&mut self, now: Instant, asked: Asked, location: Location, out: &mut dyn Sink) -> bool {
-        let Some(moved) = self.registry.take(location, self.peer().ip()) else {
+    fn resume(
+        &mut self,
+        now: Instant,
+        asked: Asked,
+        (location, address): (Location, SocketAddr),
+        out: &mut dyn Sink,
+    ) -> bool {
+        let Some(moved) = self.registry.take(location, address) else {
             self.unknown(now, asked, out);
             out.close(Close::GOODBYE);
             return false;
         };
-        let Moved { listed, registration, observed } = moved;
-        self.settle(now, registration, listed, out);
+        let Moved { listed, observed } = moved;
+        self.settle(now, listed, out);
         let Stage::Registered(device) = &mut self.stage else { return false };
         device.resume_observations(&observed);
         true
@@ -124,11 +132,13 @@ impl Endpoint {
     /// OMA LwM2M Core 1.1 section 6.2.3.
     pub(super) fn deregister(&mut self, now: Instant, asked: Asked, id: &str, out: &mut dyn Sink) {
         let location = Location::parse(id);
-        if location.is_some() && self.device().map(|device| device.listed.location) == location {
+        if location.is_some() && self.device().map(|device| device.listed.location()) == location {
             return self.goodbye(now, asked, out);
         }
-        match location.and_then(|location| Some((location, self.find(now, location)?))) {
-            Some((location, registration)) if matches!(self.stage, Stage::Unregistered { .. }) => {
+        let found = location.and_then(|location| Some((location, self.find(now, location)?)));
+        match (found, &self.stage) {
+            (Some((location, registration)), Stage::Unregistered { address, .. }) => {
+                let registration = Arc::new(registration.moved(*address));
                 self.begin(now, asked, registration, Goal::Deregister(location), out);
             }
             _ => self.refuse(now, asked, Code::NOT_FOUND, "unknown registration", out),

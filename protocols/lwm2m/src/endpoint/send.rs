@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -62,13 +63,14 @@ impl Endpoint {
         body: &Bytes,
         out: &mut dyn Sink,
     ) {
-        match self.registry.find_absent(now, self.peer()) {
-            Some((location, registration)) if matches!(self.stage, Stage::Unregistered { .. }) => {
-                let goal = Goal::Send(location, (content_format, body.clone()));
-                self.begin(now, asked, registration, goal, out);
-            }
-            _ => self.refuse(now, asked, Code::NOT_FOUND, "register first", out),
+        if let Stage::Unregistered { address, .. } = self.stage
+            && let Some((location, registration)) = self.registry.find_absent(now, address)
+        {
+            let goal = Goal::Send(location, (content_format, body.clone()));
+            let registration = Arc::new(registration.moved(address));
+            return self.begin(now, asked, registration, goal, out);
         }
+        self.refuse(now, asked, Code::NOT_FOUND, "register first", out);
     }
 
     pub(super) fn published(&mut self, now: Instant, ticket: Ticket, reason: Reason, out: &mut dyn Sink) {

@@ -11,7 +11,7 @@ use crate::kept::Kept;
 const ADDRESS: &str = "127.0.0.1:56830";
 
 /// Another gateway that begins with what `bench` has kept, and a device that speaks to it from there.
-fn restarted(bench: &Bench, address: &str) -> (Lwm2m, Bench) {
+pub(super) fn restarted(bench: &Bench, address: &str) -> (Lwm2m, Bench) {
     let protocol = restored("lwm2m/ep1", bench.kept.as_ref().expect("something was kept"));
     let bench = Bench::at(&protocol, address, 99);
     (protocol, bench)
@@ -23,7 +23,7 @@ fn restored(client_id: &str, kept: &Bytes) -> Lwm2m {
     protocol
 }
 
-fn send(value: &str) -> Packet {
+pub(super) fn send(value: &str) -> Packet {
     let mut packet = request(Code::POST, ["dp"]);
     add_uint(&mut packet, number::CONTENT_FORMAT, 110);
     packet.payload = format!(r#"[{{"n":"/3303/0/5700","v":{value}}}]"#).into_bytes();
@@ -45,9 +45,9 @@ fn int_101_created_leaves_when_the_registration_is_kept() {
     let requests: Vec<_> = bench.out.requests.iter().map(|(_, request)| request).collect();
     assert!(matches!(requests[..], [Request::Subscribe(_), Request::Keep(_)]), "{requests:?}");
     let location = location(&bench.keep()[0]);
-    let kept = Kept::decode(&bench.kept.take().unwrap()).unwrap();
-    assert_eq!((kept.location.as_str(), &*kept.registration.endpoint), (&*location, "ep1"));
-    assert_eq!(kept.address, ADDRESS.parse().unwrap());
+    let kept = Kept::decode("lwm2m", &bench.kept.take().unwrap()).unwrap();
+    assert_eq!((kept.location.to_string(), kept.registration.endpoint()), (location, "ep1"));
+    assert_eq!(kept.registration.address, ADDRESS.parse().unwrap());
     assert_eq!(path(&bench.deliver()[0]), "0.01 /3/0/9");
 }
 
@@ -70,7 +70,7 @@ fn int_102_changed_leaves_when_the_change_is_kept() {
     assert_eq!(code_of(&bench.datagrams()[0]), Code::CHANGED);
     assert!(bench.ask(update(&location, &[])).is_empty());
     assert_eq!(bench.keep().len(), 2);
-    let kept = Kept::decode(&bench.kept.take().unwrap()).unwrap();
+    let kept = Kept::decode("lwm2m", &bench.kept.take().unwrap()).unwrap();
     assert_eq!(kept.registration.lifetime_secs, 1000);
     assert!(bench.ask(request(Code::DELETE, ["rd", &location])).is_empty());
     assert_eq!(bench.out.closed, None, "its session ends when that is kept");
@@ -118,8 +118,8 @@ fn an_update_after_a_restart_goes_on_as_if_nothing_had_happened() {
     again.respond(&packets[1], answer(Code::CONTENT, Some(0), b"1"));
     assert_eq!(path(&again.deliver()[0]), "0.01 /3/0/9", "the queued command");
     assert_eq!(protocol.registry.len(), (1, 0));
-    let kept = Kept::decode(&again.kept.take().unwrap()).unwrap();
-    assert_eq!((kept.location.as_str(), kept.registration.lifetime_secs), (&*location, 1000));
+    let kept = Kept::decode("lwm2m", &again.kept.take().unwrap()).unwrap();
+    assert_eq!((kept.location.to_string(), kept.registration.lifetime_secs), (location, 1000));
 }
 
 #[test]
@@ -130,8 +130,8 @@ fn an_update_after_a_restart_comes_from_the_same_host() {
     let mut again = Bench::at(&protocol, "127.0.0.1:1", 3);
     assert!(again.ask(update(&location, &[])).is_empty());
     again.open(Ok(()));
-    let kept = Kept::decode(&again.kept.take().unwrap()).unwrap();
-    assert_eq!(kept.address, "127.0.0.1:1".parse().unwrap(), "it is kept where it is now");
+    let kept = Kept::decode("lwm2m", &again.kept.take().unwrap()).unwrap();
+    assert_eq!(kept.registration.address, "127.0.0.1:1".parse().unwrap(), "it is kept where it is now");
 }
 
 #[test]
