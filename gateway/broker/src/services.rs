@@ -189,7 +189,9 @@ impl Services {
             None => None,
             Some(mountpoint) => Some(Arc::new(mount_of(mountpoint, peer, who)?)),
         };
-        if let Some(testament) = &mut open.will {
+        // Where nothing is renamed it need not even be made.
+        let renames = mount.is_some() || !self.rewrites.is_empty();
+        if let Some(testament) = open.will.as_mut().filter(|_| renames) {
             let Will { mut publish, delay } = testament.will();
             let topic = publish.topic.clone();
             self.rename_will(mount.as_deref(), who, &mut publish)

@@ -55,7 +55,8 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct Rare {
     /// Identifiers of exactly-once publishes received and not yet released.
-    pub(crate) held: BTreeSet<NonZeroU16>,
+    #[allow(clippy::box_collection)] // for the size of the others
+    pub(crate) held: Option<Box<BTreeSet<NonZeroU16>>>,
     /// What the protocol keeps with the session.
     pub(crate) kept: Option<Box<[u8]>>,
     will: Option<Arc<dyn Testament>>,
@@ -298,7 +299,12 @@ impl State {
     }
 
     pub(crate) fn held(&self) -> Vec<NonZeroU16> {
-        self.rare.iter().flat_map(|rare| rare.held.iter().copied()).collect()
+        let held = self.rare.as_ref().and_then(|rare| rare.held.as_ref());
+        held.into_iter().flat_map(|held| held.iter().copied()).collect()
+    }
+
+    pub(crate) fn rare_held(&mut self) -> Option<&mut BTreeSet<NonZeroU16>> {
+        self.rare.as_mut()?.held.as_deref_mut()
     }
 
     /// What waits while nobody holds the session; `None` while somebody does.
@@ -324,7 +330,8 @@ impl State {
         if !held.is_empty() || kept.is_some() {
             let kept = kept.as_deref().map(Into::into);
             let rare = self.rare.get_or_insert_default();
-            (rare.held, rare.kept) = (held.into_iter().collect(), kept);
+            rare.kept = kept;
+            rare.held = (!held.is_empty()).then(|| Box::new(held.into_iter().collect()));
         }
     }
 
