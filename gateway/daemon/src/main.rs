@@ -30,6 +30,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::{Cli, Command, SettingsOptions};
 
+/// Faster than that of the C library where one shard frees what another has allocated, and what a fleet
+/// held goes back to the system when it has gone.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse_from(client::fold_properties(std::env::args_os()));
     match cli.command {

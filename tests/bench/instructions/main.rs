@@ -26,6 +26,10 @@ use callgrind::Counted;
 use figures::{Comparison, Figure, Figures};
 use workloads::{COUNTED, WORKLOADS, Workload};
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Rounds that are counted.
 const ROUNDS: usize = 10;
 /// Rounds before those: routes are cached, and buffers have grown.

@@ -21,6 +21,10 @@ mod sessions;
 
 use divan::Divan;
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     if is_measured() {
         divan::main();

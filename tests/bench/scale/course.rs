@@ -76,10 +76,9 @@ impl Course {
         let own = self.gateway.bench.lines_bytes() as f64;
         let per_peer = |before: u64, after: u64| (after as f64 - before as f64 - own) / peers;
         println!(
-            "  bytes each             RSS {:.0}, heap {:.0} in {:.1} pieces (not counted: {:.0} of the bench's own)",
+            "  bytes each             RSS {:.0}, heap {:.0} (not counted: {:.0} of the bench's own)",
             per_peer(before.rss, after.rss),
             per_peer(before.heap, after.heap),
-            (after.pieces - before.pieces) as f64 / peers,
             own / peers,
         );
         let edges = f64::from(edge) * self.populations.len() as f64;

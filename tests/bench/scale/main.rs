@@ -20,10 +20,10 @@ mod mqtt;
 mod population;
 mod reading;
 
-use std::alloc::System;
 use std::process::{Command, ExitCode};
 
-use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use cap::Cap;
+use mimalloc::MiMalloc;
 
 use crate::arguments::Arguments;
 use crate::coap::Observers;
@@ -32,8 +32,9 @@ use crate::lwm2m::Registrations;
 use crate::mqtt::Sessions;
 use crate::population::Make;
 
+/// That of the program, counted.
 #[global_allocator]
-static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+static HEAP: Cap<MiMalloc> = Cap::new(MiMalloc, usize::MAX);
 
 fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
