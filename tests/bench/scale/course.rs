@@ -146,6 +146,7 @@ impl Course {
     /// Nobody says anything any more.
     fn expire(&mut self, before: Reading) -> Result<(), String> {
         let begun = Reading::now();
+        self.populations.iter_mut().for_each(|population| population.ignore(&mut self.gateway));
         for place in 0..self.populations.len() {
             if self.populations[place].is_found_out_by_silence() {
                 self.speak_in_vain(place);
