@@ -7,7 +7,7 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmm
 use smallvec::SmallVec;
 
 /// Datagrams of one pass that wait to be sent together: one call of the system instead of one each, which
-/// is an eighth of what sending costs.
+/// is a fifth of what sending costs.
 #[derive(Default)]
 pub(crate) struct Outgoing {
     bytes: Vec<u8>,

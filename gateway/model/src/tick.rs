@@ -2,22 +2,26 @@ use std::num::NonZeroU64;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// An [`Instant`] in half the space, for what there may be a million of: nanoseconds of this process.
+/// An [`Instant`] in half the space, for what there may be a million of: nanoseconds before or after the
+/// first moment that anybody made one of.
 ///
-/// What was before a day before the first of them is that moment, and what is 584 years away is the end.
+/// That first one may lie anywhere, a week ahead if it is a deadline. What is more than 292 years from it
+/// is at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(NonZeroU64);
 
-/// As far back as anything may lie that is measured by one.
-const PAST: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A day before the first moment that anybody made one of.
-static EPOCH: OnceLock<Instant> = OnceLock::new();
+static FIRST: OnceLock<Instant> = OnceLock::new();
+/// The first one; less is before it.
+const MIDDLE: u64 = 1 << 63;
 
 impl Tick {
-    /// `None` for ever.
+    /// `None` if the clock does not reach so far.
     pub fn instant(self) -> Option<Instant> {
-        EPOCH.get()?.checked_add(Duration::from_nanos(self.0.get() - 1))
+        let first = FIRST.get()?;
+        match self.0.get().checked_sub(MIDDLE) {
+            Some(ahead) => first.checked_add(Duration::from_nanos(ahead)),
+            None => first.checked_sub(Duration::from_nanos(MIDDLE - self.0.get())),
+        }
     }
 
     /// How long ago it is; nothing if it is still to come.
@@ -33,9 +37,13 @@ impl Tick {
 
 impl From<Instant> for Tick {
     fn from(instant: Instant) -> Self {
-        let epoch = EPOCH.get_or_init(|| instant.checked_sub(PAST).unwrap_or(instant));
-        let nanos = instant.saturating_duration_since(*epoch).as_nanos();
-        Self(NonZeroU64::MIN.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        let first = *FIRST.get_or_init(|| instant);
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let number = match instant.checked_duration_since(first) {
+            Some(ahead) => MIDDLE.saturating_add(nanos(ahead)),
+            None => MIDDLE.saturating_sub(nanos(first - instant)),
+        };
+        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
     }
 }
 
@@ -43,18 +51,20 @@ impl From<Instant> for Tick {
 mod tests {
     use super::*;
 
+    /// Whatever other tests have made first, some of these are before it and some behind.
     #[test]
-    fn to_the_nanosecond() {
+    fn to_the_nanosecond_on_both_sides_of_the_first() {
         let now = Instant::now();
-        let nano = Duration::from_nanos(1);
-        for instant in [now, now + nano, now - Duration::from_secs(3600), now + Duration::from_secs(1 << 32)]
-        {
+        let (nano, month) = (Duration::from_nanos(1), Duration::from_secs(30 * 24 * 60 * 60));
+        let first = Tick::from(now + month);
+        for instant in [now, now + nano, now - month, now + 2 * month, now + Duration::from_secs(1 << 32)] {
             assert_eq!(Tick::from(instant).instant(), Some(instant));
             assert!(Tick::from(instant) < Tick::from(instant + nano));
+            assert_eq!(Tick::from(instant).elapsed(instant + month), month);
         }
+        assert_eq!(first.instant(), Some(now + month));
         let tick = Tick::from(now);
-        assert_eq!(tick.elapsed(now + nano), nano);
-        assert_eq!(tick.elapsed(now - nano), Duration::ZERO);
+        assert_eq!((tick.elapsed(now + nano), tick.elapsed(now - nano)), (nano, Duration::ZERO));
         assert_eq!(tick.checked_add(nano), Some(Tick::from(now + nano)));
         assert_eq!(tick.checked_add(Duration::MAX), None);
         assert_eq!(size_of::<Option<Tick>>(), 8);
@@ -63,10 +73,10 @@ mod tests {
     #[test]
     fn what_is_far_away_is_at_the_end() {
         let now = Instant::now();
-        let long_ago = now.checked_sub(2 * PAST);
-        assert!(long_ago.is_none_or(|instant| Tick::from(instant).instant() < Some(now - PAST / 2)));
         let far = Duration::from_secs(1000 * 365 * 24 * 60 * 60);
-        let ages = now.checked_add(far).map(Tick::from);
-        assert!(ages.is_none_or(|tick| tick == Tick(NonZeroU64::MAX)));
+        let later = now.checked_add(far).map(Tick::from);
+        assert!(later.is_none_or(|tick| tick == Tick(NonZeroU64::MAX)));
+        let earlier = now.checked_sub(far).map(Tick::from);
+        assert!(earlier.is_none_or(|tick| tick == Tick(NonZeroU64::MIN)));
     }
 }
