@@ -17,12 +17,7 @@ pub struct Reading {
 
 impl Reading {
     pub fn now() -> Self {
-        Self {
-            at: Instant::now(),
-            cpu: cpu(),
-            rss: kib_of("VmRSS"),
-            heap: HEAP.allocated() as u64,
-        }
+        Self { at: Instant::now(), cpu: cpu(), rss: kib_of("VmRSS"), heap: HEAP.allocated() as u64 }
     }
 
     /// The most that was ever resident, in bytes.
