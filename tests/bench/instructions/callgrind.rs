@@ -17,14 +17,9 @@ pub enum Counted {
 /// The committed figures are those of this architecture.
 const ARCHITECTURE: &str = "x86_64";
 
-/// What the C library does otherwise depends on more than on what the gateway does.
-///
 /// Large copies not by the one instruction that copies everything: callgrind counts it once for each byte.
-/// Small pieces of memory from the thread's own cache, however many were given back: beyond it, what one
-/// costs depends on how the heap came to lie, which made a message at QoS 0 dearer by 18 % after a change
-/// that added 25 instructions.
 const TUNABLES: &str = "glibc.cpu.x86_rep_movsb_threshold=0x7fffffff:\
-    glibc.cpu.x86_rep_stosb_threshold=0x7fffffff:glibc.malloc.tcache_count=65535";
+    glibc.cpu.x86_rep_stosb_threshold=0x7fffffff";
 
 /// Counts the instructions inside the functions that `pattern` names, in this very program, started
 /// again with `arguments` under valgrind. It has to say on its first line how many messages they were for.
