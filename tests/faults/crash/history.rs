@@ -69,10 +69,11 @@ impl History {
         subscribed.is_some_and(|at| self.0[at..].iter().all(|change| change.wish == Wish::Subscribe))
     }
 
-    /// Whether the message may come: the subscription may have been there when it was published.
+    /// Whether the message may come: the subscription may have been there when it was published. A copy
+    /// that was on its way on a connection that was cut may be taken after another was acknowledged.
     pub fn permits(&self, message: &Message) -> bool {
         let Some(sent) = message.sent else { return false };
-        let taken = message.acknowledged.unwrap_or(Tick::MAX);
+        let taken = message.acknowledged.filter(|_| !message.abandoned).unwrap_or(Tick::MAX);
         self.0.iter().enumerate().any(|(number, change)| {
             let ended = |later: &Change| match later.wish {
                 Wish::Subscribe => false,
