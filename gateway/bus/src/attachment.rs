@@ -109,7 +109,7 @@ impl Attachment {
         let mut state = self.session.state.lock();
         let is_valid = self.holds(&state);
         if is_valid {
-            state.rare.get_or_insert_default().held.get_or_insert_default().insert(id);
+            state.hold(id);
         }
         is_valid
     }
@@ -117,7 +117,7 @@ impl Attachment {
     /// Forgets one; whether it was there.
     pub(crate) fn release(&self, id: NonZeroU16) -> bool {
         let mut state = self.session.state.lock();
-        self.holds(&state) && state.rare_held().is_some_and(|held| held.remove(&id))
+        self.holds(&state) && state.let_go(id)
     }
 
     pub(crate) fn keep(&self, bytes: &[u8]) -> bool {

@@ -56,7 +56,7 @@ pub(crate) struct State {
 pub(crate) struct Rare {
     /// Identifiers of exactly-once publishes received and not yet released.
     #[allow(clippy::box_collection)] // for the size of the others
-    pub(crate) held: Option<Box<BTreeSet<NonZeroU16>>>,
+    held: Option<Box<BTreeSet<NonZeroU16>>>,
     /// What the protocol keeps with the session.
     pub(crate) kept: Option<Box<[u8]>>,
     will: Option<Arc<dyn Testament>>,
@@ -303,8 +303,14 @@ impl State {
         held.into_iter().flat_map(|held| held.iter().copied()).collect()
     }
 
-    pub(crate) fn rare_held(&mut self) -> Option<&mut BTreeSet<NonZeroU16>> {
-        self.rare.as_mut()?.held.as_deref_mut()
+    pub(crate) fn hold(&mut self, id: NonZeroU16) {
+        self.rare.get_or_insert_default().held.get_or_insert_default().insert(id);
+    }
+
+    /// Whether it was held.
+    pub(crate) fn let_go(&mut self, id: NonZeroU16) -> bool {
+        let held = self.rare.as_mut().and_then(|rare| rare.held.as_mut());
+        held.is_some_and(|held| held.remove(&id))
     }
 
     /// What waits while nobody holds the session; `None` while somebody does.

@@ -128,14 +128,14 @@ pub enum Settled {
     Misfit,
 }
 
-/// Told that an outbox went from "nothing to do" to "something to do".
+/// Told that there is something to do where there was nothing: in an outbox, or in the store.
 ///
-/// May be called on any thread, under the session's lock: it must not block or call back.
+/// May be called on any thread, under the lock of whoever calls: it must not block or call back.
 pub trait Notify: Send + Sync {
     fn notify(&self);
 }
 
-/// A [`Notify`] for many, which it tells apart by numbers.
+/// A [`Notify`] for many, which it tells apart by numbers: a session holds this. The same rules apply.
 pub trait NotifyMany: Send + Sync {
     fn notify(&self, key: u32);
 }

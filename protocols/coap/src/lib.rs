@@ -35,7 +35,7 @@ mod ongoing;
 mod pending;
 mod publish;
 mod queue;
-mod random;
+pub mod random;
 mod recent;
 mod request;
 mod retained;

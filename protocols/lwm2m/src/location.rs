@@ -1,11 +1,13 @@
 use std::fmt;
 
+use protocol_coap::random::Random;
+
 /// Where a registration is: the part after `rd/`, which nobody guesses. 10 characters of 32 make 50 bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Location(u64);
 
 /// The locations that one address gives away, one after the other.
-pub(crate) struct Locations(u64);
+pub(crate) struct Locations(Random);
 
 const LEN: usize = 10;
 /// Each character says 5 bits, the lowest first.
@@ -13,17 +15,11 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 impl Locations {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Random::new(seed))
     }
 
-    /// SplitMix64.
     pub(crate) fn next(&mut self) -> Location {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^= mixed >> 31;
-        Location(mixed & ((1 << (5 * LEN)) - 1))
+        Location(self.0.next() & ((1 << (5 * LEN)) - 1))
     }
 }
 

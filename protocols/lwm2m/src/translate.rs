@@ -222,8 +222,8 @@ fn with_type(topic: Topic, payload: String, content_type: &str) -> Publish {
     Publish {
         qos: Qos::AtLeastOnce,
         properties: Some(properties_of(content_type)),
-        // A copy has its size from the beginning: what is retained stays, and where a longer piece is cut for
-        // each, what is left over fits nothing else. Of 100,000 devices that was 67 bytes each.
+        // What is retained stays: a copy has its size from the beginning, where a longer piece that is cut
+        // may keep what was too much.
         ..Publish::new(topic, Bytes::copy_from_slice(payload.as_bytes()))
     }
 }
